@@ -1,0 +1,1 @@
+"""One file per algorithm, each to be read from top to bottom."""

@@ -1,0 +1,161 @@
+"""Group Relative Policy Optimization: DeepSeekMath (Shao et al. 2024), Algorithm 1, on boards instead of prompts.
+
+One call of `GRPO.step` is one pass of the algorithm's inner loop:
+
+    sample G games on each of B boards with π_old                            line 7
+    score each game: the only reward there is                                line 8
+    advantage = (score − group mean) / group standard deviation, per game    line 9
+    μ times over the minibatches: a step of AdamW down the gradient of       lines 10, 11
+        −min(ρA, clip(ρ, 1−ε, 1+ε)·A) + β·KL(π‖π_ref)                        eq. 3, 4
+
+What the textbook version does and this one does as well: ratios per shot, a KL penalty inside the loss, the reference
+fixed unless `sync_ref_model`. What it leaves out: the reward model, for the score of a game is exact.
+"""
+
+import json
+import math
+
+import numpy as np
+
+from ..advantages import group_advantages, groups_with_variance
+from ..backend import array_module, split, to_numpy
+from ..objectives import clip_fractions, clipped_surrogate, kl_penalty, shot_weights
+from ..optim import AdamW, clip_by_global_norm
+from ..policy import MaskedSoftmax
+from ..rollout import concatenate, sample_groups
+
+
+class GRPO:
+    """The state of a GRPO run: policy, reference, optimiser, random generator. `reference` None means uniform play."""
+
+    def __init__(self, settings, env, policy, reference, rng, workers):
+        self.settings, self.env, self.policy, self.reference = settings, env, policy, reference
+        self.rng, self.workers = rng, workers
+        self.optimiser = AdamW([policy.parameters], settings.learning_rate, (settings.adam_beta1, settings.adam_beta2),
+                               settings.adam_epsilon, settings.weight_decay)
+        self.steps = self.games = self.shots = 0
+
+    def step(self, learning_rate):
+        """One iteration. Returns the rollout and a dict of what was measured on the way."""
+        s = self.settings
+        self.optimiser.learning_rate = learning_rate
+        rollout, zero_variance = self.sample()
+        advantages = group_advantages(rollout.scores, s.num_generations, s.scale_rewards, s.advantage_baseline)
+        advantages = advantages.astype(rollout.log_probs.dtype)[rollout.games]  # (S,): a game's, on each of its shots
+        ref_log_probs = self.reference_log_probs(rollout)  # (S,)
+
+        measured = []
+        for _ in range(s.num_iterations):
+            for boards in split(rollout.num_boards, s.num_minibatches):
+                shots = rollout.shots_on(boards)
+                gradient, stats = self.gradient(
+                    rollout.boards(boards), advantages[shots], ref_log_probs[shots],
+                    mean_shots=rollout.num_shots / rollout.num_games)
+                gradient, stats["grad_norm"] = clip_by_global_norm(self.policy.tied(gradient), s.max_grad_norm)
+                require_finite(stats)
+                self.optimiser.step([gradient])
+                measured.append(stats)
+
+        self.steps += 1
+        self.sync_reference()
+        means = {name: sum(stats[name] for stats in measured) / len(measured) for name in measured[0]}
+        return rollout, {"zero_variance": zero_variance, **means}
+
+    # ------------------------------------------------------------------------------------- line by line
+
+    def sample(self):
+        """Line 7, and DAPO's dynamic sampling: boards whose games all scored the same are dropped and others drawn.
+
+        At most `max_resamples` times; what is missing after that makes the batch smaller, and if nothing at all
+        teaches, the last draw is taken as it is. Returns the rollout and the share of the first draw's boards that
+        had no variance.
+        """
+        s = self.settings
+        kept, missing, draws = [], s.num_boards, 1 + s.max_resamples * s.dynamic_sampling
+        for draw in range(draws):
+            boards = self.env.tasks(missing, self.rng)
+            rollout = sample_groups(self.env, self.policy, boards, s.num_generations, self.rng, self.workers,
+                                    s.temperature)
+            self.games, self.shots = self.games + rollout.num_games, self.shots + rollout.num_shots
+            teaches = groups_with_variance(rollout.scores, s.num_generations)
+            if draw == 0:
+                zero_variance = 1 - float(teaches.mean())
+            kept.append(rollout.keep_boards(teaches) if s.dynamic_sampling else rollout)
+            missing -= kept[-1].num_boards
+            if missing == 0:
+                break
+        batch = concatenate(kept)
+        return batch if batch.num_games else rollout, zero_variance
+
+    def reference_log_probs(self, rollout):
+        """log π_ref(a|s) of every shot played: (S,)."""
+        xp = array_module(rollout.log_probs)
+        if self.reference is None:  # uniform over legal actions
+            legal = rollout.legal.astype(rollout.log_probs.dtype)
+            return -xp.log(legal @ xp.ones(legal.shape[1], legal.dtype))
+
+        def log_probs(boards):
+            part = rollout.boards(boards)
+            distribution = self.reference.distribution(part.observations, part.legal, self.settings.temperature)
+            return distribution.log_prob(part.actions)
+
+        return xp.concatenate(self.workers.map(log_probs, self.workers.split(rollout.num_boards, rollout.num_shots)))
+
+    def gradient(self, rollout, advantages, ref_log_probs, mean_shots):
+        """dL/dparameters over one minibatch, added up piece by piece, and the means of what was measured."""
+        s = self.settings
+        weights = shot_weights(rollout, s.loss_type, self.env.max_steps, mean_shots)
+
+        def piece(boards):
+            shots = rollout.shots_on(boards)
+            return self.piece_gradient(rollout.boards(boards), advantages[shots], ref_log_probs[shots], weights[shots])
+
+        gradients, sums = zip(*self.workers.map(piece, self.workers.split(rollout.num_boards, rollout.num_shots)),
+                              strict=True)
+        loss, *counts = (float(x) for x in sum(sums))
+        names = ("kl_ref", "kl_old", "clip_low", "clip_high")
+        return sum(gradients[1:], start=gradients[0]), {
+            "loss": loss, **{name: count / rollout.num_shots for name, count in zip(names, counts, strict=True)}}
+
+    def piece_gradient(self, rollout, advantages, ref_log_probs, weights):
+        """Forward, objective, backward. Here is the one number per shot."""
+        s, policy = self.settings, self.policy
+        xp = array_module(advantages)
+        logits, inputs = policy.forward(rollout.observations)
+        distribution = MaskedSoftmax(logits, rollout.legal, s.temperature)
+        log_probs = distribution.log_prob(rollout.actions)  # (S,)
+
+        surrogate = clipped_surrogate(log_probs, rollout.log_probs, advantages, s.epsilon, s.epsilon_high, s.delta)
+        kl = kl_penalty(log_probs, ref_log_probs, s.kl_estimator)
+        loss = weights @ (surrogate.loss + s.beta * kl.loss)
+        d_log_prob = weights * (surrogate.d_log_prob + s.beta * kl.d_log_prob)  # (S,): the one number per shot
+
+        gradient = policy.backward(inputs, distribution.backward(rollout.actions, d_log_prob))
+        low, high = clip_fractions(log_probs, rollout.log_probs, advantages, s.epsilon, s.epsilon_high)
+        kl_old = kl_penalty(rollout.log_probs, log_probs, "k3")
+        return gradient, xp.stack([loss, kl.loss.sum(), kl_old.loss.sum(), low.sum(), high.sum()])
+
+    def sync_reference(self):
+        """π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` iterations (TRL's `sync_ref_model`)."""
+        s = self.settings
+        if s.sync_ref_model and self.steps % s.ref_model_sync_steps == 0:
+            reference, alpha = self.reference.parameters, s.ref_model_mixup_alpha
+            reference += alpha * (self.policy.parameters - reference)
+
+    def state(self):
+        """All that a checkpoint needs, as named NumPy arrays."""
+        arrays = {"policy": self.policy.parameters, "adam_first": self.optimiser.first[0],
+                  "adam_second": self.optimiser.second[0]}
+        if self.reference is not None:
+            arrays["reference"] = self.reference.parameters
+        return {name: to_numpy(array) for name, array in arrays.items()} | {
+            "adam_steps": np.array(self.optimiser.steps),
+            "counters": np.array([self.steps, self.games, self.shots]),
+            "generator": np.array(json.dumps(self.rng.bit_generator.state))}
+
+
+def require_finite(stats):
+    """Raise FloatingPointError, naming the culprit, before a NaN or an infinity reaches the parameters."""
+    for name, value in stats.items():
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name} is {value}")

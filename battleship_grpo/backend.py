@@ -1,0 +1,70 @@
+"""The array library: which one an array belongs to, and how to spread work over cores.
+
+Every function of the learning core asks its *arguments* which array library they come from, so the same
+line of maths runs on NumPy and on anything shaped like it. Nothing here is global state.
+
+One letter per axis, the same in every module:
+
+    B  boards            G  games per board          N  games, N = B·G
+    S  shots of all games, flat                      T  shots of one game, at most `max_steps`
+    A  actions (cells)   F  numbers in an observation
+"""
+
+import ctypes
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
+
+
+def array_module(thing):
+    """The array library (`numpy`, `cupy`, …) that an array or a random generator belongs to."""
+    return sys.modules[type(thing).__module__.partition(".")[0]]
+
+
+def to_numpy(array):
+    """A NumPy copy of an array from any library: the one way home."""
+    xp = array_module(array)
+    return array if xp.__name__ == "numpy" else xp.asnumpy(array)
+
+
+def split(count, parts):
+    """Cut `range(count)` into `parts` contiguous slices of nearly equal size; fewer where there is less to cut."""
+    parts = max(1, min(count, parts))
+    edges = [count * i // parts for i in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+class Workers:
+    """A few threads, each on one core: NumPy lets go of the interpreter lock inside every array operation.
+
+    Work is cut into one piece per thread, more where it would take too much memory; pieces are large because every
+    operation costs the threads a moment of waiting for each other. Results come back in the order of the pieces,
+    whichever thread ran them, so a run does not depend on timing.
+    """
+
+    def __init__(self, count=1, rows_at_once=4096):
+        self.count, self.rows_at_once = count, rows_at_once
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+
+    def split(self, count, rows):
+        """Cut `range(count)`, which stands for `rows` rows of arrays, into contiguous slices, one per piece of work."""
+        rounds = -(-rows // (self.count * self.rows_at_once))
+        return split(count, self.count * rounds)
+
+    def map(self, function, pieces):
+        """`[function(piece) for piece in pieces]`, side by side."""
+        return list((self._pool.map if self._pool and len(pieces) > 1 else map)(function, pieces))
+
+
+def keep_freed_memory():
+    """Have the C library reuse the memory of freed arrays rather than return it to the system.
+
+    Every temporary array of more than 128 KiB would otherwise cost a page fault per 4 KiB, a tenth of a training step.
+    Does nothing where the C library is not glibc.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, 2**30)
+        mallopt(mmap_threshold, 2**25)

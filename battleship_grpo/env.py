@@ -1,0 +1,95 @@
+"""Many games side by side, as arrays. `Environment` is all that training ever asks of a game.
+
+In flow: boards → `reset` → observations, legal actions → `step` … → scores. The state is a small record of arrays,
+one row per game; an environment holds rules and no state, so one object serves any number of threads.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .backend import array_module
+from .game import Rules, random_boards, score
+
+
+class Environment(Protocol):
+    """A game, or a token-by-token task, whose only reward is a score at the end.
+
+    `tasks` are what a group shares: hidden boards here, prompts for a language model. Whatever a task is, the first
+    axis of a batch of them counts tasks.
+    """
+
+    num_actions: int  # A: cells to fire at, or tokens to choose from
+    observation_size: int  # F: numbers in one observation
+    max_steps: int  # no game is longer
+
+    def tasks(self, count: int, rng) -> Any:
+        """Draw `count` tasks; the arrays live where `rng` does."""
+
+    def reset(self, tasks) -> Any:
+        """The state of one fresh game on each task."""
+
+    def observations(self, state) -> Any:
+        """What the player sees: (N, F)."""
+
+    def legal_actions(self, state) -> Any:
+        """bool (N, A), at least one True in each row of a game not over."""
+
+    def step(self, state, actions) -> Any:
+        """Play one action in each game, changing `state`; returns which games are now over: bool (N,)."""
+
+    def scores(self, state) -> Any:
+        """Final scores of games that are over: float (N,)."""
+
+    def select(self, state, games) -> Any:
+        """The state of some of the games: `games` is a bool mask or an index array."""
+
+
+@dataclass
+class BattleshipState:
+    """N games in progress."""
+
+    ships: Any  # bool (N, A), what the player does not see
+    seen: Any  # int8 (N, A): 0 fog, −1 miss, +1 hit
+    hits: Any  # int16 (N,)
+    shots: Any  # int16 (N,)
+
+
+class BattleshipEnv:
+    """Battleship for one player. Sunk ships are not announced; the game ends when all are sunk or at `max_shots`."""
+
+    def __init__(self, rules=None, max_shots=None):
+        self.rules = rules or Rules()
+        self.num_actions = self.observation_size = self.rules.cells
+        self.max_steps = self.rules.cells if max_shots is None else max_shots
+        if not 1 <= self.max_steps <= self.rules.cells:
+            raise ValueError(f"max_shots must be ≥ 1 and ≤ {self.rules.cells}, the number of cells, not {max_shots}")
+
+    def tasks(self, count, rng):
+        """`count` uniform random boards: bool (count, A)."""
+        return random_boards(self.rules, count, rng).reshape(count, -1)
+
+    def reset(self, tasks):
+        xp = array_module(tasks)
+        ships = tasks.reshape(len(tasks), -1)
+        none = xp.zeros(len(ships), xp.int16)
+        return BattleshipState(ships, xp.zeros(ships.shape, xp.int8), none, none.copy())
+
+    def observations(self, state):
+        return state.seen
+
+    def legal_actions(self, state):
+        return state.seen == 0
+
+    def step(self, state, actions):
+        games = array_module(actions).arange(len(actions))
+        hit = state.ships[games, actions]
+        state.seen[games, actions] = 2 * hit - 1
+        state.hits += hit
+        state.shots += 1
+        return (state.hits == self.rules.ship_cells) | (state.shots >= self.max_steps)
+
+    def scores(self, state):
+        return score(self.rules, state.shots - state.hits, state.hits == self.rules.ship_cells)
+
+    def select(self, state, games):
+        return BattleshipState(state.ships[games], state.seen[games], state.hits[games], state.shots[games])

@@ -1,0 +1,299 @@
+"""The game: rules, fleets placed uniformly at random, and one game for a person to play.
+
+A *board* is a bool array, True where a ship lies. In flow: `Rules` → `random_boards` → `env`.
+Nothing here knows of policies or training.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from .backend import array_module
+
+WATER, SHIP, MISS, HIT = "🌊", "🚢", "💦", "💥"
+
+LARGEST_BOARD = 32
+ENUMERATE_BELOW = 200_000  # list every layout rather than redraw, while so many combinations are all there are
+LARGEST_LISTING = 2_000_000  # the most layouts, whole or partial, that are ever held in memory
+SEARCH_STEPS = 200_000  # positions tried before giving up on proving that a fleet fits
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A square board and the lengths of the ships hidden on it.
+
+    Raises ValueError if a size is not a positive whole number, the fleet is empty, a ship is longer than the
+    board, or no legal placement exists.
+    """
+
+    board_size: int = 5
+    fleet: tuple[int, ...] = (2, 3, 4)
+
+    def __post_init__(self):
+        object.__setattr__(self, "fleet", tuple(self.fleet))
+        if not all(isinstance(n, int | np.integer) and n > 0 for n in (self.board_size, *self.fleet)):
+            raise ValueError(f"board size and ship lengths must be whole numbers above 0, not "
+                             f"{self.board_size!r} and {self.fleet!r}")
+        if self.board_size > LARGEST_BOARD:
+            raise ValueError(f"board size {self.board_size} is above the largest supported, {LARGEST_BOARD}")
+        if not self.fleet:
+            raise ValueError("the fleet is empty: name at least one ship, such as fleet 2,3,4")
+        if max(self.fleet) > self.board_size:
+            raise ValueError(f"a ship of length {max(self.fleet)} does not fit on a board of size {self.board_size}")
+        if not _fits(self.board_size, tuple(sorted(self.fleet, reverse=True))):
+            raise ValueError(_cannot_be_placed(self))
+
+    @property
+    def cells(self):
+        return self.board_size**2
+
+    @property
+    def ship_cells(self):
+        return sum(self.fleet)
+
+    @property
+    def random_mean_shots(self):
+        """Mean shots that uniformly random legal play needs: the expected largest of k draws from 1…n, k(n+1)/(k+1)."""
+        return self.ship_cells * (self.cells + 1) / (self.ship_cells + 1)
+
+
+# ------------------------------------------------------------------------------------- placements
+
+
+def ship_placements(board_size, length):
+    """Every way to lay one ship: bool (placements, cells), the horizontal ones first."""
+    starts = np.arange(board_size - length + 1)
+    lines = starts[:, None] + np.arange(length)  # (starts, length) places along a row
+    placements = np.zeros((board_size, len(starts), board_size, board_size), bool)
+    for row in range(board_size):
+        placements[row, np.arange(len(starts))[:, None], row, lines] = True
+    horizontal = placements.reshape(-1, board_size, board_size)
+    both = horizontal if length == 1 else np.concatenate([horizontal, horizontal.transpose(0, 2, 1)])
+    return both.reshape(len(both), -1)
+
+
+@lru_cache(maxsize=64)
+def _fits(board_size, fleet):
+    """Depth-first search for one legal placement of `fleet`, longest ship first, cells as bits of an integer.
+
+    True also where `SEARCH_STEPS` positions do not settle it: `random_boards` then speaks up.
+    """
+    if sum(fleet) > board_size**2:
+        return False
+    masks = {n: [sum(1 << int(c) for c in np.flatnonzero(p)) for p in ship_placements(board_size, n)] for n in {*fleet}}
+    steps = 0
+    stack = [(0, 0, 0)]  # (cells taken, ship to place next, its first placement to try)
+    while stack and steps < SEARCH_STEPS:
+        taken, ship, first = stack.pop()
+        if ship == len(fleet):
+            return True
+        options = masks[fleet[ship]]
+        for choice in range(first, len(options)):
+            steps += 1
+            if not taken & options[choice]:
+                stack.append((taken, ship, choice + 1))
+                twin_next = fleet[ship : ship + 2] == (fleet[ship],) * 2  # equal ships: order does not matter
+                stack.append((taken | options[choice], ship + 1, choice + 1 if twin_next else 0))
+                break
+    return bool(stack)
+
+
+NAMED_RULES = {
+    "tiny": Rules(4, (2, 3)),
+    "mini": Rules(5, (2, 3, 4)),
+    "classic": Rules(10, (2, 3, 3, 4, 5)),
+}
+
+
+@lru_cache(maxsize=16)
+def all_boards(rules):
+    """Every legal placement of the fleet, equal ships interchangeable: bool (layouts, cells), read-only.
+
+    Two placements may cover the same cells; both are listed, so a uniform draw of a row is a uniform placement.
+    Raises ValueError where there are more than `LARGEST_LISTING`, or partial ones on the way.
+    """
+    fleet = sorted(rules.fleet, reverse=True)
+    boards = np.zeros((1, rules.cells), bool)
+    previous = np.full(1, -1)  # the placement chosen for the ship before, for twins
+    for ship, length in enumerate(fleet):
+        options = ship_placements(rules.board_size, length)
+        twin = ship > 0 and fleet[ship - 1] == length
+        kept, chosen, total = [], [], 0
+        for part in np.array_split(np.arange(len(boards)), max(1, len(boards) * len(options) // 10_000_000)):
+            free = boards[part].astype(np.float32) @ options.T.astype(np.float32) == 0  # (part, options)
+            if twin:
+                free &= np.arange(len(options)) > previous[part, None]
+            board, option = np.nonzero(free)
+            total += len(board)
+            if total * rules.cells > LARGEST_LISTING * 100 or total > LARGEST_LISTING:
+                raise ValueError(f"a {rules.board_size}×{rules.board_size} board has too many placements of the "
+                                 f"fleet {','.join(map(str, rules.fleet))} to list them all")
+            kept.append(boards[part[board]] | options[option])
+            chosen.append(option)
+        boards, previous = np.concatenate(kept), np.concatenate(chosen)
+    boards.flags.writeable = False
+    return boards
+
+
+def placement_count(rules):
+    """How many ways there are to lay the ships one by one, overlaps included: what a uniform redraw chooses from."""
+    return int(np.prod([float(len(ship_placements(rules.board_size, n))) for n in rules.fleet]))
+
+
+# ------------------------------------------------------------------------------------- random boards
+
+
+@lru_cache(maxsize=16)
+def _table(rules, xp):
+    """For few layouts: all of them, bool (layouts, cells). None where redrawing is the better way."""
+    return xp.asarray(all_boards(rules)) if placement_count(rules) <= ENUMERATE_BELOW else None
+
+
+@lru_cache(maxsize=16)
+def _ship_tables(rules, xp):
+    return [xp.asarray(ship_placements(rules.board_size, n).astype(np.uint8)) for n in rules.fleet]
+
+
+def _pick(table, count, rng):
+    """`count` rows of `table`, each row equally likely."""
+    xp = array_module(table)
+    return table[xp.minimum((rng.random(count) * len(table)).astype(xp.int64), len(table) - 1)]
+
+
+def random_boards(rules, count, rng):
+    """`count` boards, uniform over all legal placements of the fleet: bool (count, board_size, board_size).
+
+    Few layouts are listed once and drawn from; otherwise every ship is laid at random and the *whole fleet* is
+    redrawn on overlap (redrawing one ship, or limiting both coordinates by its length, would skew the boards).
+    The boards live where `rng` does. Raises ValueError where legal fleets are too rare to meet and too many to list.
+    """
+    xp = array_module(rng)
+    size = rules.board_size
+    table = _table(rules, xp)
+    if table is not None:
+        return _pick(table, count, rng).reshape(count, size, size)
+    boards, missing, tries, tried = [], count, max(64, count), 0
+    while missing > 0:
+        covered = sum(_pick(placements, tries, rng) for placements in _ship_tables(rules, xp))
+        legal = covered[(covered <= 1).all(axis=1)][:missing] > 0
+        boards.append(legal)
+        missing -= len(legal)
+        tried += tries
+        rate = (count - missing) / tried
+        if tried > 100_000 and rate < 1e-3:  # crowded: legal fleets are too rare to wait for
+            return _pick(_crowded(rules, xp), count, rng).reshape(count, size, size)
+        tries = min(1_000_000, int(1.1 * missing / max(rate, 1e-3)) + 64)
+    return xp.concatenate(boards).reshape(count, size, size)
+
+
+def _crowded(rules, xp):
+    """All boards of rules whose legal fleets are too rare to meet by chance."""
+    try:
+        boards = all_boards(rules)
+    except ValueError as error:
+        raise ValueError(f"{error}, and so crowded that fewer than 1 random fleet in 1000 is legal: "
+                         "use a larger board, or fewer or shorter ships") from None
+    if len(boards) == 0:
+        raise ValueError(_cannot_be_placed(rules))
+    return xp.asarray(boards)
+
+
+def _cannot_be_placed(rules):
+    return (f"the fleet {','.join(map(str, rules.fleet))} cannot be placed on a {rules.board_size}×{rules.board_size} "
+            "board without overlap: use a larger board or fewer ships")
+
+
+# ------------------------------------------------------------------------------------- one game, for people
+
+
+def score(rules, misses, sunk):
+    """The reward at the end of a game: 1 − misses / (cells − ship cells + 1) once the fleet is sunk, else 0."""
+    return sunk * (1 - misses / (rules.cells - rules.ship_cells + 1))
+
+
+class Game:
+    """One game to play by hand.
+
+    >>> game = Game(Rules(5, (2, 3, 4)), np.random.default_rng(0))
+    >>> game.play("B3"), game.score, game
+    """
+
+    def __init__(self, rules=NAMED_RULES["mini"], rng=None, board=None, max_shots=None):
+        self.rules = rules
+        size = rules.board_size
+        if board is None:
+            board = random_boards(rules, 1, rng or np.random.default_rng())[0]
+        self.board = np.array(board, bool)
+        if self.board.shape != (size, size) or self.board.sum() != rules.ship_cells:
+            raise ValueError(f"the board must be {size}×{size} with {rules.ship_cells} ship cells")
+        self.fired = np.zeros_like(self.board)
+        self.max_shots = max_shots or rules.cells
+
+    def play(self, cell):
+        """Fire at a cell, as "B3" (column letters, row number) or (row, column) from 0; True on a hit.
+
+        Raises ValueError for a cell off the board or fired at before, or once the game is over.
+        """
+        row, column = parse_cell(cell, self.rules.board_size) if isinstance(cell, str) else cell
+        name = cell_name(row, column)
+        if self.done:
+            raise ValueError("the game is over")
+        if not (0 <= row < self.rules.board_size and 0 <= column < self.rules.board_size):
+            raise ValueError(f"{cell} is off the board")
+        if self.fired[row, column]:
+            raise ValueError(f"{name} has been fired at already")
+        self.fired[row, column] = True
+        return bool(self.board[row, column])
+
+    @property
+    def shots(self):
+        return int(self.fired.sum())
+
+    @property
+    def hits(self):
+        return int((self.fired & self.board).sum())
+
+    @property
+    def misses(self):
+        return self.shots - self.hits
+
+    @property
+    def sunk(self):
+        return self.hits == self.rules.ship_cells
+
+    @property
+    def done(self):
+        return self.sunk or self.shots >= self.max_shots
+
+    @property
+    def score(self):
+        return score(self.rules, self.misses, self.sunk)
+
+    def __repr__(self):
+        """The sea as the shooter sees it; the ships show once the game is over."""
+        glyphs = np.where(self.fired, np.where(self.board, HIT, MISS), np.where(self.board & self.done, SHIP, WATER))
+        lines = ["   " + " ".join(f"{column_name(c):<2}" for c in range(self.rules.board_size))]
+        lines += [f"{row + 1:>2} " + " ".join(line) for row, line in enumerate(glyphs)]
+        state = "fleet sunk" if self.sunk else "game over" if self.done else "at sea"
+        counts = f"{self.shots} shots, {self.hits} hits, {self.misses} misses"
+        return "\n".join([*lines, f"{counts}: {state}, score {self.score:.2f}"])
+
+
+def column_name(column):
+    """A, B, … Z, AA, AB, …"""
+    return (column_name(column // 26 - 1) if column >= 26 else "") + chr(ord("A") + column % 26)
+
+
+def cell_name(row, column):
+    return f"{column_name(column)}{row + 1}"
+
+
+def parse_cell(text, board_size):
+    """(row, column) from 0 of a cell named like B3. Raises ValueError that says what was expected."""
+    names = {cell_name(r, c): (r, c) for r in range(board_size) for c in range(board_size)}
+    try:
+        return names[text.strip().upper()]
+    except KeyError:
+        raise ValueError(f"{text.strip()!r} is not a cell: type one of A1 to "
+                         f"{cell_name(board_size - 1, board_size - 1)}") from None

@@ -1,0 +1,61 @@
+"""From a gradient to a step: global-norm clipping, AdamW, learning-rate schedules."""
+
+import math
+
+from .backend import array_module
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), in the arithmetic of torch.optim.AdamW.
+
+    params: a list of float arrays, changed in place by `step`. `learning_rate` may be changed between steps.
+    """
+
+    def __init__(self, params, learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+        if not (learning_rate >= 0 and eps > 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"AdamW needs learning_rate ≥ 0, eps > 0, weight_decay ≥ 0 and betas in [0, 1), not "
+                             f"{learning_rate}, {eps}, {weight_decay}, {betas}")
+        self.params = list(params)
+        self.learning_rate, self.betas, self.eps, self.weight_decay = learning_rate, betas, eps, weight_decay
+        self.steps = 0
+        self.first = [array_module(p).zeros_like(p) for p in self.params]  # m, running mean of g
+        self.second = [array_module(p).zeros_like(p) for p in self.params]  # v, running mean of g²
+
+    def step(self, grads):
+        """θ ← θ − lr·λ·θ, then θ ← θ − lr·m̂ / (√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)."""
+        beta1, beta2 = self.betas
+        self.steps += 1
+        step_size = self.learning_rate / (1 - beta1**self.steps)
+        root_correction = math.sqrt(1 - beta2**self.steps)
+        for param, grad, m, v in zip(self.params, grads, self.first, self.second, strict=True):
+            param *= 1 - self.learning_rate * self.weight_decay
+            m += (1 - beta1) * (grad - m)
+            v *= beta2
+            v += (1 - beta2) * grad * grad
+            param -= step_size * m / (array_module(v).sqrt(v) / root_correction + self.eps)
+
+
+def clip_by_global_norm(gradient, max_norm):
+    """Scale a gradient vector down to `max_norm` if it is longer; None leaves it. Returns (gradient, norm before)."""
+    norm = float(array_module(gradient).linalg.norm(gradient))
+    if max_norm is not None and norm > max_norm:
+        gradient = gradient * (max_norm / norm)
+    return gradient, norm
+
+
+def schedule(name, progress, warmup_ratio=0.0):
+    """The factor on the learning rate when a share `progress` in [0, 1] of the training is done.
+
+    It climbs from 0 to 1 over the first `warmup_ratio`, then stays ("constant") or falls to 0 along a line or half a
+    cosine.
+    """
+    if progress < warmup_ratio:
+        return progress / warmup_ratio
+    decayed = min(1.0, (progress - warmup_ratio) / (1 - warmup_ratio))
+    if name == "linear":
+        return 1 - decayed
+    if name == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * decayed))
+    return 1.0

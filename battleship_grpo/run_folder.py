@@ -1,0 +1,65 @@
+"""A run folder: config.json, metrics.csv, policy.npz, checkpoint.npz, summary.json, curves.png."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .files import write_text
+
+METRICS = (
+    "iteration", "seconds", "games", "shots", "mean_shots", "mean_score", "loss", "kl_ref", "kl_old", "clip_low",
+    "clip_high", "entropy", "grad_norm", "zero_variance", "learning_rate", "shots_per_second",
+    "validation_mean_shots", "validation_mean_score",
+)
+
+
+class UserError(Exception):
+    """A mistake of the user's, told in one line that says what to do."""
+
+
+def new_folder(name, default):
+    """Make an empty folder `name`, or runs/`default`, numbered if taken. One with anything in it is not touched."""
+    if name:
+        folder = Path(name)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists already and is not an empty folder: choose another --output-dir")
+    else:
+        folder = next(path for i in range(1, 10_000) if not (path := numbered(default, i)).exists())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
+    return folder
+
+
+def numbered(name, i):
+    return Path("runs") / (name if i == 1 else f"{name}-{i}")
+
+
+def write_json(path, content):
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+class MetricsFile:
+    """metrics.csv, one row per iteration, on disk as soon as it is written; also the columns, for plotting."""
+
+    def __init__(self, path):
+        self.rows = []
+        self._file = open(path, "w", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by `close`)
+        self._csv = csv.writer(self._file)
+        self._csv.writerow(METRICS)
+
+    def add(self, metrics):
+        """Write a dict with some of `METRICS`; what was not measured stays empty."""
+        row = [metrics.get(name, "") for name in METRICS]
+        self._csv.writerow([f"{value:.7g}" if isinstance(value, float) else value for value in row])
+        self.rows.append([np.nan if value == "" else value for value in row])
+
+    def columns(self):
+        """Column name → float (iterations,); NaN where not measured."""
+        return dict(zip(METRICS, np.array(self.rows, float).reshape(-1, len(METRICS)).T, strict=True))
+
+    def close(self):
+        self._file.close()

@@ -1,0 +1,216 @@
+"""Every setting of a training run, in one dataclass: the experiment, whole. The command line follows from it.
+
+Fields that Hugging Face TRL's GRPOConfig has too bear its names and its meaning.
+"""
+
+import argparse
+import math
+from dataclasses import asdict, dataclass, field, fields
+
+from .advantages import BASELINES, SCALES
+from .game import NAMED_RULES, Rules
+from .objectives import KL_ESTIMATORS, LOSS_TYPES
+from .optim import SCHEDULES
+from .policy import ACTIVATIONS, ENCODINGS
+from .symmetry import ORDER
+
+ALGORITHMS = ("grpo",)
+BACKENDS = ("numpy",)
+
+
+def setting(default, meaning, *, group, kind=None, choices=None, low=None, above=None, high=None, below=None, why=""):
+    """A dataclass field with all that help and validation need: its meaning, its type, its choices or its range.
+
+    The range is low ≤ x ≤ high, above < x < below; `why` is added to the message when it is left.
+    """
+    bounds = [(low, "≥", lambda x, b: x >= b), (above, ">", lambda x, b: x > b),
+              (high, "≤", lambda x, b: x <= b), (below, "<", lambda x, b: x < b)]
+    bounds = [(sign, bound, holds) for bound, sign, holds in bounds if bound is not None]
+    return field(default=default, metadata={"meaning": meaning, "group": group, "kind": kind or type(default),
+                                            "choices": choices, "bounds": bounds, "why": why})
+
+
+def whole_numbers(text):
+    """"2,3,4" → (2, 3, 4)"""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 2,3,4") from None
+
+
+whole_numbers.__name__ = "N,N,…"
+
+GAME, POLICY, SAMPLING, OBJECTIVE, OPTIMISER, RUN = (
+    "the game", "the policy", "sampling and advantages", "the objective", "the optimiser", "the run")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run. Raises ValueError, naming the field and its range, if they make no sense."""
+
+    algorithm: str = setting("grpo", "how to learn", group=RUN, choices=ALGORITHMS)
+    seconds: float | None = setting(None, "end training after this many seconds; the learning rate follows the clock "
+                                    "then, and iterations are unlimited unless set", group=RUN, kind=float, above=0)
+    iterations: int | None = setting(None, "end training after this many iterations (default: the preset's)", group=RUN,
+                                     kind=int, low=0)
+    seed: int = setting(0, "seed of every random number: same seed, same machine, same run", group=RUN, low=0)
+    output_dir: str = setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)", group=RUN)
+    backend: str = setting("numpy", "array library", group=RUN, choices=BACKENDS)
+    threads: int | None = setting(None, "worker threads (default: the number of cores, at most 8)", group=RUN, kind=int,
+                                  low=1)
+    validate_every: int = setting(0, "play validation games every this many iterations; 0 for never", group=RUN, low=0)
+    validation_boards: int = setting(64, "fresh random boards per validation", group=RUN, low=1)
+    validation_generations: int = setting(8, "sampled games per validation board", group=RUN, low=1)
+
+    rules: str = setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet 2,3,3,4,5",
+                         group=GAME, choices=tuple(NAMED_RULES))
+    board_size: int | None = setting(None, "board size, with --fleet, instead of --rules", group=GAME, kind=int, low=1)
+    fleet: tuple[int, ...] | None = setting(None, "ship lengths, with --board-size, instead of --rules", group=GAME,
+                                            kind=whole_numbers)
+    max_shots: int | None = setting(None, "a game ends unsunk, with score 0, after this many shots (default: cells)",
+                                    group=GAME, kind=int, low=1)
+
+    hidden_sizes: tuple[int, ...] = setting((256,), "units of each hidden layer", group=POLICY, kind=whole_numbers)
+    activation: str = setting("relu", "activation of the hidden layers", group=POLICY, choices=ACTIVATIONS)
+    encoding: str = setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
+                            group=POLICY, choices=ENCODINGS)
+    equivariant: bool = setting(True, "tie weights so that turned and mirrored boards are played alike: every game "
+                                "teaches eight; needs hidden sizes that are multiples of 8", group=POLICY)
+
+    num_boards: int = setting(64, "B, boards (prompts) per iteration", group=SAMPLING, low=1, high=2**20)
+    num_generations: int = setting(16, "G, games (completions) per board: the group", group=SAMPLING, low=2,
+                                   high=2**16, why="a group of one has nothing to compare with")
+    temperature: float = setting(1.0, "softmax temperature of sampling and learning", group=SAMPLING, above=0)
+    scale_rewards: str = setting("group", "divide advantages by the standard deviation of the group, of the batch, or "
+                                 "none", group=SAMPLING, choices=SCALES)
+    advantage_baseline: str = setting("group_mean", "what a score is compared with: the mean of its group, or of the "
+                                      "others in it", group=SAMPLING, choices=BASELINES)
+    dynamic_sampling: bool = setting(False, "drop boards whose games all scored the same and draw others (DAPO)",
+                                     group=SAMPLING)
+    max_resamples: int = setting(8, "how often dynamic sampling draws again before it takes what it has",
+                                 group=SAMPLING, low=1)
+
+    epsilon: float = setting(0.2, "clip of the ratio below: 1 − epsilon", group=OBJECTIVE, low=0, below=1)
+    epsilon_high: float | None = setting(None, "clip of the ratio above: 1 + epsilon_high (default: epsilon)",
+                                         group=OBJECTIVE, kind=float, low=0)
+    delta: float | None = setting(None, "bound of the ratio in the unclipped term too (two-sided clip)",
+                                  group=OBJECTIVE, kind=float, above=1)
+    loss_type: str = setting("grpo", "normalisation of the loss: per game, constant, or over all shots",
+                             group=OBJECTIVE, choices=LOSS_TYPES)
+    beta: float = setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none", group=OBJECTIVE,
+                          low=0)
+    kl_estimator: str = setting("k3", "estimator of that KL", group=OBJECTIVE, choices=KL_ESTIMATORS)
+    reference: str = setting("uniform", "the reference: uniform over legal cells, initial (the frozen first policy), "
+                             "or a policy.npz or run folder", group=OBJECTIVE)
+    sync_ref_model: bool = setting(False, "move the reference towards the policy now and then", group=OBJECTIVE)
+    ref_model_mixup_alpha: float = setting(0.6, "how far it moves: reference ← α·policy + (1−α)·reference",
+                                           group=OBJECTIVE, low=0, high=1)
+    ref_model_sync_steps: int = setting(512, "how many iterations apart", group=OBJECTIVE, low=1)
+
+    num_iterations: int = setting(1, "μ, passes over each batch of games", group=OPTIMISER, low=1)
+    num_minibatches: int = setting(8, "optimiser steps per pass; each takes a share of the boards", group=OPTIMISER,
+                                   low=1)
+    learning_rate: float = setting(4e-3, "peak learning rate of AdamW", group=OPTIMISER, above=0)
+    lr_scheduler_type: str = setting("linear", "learning rate over the run", group=OPTIMISER, choices=SCHEDULES)
+    warmup_ratio: float = setting(0.02, "share of the run over which the rate climbs from 0", group=OPTIMISER, low=0,
+                                  below=1)
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay", group=OPTIMISER, low=0)
+    adam_beta1: float = setting(0.9, "AdamW's β₁", group=OPTIMISER, low=0, below=1)
+    adam_beta2: float = setting(0.999, "AdamW's β₂", group=OPTIMISER, low=0, below=1)
+    adam_epsilon: float = setting(1e-8, "AdamW's ε", group=OPTIMISER, above=0)
+    max_grad_norm: float | None = setting(1.0, "clip the gradient to this global norm", group=OPTIMISER, kind=float,
+                                          above=0)
+
+    def __post_init__(self):
+        for option in fields(self):
+            check(option, getattr(self, option.name))
+        if (self.board_size is None) != (self.fleet is None):
+            raise ValueError("--board-size and --fleet go together")
+        if not all(1 <= size <= 2**14 for size in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes must lie between 1 and {2**14}, not {self.hidden_sizes}")
+        if self.equivariant and any(size % ORDER for size in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes must be multiples of {ORDER}, not {self.hidden_sizes}, or --no-equivariant")
+        if self.num_minibatches > self.num_boards:
+            raise ValueError(f"num_minibatches ({self.num_minibatches}) must be ≤ num_boards ({self.num_boards}): "
+                             "a minibatch holds at least one board")
+        if self.sync_ref_model and self.reference == "uniform":
+            raise ValueError("sync_ref_model needs a reference that can move: --reference initial, or a policy")
+        if self.max_shots is not None and self.max_shots > self.make_rules().cells:
+            raise ValueError(f"max_shots must be ≤ {self.make_rules().cells}, the cells, not {self.max_shots}")
+
+    def make_rules(self):
+        """The rules of the game that these settings name."""
+        return NAMED_RULES[self.rules] if self.fleet is None else Rules(self.board_size, self.fleet)
+
+    def rules_name(self):
+        rules = self.make_rules()
+        return self.rules if self.fleet is None else f"{rules.board_size}x{rules.board_size}"
+
+    def to_json(self):
+        return asdict(self)
+
+
+def check(option, value):
+    """Raise ValueError if a value is outside what its field allows."""
+    choices, bounds, why = (option.metadata[key] for key in ("choices", "bounds", "why"))
+    if choices and value not in choices:
+        raise ValueError(f"{option.name} must be one of {', '.join(choices)}, not {value!r}")
+    if value is None or not bounds:
+        return
+    if not (math.isfinite(value) and all(holds(value, bound) for _, bound, holds in bounds)):
+        allowed = " and ".join(f"{sign} {bound}" for sign, bound, _ in bounds)
+        raise ValueError(f"{option.name} must be {allowed}, not {value}{': ' + why if why else ''}")
+
+
+# A preset is data: what it changes against the defaults above, and how many iterations it runs unless told.
+PRESETS = {
+    "default": {"iterations": 1500},
+    "article": {
+        "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
+        "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
+        "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
+        "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
+        "learning_rate": 4e-4, "lr_scheduler_type": "constant", "warmup_ratio": 0.0, "weight_decay": 0.01,
+        "max_grad_norm": None, "validate_every": 1,
+    },
+}
+PRESET_MEANING = {
+    "default": "the best policy per second",
+    "article": "the setting of the single-file NumPy GRPO that made this example known: a small tanh network, "
+               "4 boards × 16 games, 10 full-batch steps, validation every iteration",
+}
+
+
+# ------------------------------------------------------------------------------------- command line
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one line on stderr and exit status 2 for a mistake."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def add_options(parser):
+    """One option per field of `Settings`, grouped, each with its meaning and default; none has a value unless given."""
+    groups = {}
+    for option in fields(Settings):
+        meta = option.metadata
+        group = groups.setdefault(meta["group"], parser.add_argument_group(meta["group"]))
+        name = "--" + option.name.replace("_", "-")
+        default = ",".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
+        text = meta["meaning"] + (f" [{default}]" if default not in (None, "") else "")
+        if meta["kind"] is bool:
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        else:
+            metavar = None if meta["choices"] else {int: "N", float: "X", str: "TEXT"}.get(meta["kind"], "N,N,…")
+            group.add_argument(name, type=meta["kind"], choices=meta["choices"], default=argparse.SUPPRESS, help=text,
+                               metavar=metavar)
+
+
+def settings_from(options, preset="default"):
+    """Settings from a preset and the options given on top of it. A time limit alone lifts the preset's iterations."""
+    chosen = {**PRESETS[preset], **options}
+    if "seconds" in options and "iterations" not in options:
+        chosen["iterations"] = None
+    return Settings(**chosen)

@@ -1,0 +1,66 @@
+"""What people see in a terminal: progress while training, and the report at its end."""
+
+import time
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+LINE_EVERY = 5  # seconds between lines of progress where there is no live terminal
+
+
+def describe(metrics):
+    return (f"shots {metrics['mean_shots']:5.2f}  score {metrics['mean_score']:.3f}  entropy {metrics['entropy']:.2f}  "
+            f"KL {metrics['kl_ref']:.2f}  {metrics['shots_per_second'] / 1e3:,.0f}k shots/s")
+
+
+@contextmanager
+def training_progress(console):
+    """Yields `show(share done, metrics of the iteration)`: a live bar on a terminal, a line now and then elsewhere."""
+    if console.is_terminal:
+        columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%")
+        with Progress(*columns, TextColumn("{task.fields[text]}"), console=console, refresh_per_second=5) as bar:
+            task = bar.add_task("training", total=1, text="")
+            yield lambda share, metrics: bar.update(task, completed=share, text=describe(metrics))
+        return
+    due = 0.0
+
+    def show(share, metrics):
+        nonlocal due
+        if time.monotonic() >= due or share >= 1:
+            due = time.monotonic() + LINE_EVERY
+            console.print(f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5}  "
+                          f"{describe(metrics)}", soft_wrap=True, highlight=False)
+
+    yield show
+
+
+def with_interval(result):
+    if result["exact"]:
+        return f"{result['mean_shots']:.3f}"
+    return f"{result['mean_shots']:.3f} ± {result['ci95']:.3f}"
+
+
+def report(console, summary, folder):
+    """The end of a run: how far it came, what it took, where the files are, what to do next."""
+    title = f"mean shots to sink the fleet · {summary['algorithm']} · seed {summary['seed']}"
+    table = Table(title=title, title_justify="left")
+    for name in ("player", "mean shots", "score", "judged on"):
+        table.add_column(name, justify="left" if name in ("player", "judged on") else "right")
+    for name, key in (("random play", "random"), ("trained, sampled", "sampled"), ("trained, greedy", "greedy")):
+        result = summary[key]
+        judged = f"every placement, {result['games']:,}" if result["exact"] else f"{result['games']:,} games"
+        table.add_row(name, with_interval(result), f"{result['score']:.3f}", judged)
+    console.print()
+    console.print(table)
+    console.print(f"{summary['seconds']:.1f} s of training, {summary['iterations']:,} iterations, "
+                  f"{summary['games']:,} games, {summary['shots']:,} shots")
+    console.print(f"files in {folder}: curves.png, summary.json, metrics.csv, policy.npz, checkpoint.npz, config.json",
+                  soft_wrap=True)
+    console.print("next: look at curves.png; try --seed 1, --beta 0 or --preset article "
+                  "(python -m battleship_grpo.train --help)", soft_wrap=True)
+
+
+def stderr_console():
+    return Console(stderr=True, soft_wrap=True, highlight=False)

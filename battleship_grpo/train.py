@@ -1,0 +1,199 @@
+"""Train a policy:  python -m battleship_grpo.train [--preset article] [--seconds 60] [--seed 1] …
+
+`train` is the whole loop: an iteration of the algorithm, a row of metrics, until time or iterations run out; then the
+policy is judged and the run folder completed. Ctrl-C ends training after the current iteration, and saves.
+"""
+
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from .algorithms.grpo import GRPO
+from .backend import Workers, keep_freed_memory
+from .env import BattleshipEnv
+from .evaluate import evaluate_greedy, evaluate_random, evaluate_sampled, evaluation_boards
+from .files import write_arrays
+from .optim import schedule
+from .policy import MLPPolicy
+from .rollout import sample_groups
+from .run_folder import MetricsFile, UserError, new_folder, write_json
+from .settings import PRESET_MEANING, PRESETS, Parser, add_options, settings_from
+from .terminal import report, stderr_console, training_progress
+
+EVALUATION_GAMES = 20_000
+EVALUATION_SEED = 12345
+
+
+def available_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def build(settings, rng):
+    """The algorithm with its environment, policy and reference, ready for the first step."""
+    rules = settings.make_rules()
+    env = BattleshipEnv(rules, settings.max_shots)
+    policy = MLPPolicy(env.observation_size, env.num_actions, settings.hidden_sizes, settings.activation,
+                       settings.encoding, rules, rng, equivariant=settings.equivariant)
+    workers = Workers(settings.threads or min(8, available_cores()))
+    return GRPO(settings, env, policy, make_reference(settings, policy), rng, workers)
+
+
+def make_reference(settings, policy):
+    """The policy that the KL penalty pulls towards; None stands for uniform play."""
+    if settings.reference == "uniform":
+        return None
+    if settings.reference == "initial":
+        return policy.copy()
+    path = Path(settings.reference)
+    reference = MLPPolicy.load(path / "policy.npz" if path.is_dir() else path)
+    if reference.rules != policy.rules:
+        raise ValueError(f"--reference {path} was trained for {reference.rules}, this run is {policy.rules}")
+    return reference
+
+
+def validate(algorithm, settings, rng):
+    """Mean shots and score of sampled play on fresh boards; `rng` is apart from training's, which it leaves alone."""
+    boards = algorithm.env.tasks(settings.validation_boards, rng)
+    rollout = sample_groups(algorithm.env, algorithm.policy, boards, settings.validation_generations, rng,
+                            algorithm.workers)
+    return {"validation_mean_shots": float(rollout.lengths.mean()),
+            "validation_mean_score": float(rollout.scores.mean())}
+
+
+def progress_of(settings, iterations, seconds):
+    """The share of training that is done, by iterations or by the clock, whichever is further."""
+    return max(iterations / settings.iterations if settings.iterations else 1.0 * (settings.iterations == 0),
+               seconds / settings.seconds if settings.seconds else 0.0)
+
+
+def learn(algorithm, settings, on_iteration, stopped=lambda: False):
+    """Iterate until done; `on_iteration(share done, metrics)` after each. Returns seconds, iterations, games, shots.
+
+    Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up.
+    """
+    validation_rng = np.random.default_rng([settings.seed, 1])
+    iteration = 0
+    seconds, start = 0.0, time.perf_counter()
+    while (share := progress_of(settings, iteration, seconds)) < 1 and not stopped():
+        learning_rate = settings.learning_rate * schedule(settings.lr_scheduler_type, share, settings.warmup_ratio)
+        before, shots = seconds, algorithm.shots
+        try:
+            rollout, measured = algorithm.step(learning_rate)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"iteration {iteration + 1}: {error}; the parameters are still those before it. "
+                                     "Try a lower --learning-rate or --max-grad-norm") from None
+        iteration += 1
+        seconds = time.perf_counter() - start
+        if settings.validate_every and iteration % settings.validate_every == 0:
+            measured |= validate(algorithm, settings, validation_rng)
+            seconds = time.perf_counter() - start
+        on_iteration(progress_of(settings, iteration, seconds), {
+            "iteration": iteration, "seconds": seconds, "games": algorithm.games, "shots": algorithm.shots,
+            "mean_shots": float(rollout.lengths.mean()), "mean_score": float(rollout.scores.mean()),
+            "entropy": float(rollout.entropies.mean()), "learning_rate": learning_rate,
+            "shots_per_second": (algorithm.shots - shots) / (seconds - before), **measured})
+    return {"seconds": seconds, "iterations": iteration, "games": algorithm.games, "shots": algorithm.shots}
+
+
+def judge(policy, env, workers=None):
+    """Greedy, sampled and random play, on the same boards: every placement where they are few."""
+    rng = np.random.default_rng(EVALUATION_SEED)
+    boards, exact = evaluation_boards(env.rules, EVALUATION_GAMES, rng)
+    return {"greedy": evaluate_greedy(policy, env, boards, exact, workers).summary(),
+            "sampled": evaluate_sampled(policy, env, boards, rng).summary(),
+            "random": evaluate_random(env, boards, rng).summary()}
+
+
+def train(settings, console=None, stopped=lambda: False):
+    """Run `settings` into a new run folder. Returns (folder, summary)."""
+    console = console or stderr_console()
+    algorithm = build(settings, np.random.default_rng(settings.seed))
+    folder = new_folder(settings.output_dir, f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}")
+    write_json(folder / "config.json", settings.to_json())
+    metrics_file = MetricsFile(folder / "metrics.csv")
+    try:
+        with threadpool_limits(1, user_api="blas"), training_progress(console) as show:
+            def on_iteration(share, metrics):
+                metrics_file.add(metrics)
+                show(share, metrics)
+
+            try:
+                totals = learn(algorithm, settings, on_iteration, stopped)
+            finally:
+                algorithm.policy.save(folder / "policy.npz")
+                write_arrays(folder / "checkpoint.npz", algorithm.state())
+            judged = judge(algorithm.policy, algorithm.env, algorithm.workers)
+    finally:
+        metrics_file.close()
+    rules = settings.make_rules()
+    summary = {"algorithm": settings.algorithm, "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
+               "seed": settings.seed, "backend": settings.backend, **totals, **judged}
+    write_json(folder / "summary.json", summary)
+    draw_curves(settings, metrics_file.columns(), summary, folder / "curves.png")
+    return folder, summary
+
+
+def draw_curves(settings, metrics, summary, path):
+    from .plots import learning_curves  # here, for matplotlib takes longer to load than everything else together
+
+    rules = settings.make_rules()
+    title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {rules.random_mean_shots:.1f} → "
+             f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
+    levels = [(rules.random_mean_shots, f"random play {rules.random_mean_shots:.1f}"),
+              (summary["greedy"]["mean_shots"], f"greedy play at the end {summary['greedy']['mean_shots']:.2f}")]
+    learning_curves(metrics, title, levels).savefig(path, dpi=100)
+
+
+@contextmanager
+def stop_on_signal():
+    """Yields `stopped()`, the signal that came or None. The first Ctrl-C or SIGTERM asks; the second ends at once."""
+    received = []
+
+    def ask(number, _):
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def parse(arguments):
+    parser = Parser(prog="python -m battleship_grpo.train", description=__doc__.split("\n\n")[0],
+                    epilog="presets: " + "; ".join(f"{name}: {text}" for name, text in PRESET_MEANING.items()))
+    parser.add_argument("--preset", choices=PRESETS, default="default", help="where settings start from [default]")
+    add_options(parser)
+    options = vars(parser.parse_args(arguments))
+    try:
+        return settings_from(options, options.pop("preset"))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def main(arguments=None):
+    settings = parse(arguments)
+    keep_freed_memory()
+    console = stderr_console()
+    try:
+        with stop_on_signal() as stopped:
+            folder, summary = train(settings, console, stopped)
+            report(console, summary, folder)
+            return 128 + stopped() if stopped() else 0
+    except (UserError, ValueError, FloatingPointError) as error:
+        console.print(f"error: {error}", style="red")
+    except MemoryError as error:
+        console.print(f"error: not enough memory ({error}): lower --num-boards or --num-generations", style="red")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""AdamW to the last digits of torch.optim.AdamW, clipping, schedules."""
+
+import numpy as np
+import pytest
+from helpers import seeds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battleship_grpo.optim import SCHEDULES, AdamW, clip_by_global_norm, schedule
+
+GRADIENTS = [[0.1, -0.2, 0.0, 3.0], [-0.3, 0.5, 1e-6, -4.0], [0.0, 0.25, -0.1, 1.0]]
+PUBLISHED = [  # settings, parameters after each step, as printed by torch.optim.AdamW 2.13 in float64
+    (dict(learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2),
+     [[0.49899500010000003, -0.99899000005, 1.99998, -0.0009999999966666666],
+      [0.4994841999611997, -0.999422225402172, 1.999226237749951, -0.0008064795880774989],
+      [0.4998612152717304, -0.9999913667138823, 1.9998450532270284, -0.000785159706625163]]),
+    (dict(learning_rate=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.3),
+     [[0.4429950495049505, -0.9352487562189055, 1.97, -0.049983338887037654],
+      [0.4632845410009952, -0.9457314676840651, 1.9404222421000672, -0.03671121516034441],
+      [0.4760392146196539, -0.9626172575417998, 1.9453501309118972, -0.03419629030515982]]),
+]
+
+
+@pytest.mark.parametrize(("hyper_parameters", "expected"), PUBLISHED, ids=["defaults", "others"])
+def test_adamw_agrees_with_pytorch(hyper_parameters, expected):
+    params = np.array([0.5, -1.0, 2.0, 0.0])
+    optimiser = AdamW([params], **hyper_parameters)
+    for gradient, after in zip(GRADIENTS, expected, strict=True):
+        optimiser.step([np.array(gradient)])
+        assert params == pytest.approx(after, rel=1e-12)
+
+
+@given(seeds, st.floats(1e-4, 1e-1))
+def test_the_first_step_by_hand(seed, learning_rate):
+    """With bias correction m̂ = g and v̂ = g², so the first step is the sign of g, after the decay."""
+    rng = np.random.default_rng(seed)
+    params, gradient = rng.normal(size=(2, 6))
+    expected = params * (1 - learning_rate * 0.1) - learning_rate * gradient / (np.abs(gradient) + 1e-8)
+    AdamW([params], learning_rate, weight_decay=0.1).step([gradient])
+    assert np.allclose(params, expected, rtol=1e-12, atol=0)
+
+
+@given(seeds, st.integers(2, 5))
+def test_one_vector_or_many_arrays_are_the_same(seed, steps):
+    rng = np.random.default_rng(seed)
+    flat = rng.normal(size=10)
+    parts = [flat[:4].copy(), flat[4:].copy().reshape(2, 3)]
+    whole, split = AdamW([flat]), AdamW(parts)
+    for _ in range(steps):
+        gradient = rng.normal(size=10)
+        whole.step([gradient])
+        split.step([gradient[:4], gradient[4:].reshape(2, 3)])
+    assert (flat == np.concatenate([part.ravel() for part in parts])).all()
+
+
+@given(seeds, st.floats(0.01, 10))
+def test_clipping_shortens_and_keeps_the_direction(seed, max_norm):
+    gradient = np.random.default_rng(seed).normal(size=8)
+    clipped, norm = clip_by_global_norm(gradient, max_norm)
+    assert norm == pytest.approx(np.sqrt((gradient**2).sum()))
+    assert np.linalg.norm(clipped) == pytest.approx(min(norm, max_norm))
+    assert np.allclose(clipped / np.linalg.norm(clipped), gradient / norm)
+    assert clip_by_global_norm(gradient, None)[0] is gradient
+
+
+@given(st.sampled_from(SCHEDULES), st.floats(0, 1), st.floats(0, 0.5))
+def test_schedules_climb_then_fall(name, progress, warmup_ratio):
+    factor = schedule(name, progress, warmup_ratio)
+    assert 0 <= factor <= 1
+    if progress < warmup_ratio:
+        assert factor == progress / warmup_ratio
+    elif name == "constant":
+        assert factor == 1
+    else:
+        assert factor >= schedule(name, min(1.0, progress + 0.1), warmup_ratio)
+    assert schedule(name, 1.0, warmup_ratio) == pytest.approx(1.0 if name == "constant" else 0.0)
+    assert schedule(name, 0.0) == 1
+
+
+@pytest.mark.parametrize("wrong", [dict(learning_rate=-1), dict(eps=0), dict(weight_decay=-1), dict(betas=(1, 0.9))])
+def test_hyper_parameters_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match="AdamW needs"):
+        AdamW([np.zeros(1)], **wrong)

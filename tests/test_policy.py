@@ -1,0 +1,173 @@
+"""The policy: exact zeros where illegal, sampling that is what it says, a backward pass that is the derivative."""
+
+import numpy as np
+import pytest
+from helpers import chi_square_bound, numerical_gradient, random_legal, relative_error, seeds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battleship_grpo.game import Rules
+from battleship_grpo.optim import AdamW
+from battleship_grpo.policy import MaskedSoftmax, MLPPolicy
+from battleship_grpo.symmetry import board_symmetries
+
+shapes = st.lists(st.integers(1, 6), min_size=0, max_size=3)
+
+
+def float64_policy(rng, hidden_sizes, activation, encoding, observation_size=5, num_actions=4):
+    policy = MLPPolicy(observation_size, num_actions, hidden_sizes, activation, encoding, rng=rng, dtype=np.float64)
+    policy.parameters[:] = rng.normal(size=policy.parameters.shape) * 0.7
+    return policy
+
+
+@given(seeds, shapes, st.sampled_from(["relu", "tanh"]), st.sampled_from(["planes", "signed"]),
+       st.floats(0.5, 2.0))
+def test_backward_is_the_derivative_of_the_log_probabilities(seed, hidden_sizes, activation, encoding, temperature):
+    """Σ c·log π(a|s) for random c, against central differences; relative error below 1e-6."""
+    rng = np.random.default_rng(seed)
+    policy = float64_policy(rng, hidden_sizes, activation, encoding)
+    observations, legal = rng.integers(-1, 2, (7, 5)).astype(np.int8), random_legal(rng, 7, 4)
+    c = rng.normal(size=7)
+    actions = np.array([rng.choice(np.flatnonzero(row)) for row in legal])
+
+    def objective(parameters):
+        policy.parameters[:] = parameters
+        return c @ policy.distribution(observations, legal, temperature).log_prob(actions)
+
+    point = policy.parameters.copy()
+    expected = numerical_gradient(objective, point)
+    policy.parameters[:] = point
+    logits, inputs = policy.forward(observations)
+    distribution = MaskedSoftmax(logits, legal, temperature)
+    assert relative_error(policy.backward(inputs, distribution.backward(actions, c)), expected) < 1e-6
+
+
+@given(seeds, st.sampled_from([0.1, 1.0, 100.0, 1e4]))
+def test_masked_softmax_is_a_distribution_over_legal_actions(seed, scale):
+    rng = np.random.default_rng(seed)
+    logits, legal = rng.normal(size=(9, 6)).astype(np.float32) * scale, random_legal(rng, 9, 6)
+    distribution = MaskedSoftmax(logits, legal)
+    probs = distribution.probs
+    assert (probs[~legal] == 0).all() and (np.exp(distribution.log_probs())[~legal] == 0).all()
+    assert np.allclose(probs.sum(axis=1), 1, atol=1e-5)
+    plain = np.where(legal, np.exp(np.where(legal, logits, -np.inf).astype(float)
+                                   - np.where(legal, logits, -np.inf).max(axis=1, keepdims=True)), 0)
+    plain /= plain.sum(axis=1, keepdims=True)
+    assert np.allclose(probs, plain, atol=1e-5)
+    entropy = -np.sum(plain * np.log(np.where(plain > 0, plain, 1)), axis=1)
+    assert np.allclose(distribution.entropy(), entropy, atol=1e-4)
+    assert (plain[np.arange(9), distribution.greedy()] == plain.max(axis=1)).all()
+
+
+@given(seeds, st.sampled_from([0.0, 0.5, float(np.nextafter(np.float32(1), np.float32(0)))]))
+def test_no_random_number_can_pick_an_illegal_action(seed, uniform):
+    rng = np.random.default_rng(seed)
+    legal = random_legal(rng, 200, 30)
+    distribution = MaskedSoftmax(rng.normal(size=legal.shape).astype(np.float32) * 5, legal)
+    assert legal[np.arange(200), distribution.sample(np.full(200, uniform, np.float32))].all()
+
+
+def test_samples_follow_the_probabilities():
+    """Chi-square of 200,000 draws; false alarms below 1e-6 (fixed seed)."""
+    rng = np.random.default_rng(5)
+    logits, legal = rng.normal(size=(1, 12)).astype(np.float32), random_legal(rng, 1, 12)
+    distribution = MaskedSoftmax(np.repeat(logits, 200_000, axis=0), np.repeat(legal, 200_000, axis=0))
+    seen = np.bincount(distribution.sample(rng.random(200_000, dtype=np.float32)), minlength=12)
+    expected = distribution.probs[0] * 200_000
+    assert (seen[expected == 0] == 0).all()
+    seen, expected = seen[expected > 0], expected[expected > 0]
+    assert ((seen - expected) ** 2 / expected).sum() < chi_square_bound(len(expected) - 1)
+
+
+@given(seeds)
+def test_temperature_is_a_division_of_the_logits(seed):
+    rng = np.random.default_rng(seed)
+    logits, legal = rng.normal(size=(4, 5)), random_legal(rng, 4, 5)
+    assert np.allclose(MaskedSoftmax(logits, legal, 2.0).probs, MaskedSoftmax(logits / 2, legal).probs)
+
+
+def test_a_fresh_policy_plays_almost_uniformly():
+    policy = MLPPolicy(25, 25, (256,), rng=np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    observations = rng.integers(-1, 2, (100, 25)).astype(np.int8)
+    observations[:, 0] = 0
+    legal = observations == 0
+    probs = policy.distribution(observations, legal).probs
+    assert np.allclose(probs * legal.sum(axis=1, keepdims=True), legal, atol=0.1)
+
+
+@given(seeds, st.integers(2, 5), st.sampled_from([(), (8,), (16, 8)]), st.sampled_from(["planes", "signed"]))
+def test_an_equivariant_policy_turns_with_the_board_and_stays_so(seed, board_size, hidden_sizes, encoding):
+    """Also after steps of AdamW down gradients that know nothing of symmetry; exactly equal weights stay so."""
+    rng = np.random.default_rng(seed)
+    cells = board_size**2
+    policy = MLPPolicy(cells, cells, hidden_sizes, "tanh", encoding, Rules(board_size, (2,)), rng, equivariant=True)
+    optimiser = AdamW([policy.parameters], 0.1)
+    for _ in range(3):
+        optimiser.step([policy.tied(rng.normal(size=policy.parameters.shape).astype(np.float32))])
+    assert (policy.parameters == policy.tied(policy.parameters)).all()
+    observations = rng.integers(-1, 2, (6, cells)).astype(np.int8)
+    logits, _ = policy.forward(observations)
+    for symmetry in board_symmetries(board_size):
+        turned, _ = policy.forward(observations[:, symmetry])
+        assert np.allclose(turned, logits[:, symmetry], atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------- files
+
+
+@pytest.fixture
+def policy():
+    return MLPPolicy(9, 9, (5, 4), "tanh", "planes", Rules(3, (2,)), np.random.default_rng(0))
+
+
+def test_a_saved_policy_comes_back_the_same(policy, tmp_path):
+    policy.save(tmp_path / "policy.npz")
+    loaded = MLPPolicy.load(tmp_path / "policy.npz")
+    assert (loaded.parameters == policy.parameters).all()
+    assert (loaded.sizes, loaded.activation, loaded.encoding, loaded.rules) == (
+        policy.sizes, policy.activation, policy.encoding, policy.rules)
+    with np.load(tmp_path / "policy.npz", allow_pickle=False) as file:
+        assert {name: file[name].shape for name in ("W1", "b1", "W2", "b2", "W3", "b3")} == {
+            "W1": (18, 5), "b1": (5,), "W2": (5, 4), "b2": (4,), "W3": (4, 9), "b3": (9,)}
+        assert (file["activation"], file["encoding"], file["board_size"], list(file["fleet"])) == (
+            "tanh", "planes", 3, [2])
+
+
+def test_layers_are_views_into_one_vector_and_copies_are_independent(policy):
+    twin = policy.copy()
+    policy.parameters += 1
+    assert (policy.layers[0] == twin.layers[0] + 1).all() and np.shares_memory(policy.layers[2], policy.parameters)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda a: a.pop("W2"), "W2"), (lambda a: a.pop("encoding"), "encoding"), (lambda a: a.clear(), "format_version"),
+    (lambda a: a.update(format_version=np.array(99)), "version 99"),
+    (lambda a: a.update(b1=a["b1"][:-1]), "fit together"), (lambda a: a.update(W1=a["W1"].astype(float)), "float32"),
+    (lambda a: a["W1"].__setitem__((0, 0), np.nan), "NaN"),
+    (lambda a: a.update(board_size=np.array(4)), "board of size 4"),
+    (lambda a: a.update(activation=np.array("gelu")), "gelu"),
+    (lambda a: a.update(fleet=np.array([9])), "does not fit"),
+    (lambda a: a.update(fleet=np.array(["x"], dtype=object)), "objects"),
+])
+def test_files_that_are_not_policies_are_refused_with_a_reason(policy, tmp_path, change, says):
+    path = tmp_path / "policy.npz"
+    policy.save(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=says) as error:
+        MLPPolicy.load(path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_missing_empty_truncated_and_foreign_files_are_refused(policy, tmp_path):
+    policy.save(tmp_path / "whole.npz")
+    whole = (tmp_path / "whole.npz").read_bytes()
+    for content in (b"", b"hello", whole[: len(whole) // 2], whole[:-3], whole[40:]):
+        (tmp_path / "part.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"part\.npz"):
+            MLPPolicy.load(tmp_path / "part.npz")
+    with pytest.raises(ValueError, match="no such file"):
+        MLPPolicy.load(tmp_path / "none.npz")

@@ -1,0 +1,135 @@
+"""Training as people run it: the command line, the run folder, the same run twice, and every mistake in one line."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.run_folder import METRICS
+from battleship_grpo.settings import PRESETS, Settings, settings_from
+from battleship_grpo.train import main, parse
+
+QUICK = ["--rules", "tiny", "--iterations", "3", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8"]
+
+
+def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
+    assert main([*QUICK, "--validate-every", "2", "--output-dir", str(tmp_path / "run")]) == 0
+    folder = tmp_path / "run"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "summary.json", "curves.png"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["rules"] == {"board_size": 4, "fleet": [2, 3]} and summary["iterations"] == 3
+    assert summary["games"] == 3 * 4 * 16 and summary["shots"] > summary["games"] * 5
+    for key in ("greedy", "sampled"):
+        assert set(summary[key]) == {"mean_shots", "ci95", "score", "games", "exact"}
+    assert summary["greedy"]["exact"] and summary["greedy"]["ci95"] == 0 and not summary["sampled"]["exact"]
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == METRICS and [row["iteration"] for row in rows] == ["1", "2", "3"]
+    assert [bool(row["validation_mean_score"]) for row in rows] == [False, True, False]
+    assert Settings(**{**json.loads((folder / "config.json").read_text()), "hidden_sizes": (8,)}).rules == "tiny"
+    assert MLPPolicy.load(folder / "policy.npz").sizes == (32, 8, 16)
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().err
+    assert "random play" in shown and "trained, greedy" in shown and "next:" in shown
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+        assert main([*QUICK, "--threads", "2", "--seed", seed, "--output-dir", str(tmp_path / name)]) == 0
+    a, b, c = ((tmp_path / name / "policy.npz").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_time_ends_training(tmp_path):
+    start = time.monotonic()
+    assert main([*QUICK[:2], "--seconds", "0.5", "--hidden-sizes", "8", "--output-dir", str(tmp_path / "run")]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert 0.5 <= summary["seconds"] < time.monotonic() - start and summary["iterations"] > 1
+
+
+def test_zero_iterations_judge_the_fresh_policy(tmp_path):
+    assert main([*QUICK, "--iterations", "0", "--output-dir", str(tmp_path / "run")]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["sampled"]["mean_shots"] == pytest.approx(summary["random"]["mean_shots"], abs=0.5)
+
+
+def test_ctrl_c_saves_and_says_so(tmp_path):
+    """A real process, a real signal: exit status 130, and a policy that loads."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "battleship_grpo.train", "--rules", "tiny", "--seconds", "60",
+               "--output-dir", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    metrics = folder / "metrics.csv"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    shown = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "trained, greedy" in shown and "Traceback" not in shown
+    assert MLPPolicy.load(folder / "policy.npz").rules.board_size == 4
+    assert json.loads((folder / "summary.json").read_text())["iterations"] == metrics.read_text().count("\n") - 1
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["--algorithm", "nonsense"], "--algorithm"), (["--rules", "huge"], "--rules"), (["--fleet", "2,x"], "2,3,4"),
+    (["--board-size", "3"], "--board-size and --fleet go together"),
+    (["--board-size", "3", "--fleet", "4"], "does not fit"),
+    (["--board-size", "5", "--fleet", "5,5,5,4,3,3"], "cannot be placed"),
+    (["--learning-rate", "-1"], "learning_rate must be > 0"), (["--learning-rate", "nan"], "learning_rate"),
+    (["--num-generations", "1"], "a group of one"), (["--seconds", "0"], "seconds must be > 0"),
+    (["--epsilon", "1.5"], "epsilon must be ≥ 0 and < 1"), (["--num-minibatches", "65"], "num_minibatches"),
+    (["--sync-ref-model"], "sync_ref_model needs"), (["--hidden-sizes", "30"], "multiples of 8"),
+    (["--reference", "missing.npz"], "missing.npz: no such file"), (["--max-shots", "99"], "max_shots"),
+    (["--backend", "abacus"], "--backend"), (["--seed", "x"], "--seed"), (["--nonsense"], "--nonsense"),
+    (["--hidden-sizes", "0"], "hidden_sizes"), (["--num-boards", "100000000000"], "num_boards"),
+    (["--num-boards", "1000000", "--num-generations", "60000"], "not enough memory"),
+])
+def test_a_mistake_is_one_clear_line_and_exit_status_2(options, says, tmp_path, capsys):
+    try:
+        status = main([*options, "--output-dir", str(tmp_path / "run"), "--iterations", "1"])
+    except SystemExit as stop:
+        status = stop.code
+    shown = capsys.readouterr().err.strip()
+    assert status == 2 and says in shown and "\n" not in shown
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_folder_with_files_in_it_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert main([*QUICK, "--output-dir", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_every_preset_is_valid_and_a_time_limit_lifts_its_iterations():
+    for preset in PRESETS:
+        assert settings_from({}, preset).iterations and settings_from({"seconds": 1.0}, preset).iterations is None
+    assert settings_from({"seconds": 1.0, "iterations": 7}).iterations == 7
+
+
+def test_help_names_every_setting_with_its_meaning(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all("--" + name.replace("_", "-") in shown for name in Settings.__dataclass_fields__)
+
+
+def test_importing_the_package_loads_numpy_and_nothing_else():
+    script = ("import sys, battleship_grpo, battleship_grpo.algorithms.grpo, battleship_grpo.evaluate;"
+              "print([m for m in ('matplotlib', 'rich', 'threadpoolctl', 'scipy', 'torch') if m in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_bytes_of_a_policy_do_not_depend_on_when_it_is_saved(tmp_path):
+    policy = MLPPolicy(4, 4, (8,), rng=np.random.default_rng(0))
+    policy.save(tmp_path / "a.npz")
+    time.sleep(2.1)  # the clock of a zip file ticks every two seconds
+    policy.save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
