@@ -1,4 +1,4 @@
-"""The array library: which one an array belongs to, and how to spread work over cores.
+"""The array library: which one an array belongs to, and the way home from it.
 
 Every function of the learning core asks its *arguments* which array library they come from, so the same
 line of maths runs on NumPy and on anything shaped like it. Nothing here is global state.
@@ -12,7 +12,6 @@ One letter per axis, the same in every module:
 
 import ctypes
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 
@@ -33,28 +32,6 @@ def split(count, parts):
     parts = max(1, min(count, parts))
     edges = [count * i // parts for i in range(parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
-
-
-class Workers:
-    """A few threads, each on one core: NumPy lets go of the interpreter lock inside every array operation.
-
-    Work is cut into one piece per thread, more where it would take too much memory; pieces are large because every
-    operation costs the threads a moment of waiting for each other. Results come back in the order of the pieces,
-    whichever thread ran them, so a run does not depend on timing.
-    """
-
-    def __init__(self, count=1, rows_at_once=4096):
-        self.count, self.rows_at_once = count, rows_at_once
-        self._pool = ThreadPoolExecutor(count) if count > 1 else None
-
-    def split(self, count, rows):
-        """Cut `range(count)`, which stands for `rows` rows of arrays, into contiguous slices, one per piece of work."""
-        rounds = -(-rows // (self.count * self.rows_at_once))
-        return split(count, self.count * rounds)
-
-    def map(self, function, pieces):
-        """`[function(piece) for piece in pieces]`, side by side."""
-        return list((self._pool.map if self._pool and len(pieces) > 1 else map)(function, pieces))
 
 
 def keep_freed_memory():

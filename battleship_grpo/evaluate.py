@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .backend import Workers, array_module, to_numpy
+from .backend import array_module, split, to_numpy
 from .env import BattleshipEnv
 from .game import all_boards, placement_count
 
@@ -44,38 +44,38 @@ def evaluation_boards(rules, games, rng):
     return BattleshipEnv(rules).tasks(games, rng), False
 
 
-def play_out(env, boards, choose, workers=None):
-    """Play one game on each board; `choose(observations, legal)` gives the actions. Returns shots (N,), scores (N,)."""
-    def play(part):
-        xp = array_module(boards)
-        state = env.reset(boards[part])
-        games = xp.arange(part.stop - part.start)
-        shots, scores = xp.zeros(len(games), np.int64), xp.zeros(len(games))
+BOARDS_AT_ONCE = 2048
+
+
+def play_out(env, boards, choose):
+    """Play one game on each board; `choose(observations, legal, games)` gives the actions.
+
+    `games` says which of the boards the rows belong to, for players with a memory. Returns shots (N,), scores (N,).
+    """
+    xp = array_module(boards)
+    shots, scores = xp.zeros(len(boards), np.int64), xp.zeros(len(boards))
+    for part in split(len(boards), -(-len(boards) // BOARDS_AT_ONCE)):
+        state, games = env.reset(boards[part]), xp.arange(part.start, part.stop)
         for step in range(env.max_steps):
-            over = env.step(state, choose(env.observations(state), env.legal_actions(state)))
+            over = env.step(state, choose(env.observations(state), env.legal_actions(state), games))
             shots[games[over]], scores[games[over]] = step + 1, env.scores(env.select(state, over))
             games, state = games[~over], env.select(state, ~over)
             if len(games) == 0:
                 break
-        return to_numpy(shots), to_numpy(scores)
-
-    workers = workers or Workers()
-    played = workers.map(play, workers.split(len(boards), len(boards)))
-    shots, scores = zip(*played, strict=True)
-    return np.concatenate(shots), np.concatenate(scores)
+    return to_numpy(shots), to_numpy(scores)
 
 
-def evaluate_greedy(policy, env, boards, exact, workers=None):
+def evaluate_greedy(policy, env, boards, exact):
     """The most probable cell, every time."""
-    def choose(observations, legal):
+    def choose(observations, legal, games):
         return policy.distribution(observations, legal).greedy()
 
-    return Result(*play_out(env, boards, choose, workers), exact)
+    return Result(*play_out(env, boards, choose), exact)
 
 
 def evaluate_sampled(policy, env, boards, rng):
     """Every shot drawn from the policy at temperature 1."""
-    def choose(observations, legal):
+    def choose(observations, legal, games):
         return policy.distribution(observations, legal).sample(rng.random(len(legal), dtype=np.float32))
 
     return Result(*play_out(env, boards, choose), exact=False)
@@ -83,7 +83,7 @@ def evaluate_sampled(policy, env, boards, rng):
 
 def evaluate_random(env, boards, rng):
     """Every shot uniform over the cells not fired at."""
-    def choose(observations, legal):
+    def choose(observations, legal, games):
         return (rng.random(legal.shape, dtype=np.float32) * legal).argmax(axis=1)
 
     return Result(*play_out(env, boards, choose), exact=False)

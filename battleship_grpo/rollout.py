@@ -21,12 +21,11 @@ class Rollout:
     legal: Any  # bool (S, A)
     actions: Any  # int (S,)
     log_probs: Any  # float (S,): log π_old(a|s)
-    entropies: Any  # float (S,): of π_old(·|s), in nats
     games: Any  # int (S,): the game that each shot belongs to
     lengths: Any  # int (N,): shots of each game
     scores: Any  # float (N,)
 
-    SHOT_FIELDS = ("observations", "legal", "actions", "log_probs", "entropies")
+    SHOT_FIELDS = ("observations", "legal", "actions", "log_probs")
     GAME_FIELDS = ("lengths", "scores")
 
     @property
@@ -90,53 +89,45 @@ def concatenate(rollouts):
     )
 
 
-def sample_groups(env, policy, tasks, num_generations, rng, workers, temperature=1.0):
+def sample_groups(env, policy, tasks, num_generations, rng, team, temperature=1.0):
     """Play `num_generations` games on each of `tasks` by sampling from the policy.
 
-    Every game has its own column of random numbers, drawn beforehand: how the games are spread over workers, and when
-    others end, changes nothing in it.
+    Every game has its own column of random numbers, drawn beforehand: how many are played at a time, and when others
+    end, changes nothing in it.
     """
     xp = array_module(policy.parameters)
     num_games = len(tasks) * num_generations
     uniforms = rng.random((env.max_steps, num_games), dtype=np.float32)
-
-    def play(boards):
+    rollouts = []
+    for boards in team.pieces(len(tasks), num_games):
         games = slice(boards.start * num_generations, boards.stop * num_generations)
-        starts = xp.repeat(tasks[boards], num_generations, axis=0)
-        return _play(env, policy, starts, uniforms[:, games], num_generations, temperature)
-
-    return concatenate(workers.map(play, workers.split(len(tasks), num_games)))
+        repeated = xp.repeat(tasks[boards], num_generations, axis=0)
+        rollouts.append(_play(env, policy, repeated, uniforms[:, games], num_generations, temperature))
+    return concatenate(rollouts)
 
 
 def _play(env, policy, tasks, uniforms, num_generations, temperature):
     """One game on each task to its end. Games that are over leave the arrays at once, and cost nothing from then on."""
     xp = array_module(policy.parameters)
-    num_games, max_steps = len(tasks), env.max_steps
+    num_games = len(tasks)
     state = env.reset(tasks)
-    observations = xp.empty((num_games, max_steps, env.observation_size), env.observations(state).dtype)
-    legal = xp.empty((num_games, max_steps, env.num_actions), bool)
-    actions = xp.empty((num_games, max_steps), np.int64)
-    log_probs = xp.empty((num_games, max_steps), policy.parameters.dtype)
-    entropies = xp.empty((num_games, max_steps), policy.parameters.dtype)
-    lengths = xp.zeros(num_games, np.int64)
-    scores = xp.zeros(num_games)
-
-    playing = xp.arange(num_games)  # the games that the rows of `state` belong to
-    for step in range(max_steps):
-        here = playing, step
-        seen, allowed = env.observations(state), env.legal_actions(state)
-        distribution = policy.distribution(seen, allowed, temperature)
-        action = distribution.sample(uniforms[step, playing])
-        observations[here], legal[here], actions[here] = seen, allowed, action
-        log_probs[here], entropies[here] = distribution.log_prob(action), distribution.entropy()
-        over = env.step(state, action)
+    playing = xp.arange(num_games)  # the game in each row of `state`
+    lengths, scores = xp.zeros(num_games, np.int64), xp.zeros(num_games)
+    played = []  # what happened, step by step
+    for step in range(env.max_steps):
+        observations, legal = env.observations(state).copy(), env.legal_actions(state)
+        distribution = policy.distribution(observations, legal, temperature)
+        actions = distribution.sample(uniforms[step, playing])
+        played.append((observations, legal, actions, distribution.log_prob(actions), playing))
+        over = env.step(state, actions)
         if over.any():
-            lengths[playing[over]] = step + 1
-            scores[playing[over]] = env.scores(env.select(state, over))
+            ended = playing[over]
+            lengths[ended], scores[ended] = step + 1, env.scores(env.select(state, over))
             playing, state = playing[~over], env.select(state, ~over)
             if len(playing) == 0:
                 break
 
-    played = xp.arange(max_steps) < lengths[:, None]  # (N, T): all that follows drops the unplayed rest
-    return Rollout(num_generations, observations[played], legal[played], actions[played], log_probs[played],
-                   entropies[played], xp.nonzero(played)[0], lengths, scores)
+    observations, legal, actions, log_probs, games = (xp.concatenate(field) for field in zip(*played, strict=True))
+    order = xp.argsort(games, kind="stable")  # from step by step to game by game
+    return Rollout(num_generations, observations[order], legal[order], actions[order], log_probs[order], games[order],
+                   lengths, scores)

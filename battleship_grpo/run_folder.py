@@ -47,7 +47,7 @@ class MetricsFile:
 
     def __init__(self, path):
         self.rows = []
-        self._file = open(path, "w", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by `close`)
+        self._file = open(path, "w", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by `__exit__`)
         self._csv = csv.writer(self._file)
         self._csv.writerow(METRICS)
 
@@ -61,5 +61,8 @@ class MetricsFile:
         """Column name → float (iterations,); NaN where not measured."""
         return dict(zip(METRICS, np.array(self.rows, float).reshape(-1, len(METRICS)).T, strict=True))
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self._file.close()

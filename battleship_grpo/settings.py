@@ -56,8 +56,8 @@ class Settings:
     seed: int = setting(0, "seed of every random number: same seed, same machine, same run", group=RUN, low=0)
     output_dir: str = setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)", group=RUN)
     backend: str = setting("numpy", "array library", group=RUN, choices=BACKENDS)
-    threads: int | None = setting(None, "worker threads (default: the number of cores, at most 8)", group=RUN, kind=int,
-                                  low=1)
+    processes: int | None = setting(None, "processes that train together, each on its share of the boards (default: the "
+                                    "number of cores, at most 8)", group=RUN, kind=int, low=1, high=64)
     validate_every: int = setting(0, "play validation games every this many iterations; 0 for never", group=RUN, low=0)
     validation_boards: int = setting(64, "fresh random boards per validation", group=RUN, low=1)
     validation_generations: int = setting(8, "sampled games per validation board", group=RUN, low=1)
@@ -130,9 +130,9 @@ class Settings:
             raise ValueError(f"hidden_sizes must lie between 1 and {2**14}, not {self.hidden_sizes}")
         if self.equivariant and any(size % ORDER for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be multiples of {ORDER}, not {self.hidden_sizes}, or --no-equivariant")
-        if self.num_minibatches > self.num_boards:
-            raise ValueError(f"num_minibatches ({self.num_minibatches}) must be ≤ num_boards ({self.num_boards}): "
-                             "a minibatch holds at least one board")
+        if self.num_minibatches * (self.processes or 1) > self.num_boards:
+            raise ValueError(f"num_minibatches × processes ({self.num_minibatches} × {self.processes or 1}) must be "
+                             f"≤ num_boards ({self.num_boards}): each minibatch of each process holds a board at least")
         if self.sync_ref_model and self.reference == "uniform":
             raise ValueError("sync_ref_model needs a reference that can move: --reference initial, or a policy")
         if self.max_shots is not None and self.max_shots > self.make_rules().cells:

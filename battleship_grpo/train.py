@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .algorithms.grpo import GRPO
-from .backend import Workers, keep_freed_memory
+from .backend import keep_freed_memory
 from .env import BattleshipEnv
 from .evaluate import evaluate_greedy, evaluate_random, evaluate_sampled, evaluation_boards
 from .files import write_arrays
@@ -24,6 +24,7 @@ from .policy import MLPPolicy
 from .rollout import sample_groups
 from .run_folder import MetricsFile, UserError, new_folder, write_json
 from .settings import PRESET_MEANING, PRESETS, Parser, add_options, settings_from
+from .team import Team, gather
 from .terminal import report, stderr_console, training_progress
 
 EVALUATION_GAMES = 20_000
@@ -34,14 +35,17 @@ def available_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def build(settings, rng):
-    """The algorithm with its environment, policy and reference, ready for the first step."""
+def build(settings, team):
+    """The algorithm with its environment, policy and reference, ready for the first step.
+
+    The policy starts from the seed alone, equal in every process; games come from a generator of each process's own.
+    """
     rules = settings.make_rules()
     env = BattleshipEnv(rules, settings.max_shots)
     policy = MLPPolicy(env.observation_size, env.num_actions, settings.hidden_sizes, settings.activation,
-                       settings.encoding, rules, rng, equivariant=settings.equivariant)
-    workers = Workers(settings.threads or min(8, available_cores()))
-    return GRPO(settings, env, policy, make_reference(settings, policy), rng, workers)
+                       settings.encoding, rules, np.random.default_rng(settings.seed), equivariant=settings.equivariant)
+    rng = np.random.default_rng([settings.seed, team.rank])
+    return GRPO(settings, env, policy, make_reference(settings, policy), rng, team)
 
 
 def make_reference(settings, policy):
@@ -60,8 +64,7 @@ def make_reference(settings, policy):
 def validate(algorithm, settings, rng):
     """Mean shots and score of sampled play on fresh boards; `rng` is apart from training's, which it leaves alone."""
     boards = algorithm.env.tasks(settings.validation_boards, rng)
-    rollout = sample_groups(algorithm.env, algorithm.policy, boards, settings.validation_generations, rng,
-                            algorithm.workers)
+    rollout = sample_groups(algorithm.env, algorithm.policy, boards, settings.validation_generations, rng, Team())
     return {"validation_mean_shots": float(rollout.lengths.mean()),
             "validation_mean_score": float(rollout.scores.mean())}
 
@@ -72,40 +75,53 @@ def progress_of(settings, iterations, seconds):
                seconds / settings.seconds if settings.seconds else 0.0)
 
 
-def learn(algorithm, settings, on_iteration, stopped=lambda: False):
+def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped=lambda: False):
     """Iterate until done; `on_iteration(share done, metrics)` after each. Returns seconds, iterations, games, shots.
 
-    Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up.
+    In a team the first process's clock and wishes count. Raises FloatingPointError, with the iteration, where a NaN or
+    an infinity turns up.
     """
-    validation_rng = np.random.default_rng([settings.seed, 1])
-    iteration = 0
+    team, validation_rng = algorithm.team, np.random.default_rng([settings.seed, 2**32])
+    iteration = games = shots = 0
     seconds, start = 0.0, time.perf_counter()
-    while (share := progress_of(settings, iteration, seconds)) < 1 and not stopped():
+    while True:
+        share = 1.0 if stopped() else progress_of(settings, iteration, seconds)
+        share = float(team.sum(np.array([share * (team.rank == 0)]))[0])
+        if share >= 1:
+            return {"seconds": seconds, "iterations": iteration, "games": games, "shots": shots}
         learning_rate = settings.learning_rate * schedule(settings.lr_scheduler_type, share, settings.warmup_ratio)
-        before, shots = seconds, algorithm.shots
         try:
-            rollout, measured = algorithm.step(learning_rate)
+            measured = algorithm.step(learning_rate)
         except FloatingPointError as error:
             raise FloatingPointError(f"iteration {iteration + 1}: {error}; the parameters are still those before it. "
                                      "Try a lower --learning-rate or --max-grad-norm") from None
-        iteration += 1
-        seconds = time.perf_counter() - start
-        if settings.validate_every and iteration % settings.validate_every == 0:
+        totals = team.sum(np.array(list(measured.values())))
+        measured = dict(zip(measured, totals.tolist(), strict=True))
+        new_games, new_shots = int(measured.pop("games")), int(measured.pop("shots"))
+        measured = {name: total / team.size for name, total in measured.items()}
+
+        iteration, games, shots = iteration + 1, games + new_games, shots + new_shots
+        before, seconds = seconds, time.perf_counter() - start
+        measured |= {"iteration": iteration, "seconds": seconds, "games": games, "shots": shots,
+                     "learning_rate": learning_rate, "shots_per_second": new_shots / (seconds - before)}
+        if team.rank == 0 and settings.validate_every and iteration % settings.validate_every == 0:
             measured |= validate(algorithm, settings, validation_rng)
             seconds = time.perf_counter() - start
-        on_iteration(progress_of(settings, iteration, seconds), {
-            "iteration": iteration, "seconds": seconds, "games": algorithm.games, "shots": algorithm.shots,
-            "mean_shots": float(rollout.lengths.mean()), "mean_score": float(rollout.scores.mean()),
-            "entropy": float(rollout.entropies.mean()), "learning_rate": learning_rate,
-            "shots_per_second": (algorithm.shots - shots) / (seconds - before), **measured})
-    return {"seconds": seconds, "iterations": iteration, "games": algorithm.games, "shots": algorithm.shots}
+        on_iteration(progress_of(settings, iteration, seconds), measured)
 
 
-def judge(policy, env, workers=None):
+def take_part(team, settings):
+    """What every process of the team but the first one runs."""
+    keep_freed_memory()
+    with threadpool_limits(1, user_api="blas"):
+        learn(build(settings, team), settings)
+
+
+def judge(policy, env):
     """Greedy, sampled and random play, on the same boards: every placement where they are few."""
     rng = np.random.default_rng(EVALUATION_SEED)
     boards, exact = evaluation_boards(env.rules, EVALUATION_GAMES, rng)
-    return {"greedy": evaluate_greedy(policy, env, boards, exact, workers).summary(),
+    return {"greedy": evaluate_greedy(policy, env, boards, exact).summary(),
             "sampled": evaluate_sampled(policy, env, boards, rng).summary(),
             "random": evaluate_random(env, boards, rng).summary()}
 
@@ -113,12 +129,13 @@ def judge(policy, env, workers=None):
 def train(settings, console=None, stopped=lambda: False):
     """Run `settings` into a new run folder. Returns (folder, summary)."""
     console = console or stderr_console()
-    algorithm = build(settings, np.random.default_rng(settings.seed))
-    folder = new_folder(settings.output_dir, f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}")
-    write_json(folder / "config.json", settings.to_json())
-    metrics_file = MetricsFile(folder / "metrics.csv")
-    try:
-        with threadpool_limits(1, user_api="blas"), training_progress(console) as show:
+    processes = settings.processes or min(8, available_cores(), settings.num_boards // settings.num_minibatches)
+    keep_freed_memory()
+    with threadpool_limits(1, user_api="blas"), gather(processes, take_part, settings) as team:
+        algorithm = build(settings, team)
+        folder = new_folder(settings.output_dir, f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}")
+        write_json(folder / "config.json", settings.to_json())
+        with MetricsFile(folder / "metrics.csv") as metrics_file, training_progress(console) as show:
             def on_iteration(share, metrics):
                 metrics_file.add(metrics)
                 show(share, metrics)
@@ -128,9 +145,8 @@ def train(settings, console=None, stopped=lambda: False):
             finally:
                 algorithm.policy.save(folder / "policy.npz")
                 write_arrays(folder / "checkpoint.npz", algorithm.state())
-            judged = judge(algorithm.policy, algorithm.env, algorithm.workers)
-    finally:
-        metrics_file.close()
+    with threadpool_limits(processes, user_api="blas"):
+        judged = judge(algorithm.policy, algorithm.env)
     rules = settings.make_rules()
     summary = {"algorithm": settings.algorithm, "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
                "seed": settings.seed, "backend": settings.backend, **totals, **judged}
@@ -181,14 +197,13 @@ def parse(arguments):
 
 def main(arguments=None):
     settings = parse(arguments)
-    keep_freed_memory()
     console = stderr_console()
     try:
         with stop_on_signal() as stopped:
             folder, summary = train(settings, console, stopped)
             report(console, summary, folder)
             return 128 + stopped() if stopped() else 0
-    except (UserError, ValueError, FloatingPointError) as error:
+    except (UserError, ValueError, FloatingPointError, ChildProcessError) as error:
         console.print(f"error: {error}", style="red")
     except MemoryError as error:
         console.print(f"error: not enough memory ({error}): lower --num-boards or --num-generations", style="red")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from battleship_grpo.advantages import group_advantages, groups_with_variance
 from battleship_grpo.algorithms.grpo import GRPO
-from battleship_grpo.backend import Workers
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import evaluate_greedy, evaluation_boards
 from battleship_grpo.game import NAMED_RULES, Rules
@@ -18,6 +17,7 @@ from battleship_grpo.objectives import KL_ESTIMATORS, LOSS_TYPES
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import concatenate, sample_groups
 from battleship_grpo.settings import Settings
+from battleship_grpo.team import Team
 from battleship_grpo.train import learn
 
 
@@ -35,7 +35,7 @@ def test_rollouts_are_whole_legal_games_on_shared_boards(rules, seed, num_boards
     rng = np.random.default_rng(seed)
     env = BattleshipEnv(rules)
     policy, boards = make_policy(env, rng), env.tasks(num_boards, rng)
-    rollout = sample_groups(env, policy, boards, num_generations, rng, Workers(rows_at_once=4))
+    rollout = sample_groups(env, policy, boards, num_generations, rng, Team(rows_at_once=4))
     assert rollout.num_shots == rollout.lengths.sum() and rollout.num_games == num_boards * num_generations
     assert (rollout.games == np.repeat(np.arange(rollout.num_games), rollout.lengths)).all()
     assert rollout.legal[np.arange(rollout.num_shots), rollout.actions].all()
@@ -55,16 +55,16 @@ def test_rollouts_are_whole_legal_games_on_shared_boards(rules, seed, num_boards
             assert (seen[t] == expected).all()
 
 
-@given(seeds, st.integers(1, 3), st.integers(1, 40))
-def test_how_work_is_spread_changes_nothing_in_the_games(seed, threads, rows_at_once):
+@given(seeds, st.integers(1, 40))
+def test_how_many_are_played_at_a_time_changes_nothing_in_the_games(seed, rows_at_once):
     env = BattleshipEnv(Rules(3, (2,)))
     policy = make_policy(env, np.random.default_rng(seed))
 
-    def play(workers):
+    def play(team):
         rng = np.random.default_rng(seed)
-        return sample_groups(env, policy, env.tasks(5, rng), 3, rng, workers)
+        return sample_groups(env, policy, env.tasks(5, rng), 3, rng, team)
 
-    one, other = play(Workers(1, 10**6)), play(Workers(threads, rows_at_once))
+    one, other = play(Team(rows_at_once=10**6)), play(Team(rows_at_once=rows_at_once))
     assert (one.actions == other.actions).all() and (one.scores == other.scores).all()
 
 
@@ -72,7 +72,7 @@ def test_how_work_is_spread_changes_nothing_in_the_games(seed, threads, rows_at_
 def test_boards_can_be_cut_out_kept_and_put_together(seed, num_boards):
     rng = np.random.default_rng(seed)
     env = BattleshipEnv(Rules(3, (2,)))
-    rollout = sample_groups(env, make_policy(env, rng), env.tasks(num_boards, rng), 3, rng, Workers())
+    rollout = sample_groups(env, make_policy(env, rng), env.tasks(num_boards, rng), 3, rng, Team())
     cut = num_boards // 2
     halves = [rollout.boards(slice(0, cut)), rollout.boards(slice(cut, num_boards))]
     kept = rollout.keep_boards(np.arange(num_boards) >= cut)
@@ -94,7 +94,7 @@ def test_the_gradient_of_the_whole_loss(seed, loss_type, kl_estimator, learned_r
     settings = Settings(num_boards=3, num_generations=4, num_minibatches=1, loss_type=loss_type, beta=0.3, epsilon=0.1,
                         epsilon_high=0.25, delta=delta, kl_estimator=kl_estimator, temperature=temperature)
     reference = make_policy(env, rng, dtype=np.float64) if learned_reference else None
-    grpo = GRPO(settings, env, policy, reference, rng, Workers(rows_at_once=20))
+    grpo = GRPO(settings, env, policy, reference, rng, Team(rows_at_once=20))
     rollout, _ = grpo.sample()
     advantages = group_advantages(rollout.scores, 4)[rollout.games]
     ref_log_probs = grpo.reference_log_probs(rollout)
@@ -119,7 +119,7 @@ def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
     rng = np.random.default_rng(seed)
     env = BattleshipEnv(Rules(3, (2,)))
     settings = Settings(num_boards=4, num_generations=5, num_minibatches=1, loss_type="grpo", beta=0.5)
-    grpo = GRPO(settings, env, make_policy(env, rng, dtype=np.float64), None, rng, Workers())
+    grpo = GRPO(settings, env, make_policy(env, rng, dtype=np.float64), None, rng)
     rollout, _ = grpo.sample()
     advantages, reference = group_advantages(rollout.scores, 5)[rollout.games], grpo.reference_log_probs(rollout)
     loss = grpo.gradient(rollout, advantages, reference, mean_shots=1.0)[1]["loss"]
@@ -135,9 +135,10 @@ def test_dynamic_sampling_leaves_no_board_without_variance():
     """One ship of two on 2×2: many boards end equal. Every board kept teaches, and the batch is full."""
     env = BattleshipEnv(Rules(2, (2,)))
     settings = Settings(num_boards=32, num_generations=2, num_minibatches=1, dynamic_sampling=True, max_resamples=50)
-    grpo = GRPO(settings, env, make_policy(env, np.random.default_rng(0)), None, np.random.default_rng(0), Workers())
-    rollout, zero_variance = grpo.sample()
-    assert groups_with_variance(rollout.scores, 2).all() and rollout.num_boards == 32 and 0 < zero_variance < 1
+    grpo = GRPO(settings, env, make_policy(env, np.random.default_rng(0)), None, np.random.default_rng(0))
+    rollout, measured = grpo.sample()
+    assert groups_with_variance(rollout.scores, 2).all() and rollout.num_boards == 32
+    assert 0 < measured["zero_variance"] < 1 and measured["games"] > 64
 
 
 def test_dynamic_sampling_gives_up_in_the_end():
@@ -147,9 +148,9 @@ def test_dynamic_sampling_gives_up_in_the_end():
                         beta=0)
     policy = make_policy(env, np.random.default_rng(0))
     before = policy.parameters.copy()
-    grpo = GRPO(settings, env, policy, None, np.random.default_rng(0), Workers())
-    _, measured = grpo.step(0.1)
-    assert grpo.games == 4 * 2 * (1 + 3)
+    grpo = GRPO(settings, env, policy, None, np.random.default_rng(0))
+    measured = grpo.step(0.1)
+    assert measured["games"] == 4 * 2 * (1 + 3)
     assert measured["zero_variance"] == 1 and (policy.parameters == before).all()
 
 
@@ -158,7 +159,7 @@ def test_the_reference_moves_only_when_told():
     policy = make_policy(env, rng)
     settings = Settings(num_boards=4, num_generations=4, num_minibatches=1, reference="initial", sync_ref_model=True,
                         ref_model_mixup_alpha=0.25, ref_model_sync_steps=2)
-    grpo = GRPO(settings, env, policy, policy.copy(), rng, Workers())
+    grpo = GRPO(settings, env, policy, policy.copy(), rng)
     initial = policy.parameters.copy()
     grpo.step(0.01)
     assert (grpo.reference.parameters == initial).all()
@@ -170,7 +171,7 @@ def test_the_reference_moves_only_when_told():
 def test_a_nan_is_caught_before_it_reaches_the_parameters():
     env, rng = BattleshipEnv(Rules(2, (2,))), np.random.default_rng(0)
     settings = Settings(num_boards=4, num_generations=4, num_minibatches=1)
-    grpo = GRPO(settings, env, make_policy(env, rng), None, rng, Workers())
+    grpo = GRPO(settings, env, make_policy(env, rng), None, rng)
     grpo.reference_log_probs = lambda rollout: np.full(rollout.num_shots, np.nan, np.float32)
     before = grpo.policy.parameters.copy()
     with pytest.raises(FloatingPointError, match="loss is nan"):
@@ -190,7 +191,7 @@ def test_a_few_seconds_beat_random_play_by_more_than_chance():
     env = BattleshipEnv(NAMED_RULES["tiny"])
     policy = MLPPolicy(16, 16, (32,), rules=env.rules, rng=rng)
     settings = Settings(num_boards=32, num_generations=8, num_minibatches=4, iterations=100, learning_rate=1e-2)
-    learn(GRPO(settings, env, policy, None, rng, Workers()), settings, lambda share, metrics: None)
+    learn(GRPO(settings, env, policy, None, rng), settings)
     boards, exact = evaluation_boards(env.rules, 1, rng)
     assert exact and evaluate_greedy(policy, env, boards, exact).mean_shots < 11.5
 
@@ -239,7 +240,7 @@ def test_the_same_loop_trains_an_environment_that_is_not_battleship():
     policy = MLPPolicy(env.observation_size, 4, (32,), encoding="signed", rng=rng)
     settings = Settings(num_boards=32, num_generations=8, num_minibatches=2, iterations=150, learning_rate=1e-2)
     scores = []
-    grpo = GRPO(settings, env, policy, None, rng, Workers())
+    grpo = GRPO(settings, env, policy, None, rng)
     learn(grpo, settings, lambda share, metrics: scores.append(metrics["mean_score"]))
     assert scores[0] < 0.35 and np.mean(scores[-10:]) > 0.8
 

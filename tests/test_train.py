@@ -42,7 +42,7 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
     for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
-        assert main([*QUICK, "--threads", "2", "--seed", seed, "--output-dir", str(tmp_path / name)]) == 0
+        assert main([*QUICK, "--processes", "2", "--seed", seed, "--output-dir", str(tmp_path / name)]) == 0
     a, b, c = ((tmp_path / name / "policy.npz").read_bytes() for name in "abc")
     assert a == b != c
 

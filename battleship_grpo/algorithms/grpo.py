@@ -23,34 +23,37 @@ from ..objectives import clip_fractions, clipped_surrogate, kl_penalty, shot_wei
 from ..optim import AdamW, clip_by_global_norm
 from ..policy import MaskedSoftmax
 from ..rollout import concatenate, sample_groups
+from ..team import Team
+
+STATS = ("loss", "kl_ref", "kl_old", "clip_low", "clip_high", "entropy")
 
 
 class GRPO:
     """The state of a GRPO run: policy, reference, optimiser, random generator. `reference` None means uniform play."""
 
-    def __init__(self, settings, env, policy, reference, rng, workers):
+    def __init__(self, settings, env, policy, reference, rng, team=None):
         self.settings, self.env, self.policy, self.reference = settings, env, policy, reference
-        self.rng, self.workers = rng, workers
+        self.rng, self.team = rng, team or Team()
         self.optimiser = AdamW([policy.parameters], settings.learning_rate, (settings.adam_beta1, settings.adam_beta2),
                                settings.adam_epsilon, settings.weight_decay)
-        self.steps = self.games = self.shots = 0
+        self.steps = 0
 
     def step(self, learning_rate):
-        """One iteration. Returns the rollout and a dict of what was measured on the way."""
+        """One iteration. Returns what was measured on the way, by the names of metrics.csv."""
         s = self.settings
         self.optimiser.learning_rate = learning_rate
-        rollout, zero_variance = self.sample()
+        rollout, sampled = self.sample()
         advantages = group_advantages(rollout.scores, s.num_generations, s.scale_rewards, s.advantage_baseline)
         advantages = advantages.astype(rollout.log_probs.dtype)[rollout.games]  # (S,): a game's, on each of its shots
         ref_log_probs = self.reference_log_probs(rollout)  # (S,)
+        mean_shots = rollout.num_shots / rollout.num_games
 
         measured = []
         for _ in range(s.num_iterations):
             for boards in split(rollout.num_boards, s.num_minibatches):
                 shots = rollout.shots_on(boards)
-                gradient, stats = self.gradient(
-                    rollout.boards(boards), advantages[shots], ref_log_probs[shots],
-                    mean_shots=rollout.num_shots / rollout.num_games)
+                gradient, stats = self.gradient(rollout.boards(boards), advantages[shots], ref_log_probs[shots],
+                                                mean_shots)
                 gradient, stats["grad_norm"] = clip_by_global_norm(self.policy.tied(gradient), s.max_grad_norm)
                 require_finite(stats)
                 self.optimiser.step([gradient])
@@ -58,8 +61,7 @@ class GRPO:
 
         self.steps += 1
         self.sync_reference()
-        means = {name: sum(stats[name] for stats in measured) / len(measured) for name in measured[0]}
-        return rollout, {"zero_variance": zero_variance, **means}
+        return sampled | {name: sum(stats[name] for stats in measured) / len(measured) for name in measured[0]}
 
     # ------------------------------------------------------------------------------------- line by line
 
@@ -67,25 +69,25 @@ class GRPO:
         """Line 7, and DAPO's dynamic sampling: boards whose games all scored the same are dropped and others drawn.
 
         At most `max_resamples` times; what is missing after that makes the batch smaller, and if nothing at all
-        teaches, the last draw is taken as it is. Returns the rollout and the share of the first draw's boards that
-        had no variance.
+        teaches, the last draw is taken as it is. Returns the rollout to learn from and what was measured of all games
+        played; the means are of the first draw, which nothing selected.
         """
         s = self.settings
-        kept, missing, draws = [], s.num_boards, 1 + s.max_resamples * s.dynamic_sampling
-        for draw in range(draws):
+        kept, games, shots, missing = [], 0, 0, self.team.share(s.num_boards)
+        for draw in range(1 + s.max_resamples * s.dynamic_sampling):
             boards = self.env.tasks(missing, self.rng)
-            rollout = sample_groups(self.env, self.policy, boards, s.num_generations, self.rng, self.workers,
-                                    s.temperature)
-            self.games, self.shots = self.games + rollout.num_games, self.shots + rollout.num_shots
+            rollout = sample_groups(self.env, self.policy, boards, s.num_generations, self.rng, self.team, s.temperature)
+            games, shots = games + rollout.num_games, shots + rollout.num_shots
             teaches = groups_with_variance(rollout.scores, s.num_generations)
             if draw == 0:
-                zero_variance = 1 - float(teaches.mean())
+                measured = {"mean_shots": rollout.num_shots / rollout.num_games,
+                            "mean_score": float(rollout.scores.mean()), "zero_variance": 1 - float(teaches.mean())}
             kept.append(rollout.keep_boards(teaches) if s.dynamic_sampling else rollout)
             missing -= kept[-1].num_boards
             if missing == 0:
                 break
         batch = concatenate(kept)
-        return batch if batch.num_games else rollout, zero_variance
+        return batch if batch.num_games else rollout, {"games": games, "shots": shots, **measured}
 
     def reference_log_probs(self, rollout):
         """log π_ref(a|s) of every shot played: (S,)."""
@@ -93,32 +95,25 @@ class GRPO:
         if self.reference is None:  # uniform over legal actions
             legal = rollout.legal.astype(rollout.log_probs.dtype)
             return -xp.log(legal @ xp.ones(legal.shape[1], legal.dtype))
-
-        def log_probs(boards):
-            part = rollout.boards(boards)
-            distribution = self.reference.distribution(part.observations, part.legal, self.settings.temperature)
-            return distribution.log_prob(part.actions)
-
-        return xp.concatenate(self.workers.map(log_probs, self.workers.split(rollout.num_boards, rollout.num_shots)))
+        parts = [rollout.boards(boards) for boards in self.team.pieces(rollout.num_boards, rollout.num_shots)]
+        return xp.concatenate([
+            self.reference.distribution(part.observations, part.legal, self.settings.temperature).log_prob(part.actions)
+            for part in parts])
 
     def gradient(self, rollout, advantages, ref_log_probs, mean_shots):
-        """dL/dparameters over one minibatch, added up piece by piece, and the means of what was measured."""
-        s = self.settings
-        weights = shot_weights(rollout, s.loss_type, self.env.max_steps, mean_shots)
-
-        def piece(boards):
+        """dL/dparameters (P,) over one minibatch, added up piece by piece, and the means of what was measured."""
+        weights = shot_weights(rollout, self.settings.loss_type, self.env.max_steps, mean_shots)
+        total = 0
+        for boards in self.team.pieces(rollout.num_boards, rollout.num_shots):
             shots = rollout.shots_on(boards)
-            return self.piece_gradient(rollout.boards(boards), advantages[shots], ref_log_probs[shots], weights[shots])
+            total += self.piece_gradient(rollout.boards(boards), advantages[shots], ref_log_probs[shots],
+                                         weights[shots], rollout.num_shots)
+        total = self.team.sum(total) / self.team.size
+        stats = (float(x) for x in total[-len(STATS) :])
+        return total[: -len(STATS)], dict(zip(STATS, stats, strict=True))
 
-        gradients, sums = zip(*self.workers.map(piece, self.workers.split(rollout.num_boards, rollout.num_shots)),
-                              strict=True)
-        loss, *counts = (float(x) for x in sum(sums))
-        names = ("kl_ref", "kl_old", "clip_low", "clip_high")
-        return sum(gradients[1:], start=gradients[0]), {
-            "loss": loss, **{name: count / rollout.num_shots for name, count in zip(names, counts, strict=True)}}
-
-    def piece_gradient(self, rollout, advantages, ref_log_probs, weights):
-        """Forward, objective, backward. Here is the one number per shot."""
+    def piece_gradient(self, rollout, advantages, ref_log_probs, weights, num_shots):
+        """Forward, objective, backward; here is the one number per shot. Returns gradient and `STATS`: (P + 6,)."""
         s, policy = self.settings, self.policy
         xp = array_module(advantages)
         logits, inputs = policy.forward(rollout.observations)
@@ -127,13 +122,15 @@ class GRPO:
 
         surrogate = clipped_surrogate(log_probs, rollout.log_probs, advantages, s.epsilon, s.epsilon_high, s.delta)
         kl = kl_penalty(log_probs, ref_log_probs, s.kl_estimator)
-        loss = weights @ (surrogate.loss + s.beta * kl.loss)
         d_log_prob = weights * (surrogate.d_log_prob + s.beta * kl.d_log_prob)  # (S,): the one number per shot
-
         gradient = policy.backward(inputs, distribution.backward(rollout.actions, d_log_prob))
+
         low, high = clip_fractions(log_probs, rollout.log_probs, advantages, s.epsilon, s.epsilon_high)
-        kl_old = kl_penalty(rollout.log_probs, log_probs, "k3")
-        return gradient, xp.stack([loss, kl.loss.sum(), kl_old.loss.sum(), low.sum(), high.sum()])
+        kl_old = kl_penalty(rollout.log_probs, log_probs, "k3").loss
+        loss = weights * (surrogate.loss + s.beta * kl.loss)
+        means = (kl.loss, kl_old, low, high, distribution.entropy())
+        stats = xp.stack([loss.sum(), *(per_shot.sum() / num_shots for per_shot in means)])
+        return xp.concatenate([gradient, stats.astype(gradient.dtype)])
 
     def sync_reference(self):
         """π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` iterations (TRL's `sync_ref_model`)."""
@@ -149,8 +146,7 @@ class GRPO:
         if self.reference is not None:
             arrays["reference"] = self.reference.parameters
         return {name: to_numpy(array) for name, array in arrays.items()} | {
-            "adam_steps": np.array(self.optimiser.steps),
-            "counters": np.array([self.steps, self.games, self.shots]),
+            "adam_steps": np.array(self.optimiser.steps), "steps": np.array(self.steps),
             "generator": np.array(json.dumps(self.rng.bit_generator.state))}
 
 

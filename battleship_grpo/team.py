@@ -1,0 +1,110 @@
+"""Several processes that train as one: data parallelism, as over several GPUs.
+
+Each process of a team runs the same program on its own boards with its own random numbers. Where learning needs a sum
+over all boards, every process gives its part and gets the total: `team.sum`. Parameters start equal and see the same
+totals, so they stay equal to the last bit. What concerns a batch (its standard deviation, its mean length) is each
+process's own, as it is each GPU's own in most trainers.
+
+Processes rather than threads: small array operations spend much of their time under Python's interpreter lock.
+"""
+
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+
+from .backend import split
+
+CAPACITY = 2**25  # bytes that one process can give to a sum
+
+
+class Team:
+    """What an algorithm knows of the processes that it runs in. `Team()` is a team of one.
+
+    `rows_at_once`: how many rows of arrays to work on at a time, so that they stay in a core's cache.
+    """
+
+    def __init__(self, rank=0, size=1, slots=None, signals=None, check=lambda: None, rows_at_once=1024):
+        self.rank, self.size, self.rows_at_once = rank, size, rows_at_once
+        self._slots, self._signals, self._check, self._turn = slots, signals, check, 0
+
+    def pieces(self, count, rows):
+        """Cut `range(count)`, which stands for `rows` rows of arrays, into slices of about `rows_at_once` rows."""
+        return split(count, -(-rows // self.rows_at_once))
+
+    def share(self, count):
+        """This process's part of `count` things."""
+        part = split(count, self.size)[self.rank]
+        return part.stop - part.start
+
+    def sum(self, vector):
+        """The sum over all processes of one vector from each, added in the same order everywhere."""
+        if self.size == 1:
+            return vector
+        if vector.nbytes > CAPACITY:
+            half = len(vector) // 2
+            return np.concatenate([self.sum(vector[:half]), self.sum(vector[half:])])
+        self._turn ^= 1  # two sets of slots, in turn: nobody writes where another may still be reading
+        slots = np.frombuffer(self._slots[self._turn], vector.dtype).reshape(self.size, -1)[:, : len(vector)]
+        slots[self.rank] = vector
+        self._meet()
+        return slots.sum(axis=0)
+
+    def _meet(self):
+        """Go on only when every process has come here."""
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        for other in others:
+            self._signals[self.rank][other].release()
+        for other in others:
+            while not self._signals[other][self.rank].acquire(timeout=1):
+                self._check()
+
+
+class gather:  # noqa: N801 (reads as a verb: `with gather(2, program) as team`)
+    """Start `size − 1` processes that run `program(team, *arguments)`; the caller is the first of the team.
+
+    `program` must be importable. On leaving the block the others are waited for; after an exception they are killed.
+    """
+
+    def __init__(self, size, program, *arguments):
+        self.size, self.program, self.arguments, self.others = size, program, arguments, []
+
+    def __enter__(self):
+        if self.size == 1:
+            return Team()
+        context = multiprocessing.get_context("spawn")
+        slots = [context.RawArray("b", CAPACITY * self.size) for _ in range(2)]
+        signals = [[context.Semaphore(0) for _ in range(self.size)] for _ in range(self.size)]
+        for rank in range(1, self.size):
+            process = context.Process(target=_take_part, args=(rank, self.size, slots, signals, self.program,
+                                                               self.arguments), daemon=True)
+            process.start()
+            self.others.append(process)
+        return Team(0, self.size, slots, signals, self._require_others)
+
+    def _require_others(self):
+        for process in self.others:
+            if not process.is_alive():
+                raise ChildProcessError(f"a process of the team ended early (exit status {process.exitcode})")
+
+    def __exit__(self, kind, *_):
+        for process in self.others:
+            if kind is not None:
+                process.kill()
+            process.join()
+
+
+def _take_part(rank, size, slots, signals, program, arguments):
+    """What the other processes run. Ctrl-C and the end of training are the first one's to decide."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+    def require_first():
+        if not multiprocessing.parent_process().is_alive():
+            os._exit(1)
+
+    try:
+        program(Team(rank, size, slots, signals, require_first), *arguments)
+    except (FloatingPointError, MemoryError):
+        os._exit(1)  # the first process meets the same, or misses this one, and says so
