@@ -37,7 +37,8 @@ class MaskedSoftmax:
     def __init__(self, logits, legal, temperature=1.0):
         self.xp = xp = array_module(logits)
         self.legal, self.temperature = legal, temperature
-        logits = logits / temperature + (legal.astype(logits.dtype) - 1) * self.FORBID
+        logits = logits / temperature if temperature != 1 else logits
+        logits = logits + (legal.astype(logits.dtype) - 1) * self.FORBID
         logits -= logits.T.copy().max(axis=0)[:, None]
         self.logits = logits  # (N, A), at most 0
         self.weights = xp.exp(logits)  # (N, A), probabilities before normalisation
@@ -192,15 +193,20 @@ class MLPPolicy:
         return inputs[-1] @ self.layers[-1], inputs
 
     def backward(self, inputs, d_logits):
-        """dL/dparameters (P,) from dL/dlogits (N, A): the chain rule, one layer after the other, last to first."""
-        gradient = array_module(d_logits).empty_like(self.parameters)
+        """dL/dparameters (P,) from dL/dlogits (N, A): the chain rule, one layer after the other, last to first.
+
+        Overwrites `inputs`, whose memory is at hand in the cache.
+        """
+        xp = array_module(d_logits)
+        gradient = xp.empty_like(self.parameters)
         d_layers = self.layers_of(gradient)
         delta = d_logits  # dL/d(what the layer puts out, before its activation)
         for i in reversed(range(len(self.layers))):
-            d_layers[i][:] = inputs[i].T @ delta
+            xp.matmul(inputs[i].T, delta, out=d_layers[i])
             if i > 0:
-                delta = delta @ self.layers[i].T
-                delta *= self._slope(inputs[i])
+                slope = self._slope(inputs[i])
+                delta = xp.matmul(delta, self.layers[i].T, out=inputs[i])
+                delta *= slope
                 delta = delta[:, :-1]  # nothing lies behind the constant 1
         return gradient
 
