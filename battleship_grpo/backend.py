@@ -15,6 +15,8 @@ import sys
 from contextlib import suppress
 from itertools import pairwise
 
+import numpy
+
 
 def array_module(thing):
     """The array library (`numpy`, `cupy`, …) that an array or a random generator belongs to."""
@@ -25,6 +27,35 @@ def to_numpy(array):
     """A NumPy copy of an array from any library: the one way home."""
     xp = array_module(array)
     return array if xp.__name__ == "numpy" else xp.asnumpy(array)
+
+
+def load_backend(name):
+    """The array library for `--backend numpy|cupy|auto`; auto takes CuPy where it and a GPU are at hand.
+
+    Raises ValueError, in one line, where CuPy is asked for and is not installed, or finds no GPU.
+    """
+    if name == "numpy":
+        return numpy
+    try:
+        import cupy  # here, for most people have none
+
+        if cupy.cuda.runtime.getDeviceCount() > 0:
+            return cupy
+        problem = "CuPy finds no GPU"
+    except ImportError:
+        problem = "CuPy is not installed (python -m pip install -e '.[cuda12]' or '.[cuda13]')"
+    except Exception as error:  # CuPy's own, of many kinds: no driver, wrong driver, …
+        problem = f"CuPy finds no usable GPU ({' '.join(str(error).split())})"
+    if name == "auto":
+        return numpy
+    raise ValueError(f"--backend cupy: {problem}; use --backend numpy")
+
+
+def make_generator(xp, *seeds):
+    """A random generator of array library `xp`, the same for the same seeds; its `random` gives uniforms in [0, 1)."""
+    if xp is numpy:
+        return numpy.random.default_rng(seeds)
+    return xp.random.default_rng(int(numpy.random.SeedSequence(seeds).generate_state(1)[0]))
 
 
 def split(count, parts):

@@ -156,11 +156,13 @@ class MLPPolicy:
             start = stop
         return layers
 
-    def copy(self):
-        """An independent policy with equal parameters."""
+    def copy(self, xp=None):
+        """An independent policy with equal parameters, in array library `xp` if given."""
         twin = object.__new__(MLPPolicy)
         twin.__dict__.update(self.__dict__)
-        twin._adopt(self.parameters.copy())
+        if xp is not None and self.orbits is not None:
+            twin.orbits = xp.asarray(self.orbits)
+        twin._adopt(xp.array(self.parameters) if xp is not None else self.parameters.copy())
         return twin
 
     # ------------------------------------------------------------------------------------- maths

@@ -15,7 +15,7 @@ from .policy import ACTIVATIONS, ENCODINGS
 from .symmetry import ORDER
 
 ALGORITHMS = ("grpo",)
-BACKENDS = ("numpy",)
+BACKENDS = ("numpy", "cupy", "auto")
 
 
 def setting(default, meaning, *, group, kind=None, choices=None, low=None, above=None, high=None, below=None, why=""):
@@ -55,9 +55,10 @@ class Settings:
                                      kind=int, low=0)
     seed: int = setting(0, "seed of every random number: same seed, same machine, same run", group=RUN, low=0)
     output_dir: str = setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)", group=RUN)
-    backend: str = setting("numpy", "array library", group=RUN, choices=BACKENDS)
-    processes: int | None = setting(None, "processes that train together, each on its share of the boards (default: the "
-                                    "number of cores, at most 8)", group=RUN, kind=int, low=1, high=64)
+    backend: str = setting("numpy", "array library: numpy, cupy (one NVIDIA GPU), or auto: cupy where it can run",
+                           group=RUN, choices=BACKENDS)
+    processes: int | None = setting(None, "processes that train together, each on its share of the boards "
+                                    "(default: the number of cores, at most 8)", group=RUN, kind=int, low=1, high=64)
     validate_every: int = setting(0, "play validation games every this many iterations; 0 for never", group=RUN, low=0)
     validation_boards: int = setting(64, "fresh random boards per validation", group=RUN, low=1)
     validation_generations: int = setting(8, "sampled games per validation board", group=RUN, low=1)
@@ -128,6 +129,8 @@ class Settings:
             raise ValueError("--board-size and --fleet go together")
         if not all(1 <= size <= 2**14 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must lie between 1 and {2**14}, not {self.hidden_sizes}")
+        if self.backend == "cupy" and (self.processes or 1) > 1:
+            raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
         if self.equivariant and any(size % ORDER for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be multiples of {ORDER}, not {self.hidden_sizes}, or --no-equivariant")
         if self.num_minibatches * (self.processes or 1) > self.num_boards:

@@ -61,7 +61,7 @@ class Team:
                 self._check()
 
 
-class gather:  # noqa: N801 (reads as a verb: `with gather(2, program) as team`)
+class gather:
     """Start `size − 1` processes that run `program(team, *arguments)`; the caller is the first of the team.
 
     `program` must be importable. On leaving the block the others are waited for; after an exception they are killed.

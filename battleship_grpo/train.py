@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .algorithms.grpo import GRPO
-from .backend import keep_freed_memory
+from .backend import array_module, keep_freed_memory, load_backend, make_generator
 from .env import BattleshipEnv
 from .evaluate import evaluate_greedy, evaluate_random, evaluate_sampled, evaluation_boards
 from .files import write_arrays
@@ -29,23 +29,26 @@ from .terminal import report, stderr_console, training_progress
 
 EVALUATION_GAMES = 20_000
 EVALUATION_SEED = 12345
+VALIDATION = 2**32 - 1  # stands where a process's number does, in the seed of validation's random numbers
 
 
-def available_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_processes(settings):
+    """As many as there are cores to run on, at most 8, and no more than can have a board in each minibatch."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores, settings.num_boards // settings.num_minibatches)
 
 
 def build(settings, team):
     """The algorithm with its environment, policy and reference, ready for the first step.
 
-    The policy starts from the seed alone, equal in every process; games come from a generator of each process's own.
+    The policy starts from the seed alone: it is equal in every process, and on every backend.
     """
-    rules = settings.make_rules()
+    rules, xp = settings.make_rules(), load_backend(settings.backend)
     env = BattleshipEnv(rules, settings.max_shots)
     policy = MLPPolicy(env.observation_size, env.num_actions, settings.hidden_sizes, settings.activation,
                        settings.encoding, rules, np.random.default_rng(settings.seed), equivariant=settings.equivariant)
-    rng = np.random.default_rng([settings.seed, team.rank])
-    return GRPO(settings, env, policy, make_reference(settings, policy), rng, team)
+    policy = policy.copy(xp)
+    return GRPO(settings, env, policy, make_reference(settings, policy), team)
 
 
 def make_reference(settings, policy):
@@ -55,14 +58,14 @@ def make_reference(settings, policy):
     if settings.reference == "initial":
         return policy.copy()
     path = Path(settings.reference)
-    reference = MLPPolicy.load(path / "policy.npz" if path.is_dir() else path)
+    reference = MLPPolicy.load(path / "policy.npz" if path.is_dir() else path, array_module(policy.parameters))
     if reference.rules != policy.rules:
         raise ValueError(f"--reference {path} was trained for {reference.rules}, this run is {policy.rules}")
     return reference
 
 
 def validate(algorithm, settings, rng):
-    """Mean shots and score of sampled play on fresh boards; `rng` is apart from training's, which it leaves alone."""
+    """Mean shots and score of sampled play on fresh boards."""
     boards = algorithm.env.tasks(settings.validation_boards, rng)
     rollout = sample_groups(algorithm.env, algorithm.policy, boards, settings.validation_generations, rng, Team())
     return {"validation_mean_shots": float(rollout.lengths.mean()),
@@ -78,11 +81,13 @@ def progress_of(settings, iterations, seconds):
 def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped=lambda: False):
     """Iterate until done; `on_iteration(share done, metrics)` after each. Returns seconds, iterations, games, shots.
 
-    In a team the first process's clock and wishes count. Raises FloatingPointError, with the iteration, where a NaN or
-    an infinity turns up.
+    Every iteration of every process has a random generator of its own, made from the seed, the iteration and the
+    process: nothing needs remembering between iterations. In a team the first process's clock and wishes count.
+    Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up.
     """
-    team, validation_rng = algorithm.team, np.random.default_rng([settings.seed, 2**32])
+    team, xp = algorithm.team, array_module(algorithm.policy.parameters)
     iteration = games = shots = 0
+    team.sum(np.zeros(1))  # the clock starts when everybody is here
     seconds, start = 0.0, time.perf_counter()
     while True:
         share = 1.0 if stopped() else progress_of(settings, iteration, seconds)
@@ -90,8 +95,9 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
         if share >= 1:
             return {"seconds": seconds, "iterations": iteration, "games": games, "shots": shots}
         learning_rate = settings.learning_rate * schedule(settings.lr_scheduler_type, share, settings.warmup_ratio)
+        rng = make_generator(xp, settings.seed, iteration, team.rank)
         try:
-            measured = algorithm.step(learning_rate)
+            measured = algorithm.step(rng, learning_rate)
         except FloatingPointError as error:
             raise FloatingPointError(f"iteration {iteration + 1}: {error}; the parameters are still those before it. "
                                      "Try a lower --learning-rate or --max-grad-norm") from None
@@ -105,7 +111,7 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
         measured |= {"iteration": iteration, "seconds": seconds, "games": games, "shots": shots,
                      "learning_rate": learning_rate, "shots_per_second": new_shots / (seconds - before)}
         if team.rank == 0 and settings.validate_every and iteration % settings.validate_every == 0:
-            measured |= validate(algorithm, settings, validation_rng)
+            measured |= validate(algorithm, settings, make_generator(xp, settings.seed, iteration, VALIDATION))
             seconds = time.perf_counter() - start
         on_iteration(progress_of(settings, iteration, seconds), measured)
 
@@ -119,7 +125,7 @@ def take_part(team, settings):
 
 def judge(policy, env):
     """Greedy, sampled and random play, on the same boards: every placement where they are few."""
-    rng = np.random.default_rng(EVALUATION_SEED)
+    rng = make_generator(array_module(policy.parameters), EVALUATION_SEED)
     boards, exact = evaluation_boards(env.rules, EVALUATION_GAMES, rng)
     return {"greedy": evaluate_greedy(policy, env, boards, exact).summary(),
             "sampled": evaluate_sampled(policy, env, boards, rng).summary(),
@@ -129,7 +135,8 @@ def judge(policy, env):
 def train(settings, console=None, stopped=lambda: False):
     """Run `settings` into a new run folder. Returns (folder, summary)."""
     console = console or stderr_console()
-    processes = settings.processes or min(8, available_cores(), settings.num_boards // settings.num_minibatches)
+    backend = load_backend(settings.backend).__name__
+    processes = settings.processes or (default_processes(settings) if backend == "numpy" else 1)
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), gather(processes, take_part, settings) as team:
         algorithm = build(settings, team)
@@ -149,7 +156,8 @@ def train(settings, console=None, stopped=lambda: False):
         judged = judge(algorithm.policy, algorithm.env)
     rules = settings.make_rules()
     summary = {"algorithm": settings.algorithm, "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
-               "seed": settings.seed, "backend": settings.backend, **totals, **judged}
+               "seed": settings.seed, "backend": backend, "processes": processes,
+               **totals, **judged}
     write_json(folder / "summary.json", summary)
     draw_curves(settings, metrics_file.columns(), summary, folder / "curves.png")
     return folder, summary

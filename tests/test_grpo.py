@@ -94,8 +94,8 @@ def test_the_gradient_of_the_whole_loss(seed, loss_type, kl_estimator, learned_r
     settings = Settings(num_boards=3, num_generations=4, num_minibatches=1, loss_type=loss_type, beta=0.3, epsilon=0.1,
                         epsilon_high=0.25, delta=delta, kl_estimator=kl_estimator, temperature=temperature)
     reference = make_policy(env, rng, dtype=np.float64) if learned_reference else None
-    grpo = GRPO(settings, env, policy, reference, rng, Team(rows_at_once=20))
-    rollout, _ = grpo.sample()
+    grpo = GRPO(settings, env, policy, reference, Team(rows_at_once=20))
+    rollout, _ = grpo.sample(rng)
     advantages = group_advantages(rollout.scores, 4)[rollout.games]
     ref_log_probs = grpo.reference_log_probs(rollout)
     policy.parameters += rng.normal(size=policy.parameters.shape) * 0.05
@@ -119,8 +119,8 @@ def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
     rng = np.random.default_rng(seed)
     env = BattleshipEnv(Rules(3, (2,)))
     settings = Settings(num_boards=4, num_generations=5, num_minibatches=1, loss_type="grpo", beta=0.5)
-    grpo = GRPO(settings, env, make_policy(env, rng, dtype=np.float64), None, rng)
-    rollout, _ = grpo.sample()
+    grpo = GRPO(settings, env, make_policy(env, rng, dtype=np.float64))
+    rollout, _ = grpo.sample(rng)
     advantages, reference = group_advantages(rollout.scores, 5)[rollout.games], grpo.reference_log_probs(rollout)
     loss = grpo.gradient(rollout, advantages, reference, mean_shots=1.0)[1]["loss"]
     d = rollout.log_probs - reference
@@ -135,8 +135,8 @@ def test_dynamic_sampling_leaves_no_board_without_variance():
     """One ship of two on 2×2: many boards end equal. Every board kept teaches, and the batch is full."""
     env = BattleshipEnv(Rules(2, (2,)))
     settings = Settings(num_boards=32, num_generations=2, num_minibatches=1, dynamic_sampling=True, max_resamples=50)
-    grpo = GRPO(settings, env, make_policy(env, np.random.default_rng(0)), None, np.random.default_rng(0))
-    rollout, measured = grpo.sample()
+    grpo = GRPO(settings, env, make_policy(env, np.random.default_rng(0)))
+    rollout, measured = grpo.sample(np.random.default_rng(0))
     assert groups_with_variance(rollout.scores, 2).all() and rollout.num_boards == 32
     assert 0 < measured["zero_variance"] < 1 and measured["games"] > 64
 
@@ -148,8 +148,8 @@ def test_dynamic_sampling_gives_up_in_the_end():
                         beta=0)
     policy = make_policy(env, np.random.default_rng(0))
     before = policy.parameters.copy()
-    grpo = GRPO(settings, env, policy, None, np.random.default_rng(0))
-    measured = grpo.step(0.1)
+    grpo = GRPO(settings, env, policy)
+    measured = grpo.step(np.random.default_rng(0), 0.1)
     assert measured["games"] == 4 * 2 * (1 + 3)
     assert measured["zero_variance"] == 1 and (policy.parameters == before).all()
 
@@ -159,11 +159,11 @@ def test_the_reference_moves_only_when_told():
     policy = make_policy(env, rng)
     settings = Settings(num_boards=4, num_generations=4, num_minibatches=1, reference="initial", sync_ref_model=True,
                         ref_model_mixup_alpha=0.25, ref_model_sync_steps=2)
-    grpo = GRPO(settings, env, policy, policy.copy(), rng)
+    grpo = GRPO(settings, env, policy, policy.copy())
     initial = policy.parameters.copy()
-    grpo.step(0.01)
+    grpo.step(rng, 0.01)
     assert (grpo.reference.parameters == initial).all()
-    grpo.step(0.01)
+    grpo.step(rng, 0.01)
     assert np.allclose(grpo.reference.parameters, 0.25 * policy.parameters + 0.75 * initial)
 
 
@@ -171,11 +171,11 @@ def test_the_reference_moves_only_when_told():
 def test_a_nan_is_caught_before_it_reaches_the_parameters():
     env, rng = BattleshipEnv(Rules(2, (2,))), np.random.default_rng(0)
     settings = Settings(num_boards=4, num_generations=4, num_minibatches=1)
-    grpo = GRPO(settings, env, make_policy(env, rng), None, rng)
+    grpo = GRPO(settings, env, make_policy(env, rng))
     grpo.reference_log_probs = lambda rollout: np.full(rollout.num_shots, np.nan, np.float32)
     before = grpo.policy.parameters.copy()
     with pytest.raises(FloatingPointError, match="loss is nan"):
-        grpo.step(0.1)
+        grpo.step(rng, 0.1)
     assert (grpo.policy.parameters == before).all()
 
 
@@ -191,7 +191,7 @@ def test_a_few_seconds_beat_random_play_by_more_than_chance():
     env = BattleshipEnv(NAMED_RULES["tiny"])
     policy = MLPPolicy(16, 16, (32,), rules=env.rules, rng=rng)
     settings = Settings(num_boards=32, num_generations=8, num_minibatches=4, iterations=100, learning_rate=1e-2)
-    learn(GRPO(settings, env, policy, None, rng), settings)
+    learn(GRPO(settings, env, policy), settings)
     boards, exact = evaluation_boards(env.rules, 1, rng)
     assert exact and evaluate_greedy(policy, env, boards, exact).mean_shots < 11.5
 
@@ -240,7 +240,7 @@ def test_the_same_loop_trains_an_environment_that_is_not_battleship():
     policy = MLPPolicy(env.observation_size, 4, (32,), encoding="signed", rng=rng)
     settings = Settings(num_boards=32, num_generations=8, num_minibatches=2, iterations=150, learning_rate=1e-2)
     scores = []
-    grpo = GRPO(settings, env, policy, None, rng)
+    grpo = GRPO(settings, env, policy)
     learn(grpo, settings, lambda share, metrics: scores.append(metrics["mean_score"]))
     assert scores[0] < 0.35 and np.mean(scores[-10:]) > 0.8
 

@@ -15,7 +15,8 @@ from battleship_grpo.run_folder import METRICS
 from battleship_grpo.settings import PRESETS, Settings, settings_from
 from battleship_grpo.train import main, parse
 
-QUICK = ["--rules", "tiny", "--iterations", "3", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8"]
+QUICK = ["--rules", "tiny", "--iterations", "3", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8",
+         "--processes", "1"]
 
 
 def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
@@ -49,7 +50,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 
 def test_time_ends_training(tmp_path):
     start = time.monotonic()
-    assert main([*QUICK[:2], "--seconds", "0.5", "--hidden-sizes", "8", "--output-dir", str(tmp_path / "run")]) == 0
+    assert main([*QUICK[:2], *QUICK[4:], "--seconds", "0.5", "--output-dir", str(tmp_path / "run")]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 0.5 <= summary["seconds"] < time.monotonic() - start and summary["iterations"] > 1
 

@@ -12,7 +12,6 @@ What the textbook version does and this one does as well: ratios per shot, a KL 
 fixed unless `sync_ref_model`. What it leaves out: the reward model, for the score of a game is exact.
 """
 
-import json
 import math
 
 import numpy as np
@@ -29,20 +28,20 @@ STATS = ("loss", "kl_ref", "kl_old", "clip_low", "clip_high", "entropy")
 
 
 class GRPO:
-    """The state of a GRPO run: policy, reference, optimiser, random generator. `reference` None means uniform play."""
+    """The state of a GRPO run: policy, reference, optimiser. `reference` None means uniform play."""
 
-    def __init__(self, settings, env, policy, reference, rng, team=None):
+    def __init__(self, settings, env, policy, reference=None, team=None):
         self.settings, self.env, self.policy, self.reference = settings, env, policy, reference
-        self.rng, self.team = rng, team or Team()
+        self.team = team or Team()
         self.optimiser = AdamW([policy.parameters], settings.learning_rate, (settings.adam_beta1, settings.adam_beta2),
                                settings.adam_epsilon, settings.weight_decay)
         self.steps = 0
 
-    def step(self, learning_rate):
-        """One iteration. Returns what was measured on the way, by the names of metrics.csv."""
+    def step(self, rng, learning_rate):
+        """One iteration, on boards and games drawn with `rng`. Returns what was measured, as metrics.csv names it."""
         s = self.settings
         self.optimiser.learning_rate = learning_rate
-        rollout, sampled = self.sample()
+        rollout, sampled = self.sample(rng)
         advantages = group_advantages(rollout.scores, s.num_generations, s.scale_rewards, s.advantage_baseline)
         advantages = advantages.astype(rollout.log_probs.dtype)[rollout.games]  # (S,): a game's, on each of its shots
         ref_log_probs = self.reference_log_probs(rollout)  # (S,)
@@ -65,7 +64,7 @@ class GRPO:
 
     # ------------------------------------------------------------------------------------- line by line
 
-    def sample(self):
+    def sample(self, rng):
         """Line 7, and DAPO's dynamic sampling: boards whose games all scored the same are dropped and others drawn.
 
         At most `max_resamples` times; what is missing after that makes the batch smaller, and if nothing at all
@@ -75,8 +74,8 @@ class GRPO:
         s = self.settings
         kept, games, shots, missing = [], 0, 0, self.team.share(s.num_boards)
         for draw in range(1 + s.max_resamples * s.dynamic_sampling):
-            boards = self.env.tasks(missing, self.rng)
-            rollout = sample_groups(self.env, self.policy, boards, s.num_generations, self.rng, self.team, s.temperature)
+            boards = self.env.tasks(missing, rng)
+            rollout = sample_groups(self.env, self.policy, boards, s.num_generations, rng, self.team, s.temperature)
             games, shots = games + rollout.num_games, shots + rollout.num_shots
             teaches = groups_with_variance(rollout.scores, s.num_generations)
             if draw == 0:
@@ -109,8 +108,8 @@ class GRPO:
             total += self.piece_gradient(rollout.boards(boards), advantages[shots], ref_log_probs[shots],
                                          weights[shots], rollout.num_shots)
         total = self.team.sum(total) / self.team.size
-        stats = (float(x) for x in total[-len(STATS) :])
-        return total[: -len(STATS)], dict(zip(STATS, stats, strict=True))
+        gradient, stats = total[: -len(STATS)], to_numpy(total[-len(STATS) :]).tolist()
+        return gradient, dict(zip(STATS, stats, strict=True))
 
     def piece_gradient(self, rollout, advantages, ref_log_probs, weights, num_shots):
         """Forward, objective, backward; here is the one number per shot. Returns gradient and `STATS`: (P + 6,)."""
@@ -146,8 +145,7 @@ class GRPO:
         if self.reference is not None:
             arrays["reference"] = self.reference.parameters
         return {name: to_numpy(array) for name, array in arrays.items()} | {
-            "adam_steps": np.array(self.optimiser.steps), "steps": np.array(self.steps),
-            "generator": np.array(json.dumps(self.rng.bit_generator.state))}
+            "adam_steps": np.array(self.optimiser.steps), "steps": np.array(self.steps)}
 
 
 def require_finite(stats):

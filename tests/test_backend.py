@@ -1,0 +1,132 @@
+"""One code for every array library: training on a device agrees with NumPy, and stays on the device.
+
+The device is a stand-in as strict as CuPy; where CuPy and a GPU are at hand, the same tests run on them as well.
+"""
+
+import sys
+
+import numpy as np
+import pytest
+import strict_arrays
+
+from battleship_grpo import backend
+from battleship_grpo.algorithms.grpo import GRPO
+from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
+from battleship_grpo.env import BattleshipEnv
+from battleship_grpo.evaluate import evaluate_greedy, evaluate_random, evaluate_sampled, evaluation_boards
+from battleship_grpo.game import NAMED_RULES, Rules, random_boards
+from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.settings import Settings
+from battleship_grpo.team import Team
+from battleship_grpo.train import main
+
+
+def devices():
+    try:
+        return [strict_arrays, load_backend("cupy")]
+    except ValueError:
+        return [strict_arrays]
+
+
+@pytest.fixture(params=devices(), ids=lambda xp: xp.__name__)
+def xp(request):
+    return request.param
+
+
+class Replayed:
+    """A generator whose numbers were drawn by NumPy: the same on every array library."""
+
+    def __init__(self, xp, seed):
+        self._xp, self._rng = xp, np.random.default_rng(seed)
+
+    def random(self, size, dtype=np.float64):
+        return self._xp.asarray(self._rng.random(size, dtype))
+
+
+def replayed(xp, seed):
+    generator = type("Generator", (Replayed,), {"__module__": xp.__name__})
+    return generator(xp, seed)
+
+
+RECIPES = {
+    "grpo": {},
+    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", "num_iterations": 2},
+    "dapo": {"loss_type": "dapo", "epsilon_high": 0.28, "dynamic_sampling": True, "beta": 0.0},
+    "bnpo, batch scale, k2, delta": {"loss_type": "bnpo", "scale_rewards": "batch", "kl_estimator": "k2", "delta": 2.0},
+    "leave one out, k1, moving reference": {"advantage_baseline": "leave_one_out", "kl_estimator": "k1",
+                                            "reference": "initial", "sync_ref_model": True, "ref_model_sync_steps": 2},
+}
+
+
+def train_a_little(xp, changes, steps=3, rules=None, num_boards=6):
+    rules = rules or Rules(4, (2, 3))
+    settings = Settings(num_boards=num_boards, num_generations=4, num_minibatches=2, **changes)
+    policy = MLPPolicy(rules.cells, rules.cells, (16,), rules=rules, rng=np.random.default_rng(0), equivariant=True)
+    policy = policy.copy(xp)
+    reference = policy.copy() if settings.reference == "initial" else None
+    grpo = GRPO(settings, BattleshipEnv(rules), policy, reference, Team(rows_at_once=10**9))
+    measured = [grpo.step(replayed(xp, step), 1e-2) for step in range(steps)]
+    return to_numpy(policy.parameters), measured, grpo
+
+
+@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
+def test_training_on_a_device_agrees_with_numpy(xp, changes):
+    """Three steps of AdamW in float32 from the same random numbers: 1e-3 apart at most, of steps near 1e-1."""
+    expected, on_numpy, _ = train_a_little(np, changes)
+    actual, on_device, grpo = train_a_little(xp, changes)
+    assert np.abs(actual - expected).max() < (1e-6 if xp is strict_arrays else 1e-3)
+    for one, other in zip(on_device, on_numpy, strict=True):
+        assert one == pytest.approx(other, abs=1e-6 if xp is strict_arrays else 1e-2)
+    assert all(isinstance(array, np.ndarray) for array in grpo.state().values())
+
+
+def test_a_step_copies_to_the_host_a_number_of_times_that_the_batch_does_not_raise():
+    """At most once per shot of the longest game, and a few per minibatch."""
+    for num_boards in (4, 40):
+        before = strict_arrays.copies
+        train_a_little(strict_arrays, {}, steps=1, num_boards=num_boards)
+        assert strict_arrays.copies - before <= 16 + 8 * 2 + 8
+
+
+def test_boards_and_play_stay_on_the_device(xp):
+    rng = make_generator(xp, 1, 2)
+    for rules in NAMED_RULES.values():
+        boards = random_boards(rules, 50, rng)
+        assert array_module(boards) is xp and (to_numpy(boards).sum(axis=(1, 2)) == rules.ship_cells).all()
+    rules = NAMED_RULES["tiny"]
+    env, policy = BattleshipEnv(rules), MLPPolicy(16, 16, (8,), rules=rules).copy(xp)
+    boards, exact = evaluation_boards(rules, 10, rng)
+    assert exact and evaluate_greedy(policy, env, boards, exact).summary()["games"] == len(boards)
+    assert evaluate_sampled(policy, env, boards, rng).mean_shots < 16
+    assert evaluate_random(env, boards, rng).mean_shots == pytest.approx(rules.random_mean_shots, abs=1)
+
+
+def test_files_do_not_tell_which_backend_wrote_them(xp, tmp_path):
+    policy = MLPPolicy(16, 16, (8,), rules=NAMED_RULES["tiny"], rng=np.random.default_rng(0))
+    policy.save(tmp_path / "numpy.npz")
+    policy.copy(xp).save(tmp_path / "device.npz")
+    assert (tmp_path / "numpy.npz").read_bytes() == (tmp_path / "device.npz").read_bytes()
+    loaded = MLPPolicy.load(tmp_path / "device.npz", xp)
+    assert array_module(loaded.parameters) is xp and (to_numpy(loaded.parameters) == policy.parameters).all()
+
+
+def test_without_cupy_it_says_so_and_auto_falls_back_to_numpy(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # what an import of a missing package meets
+    assert load_backend("auto") is np
+    assert main(["--backend", "cupy", "--iterations", "1", "--output-dir", str(tmp_path / "run")]) == 2
+    shown = capsys.readouterr().err.strip()
+    assert "CuPy is not installed" in shown and "--backend numpy" in shown and "\n" not in shown
+
+
+def test_cupy_without_a_gpu_says_so(monkeypatch):
+    class Cupy:
+        class cuda:
+            class runtime:
+                @staticmethod
+                def getDeviceCount():
+                    raise RuntimeError("cudaErrorNoDevice: no CUDA-capable\n device is detected")
+
+    monkeypatch.setitem(sys.modules, "cupy", Cupy)
+    with pytest.raises(ValueError, match=r"no usable GPU .*no CUDA-capable device is detected"):
+        load_backend("cupy")
+    assert backend.load_backend("auto") is np
