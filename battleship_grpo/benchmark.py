@@ -72,18 +72,19 @@ def layer_products(policy, rows):
     def matrix(*shape):
         return xp.asarray(rng.random(shape, dtype=np.float32))
 
-    inputs = [matrix(rows, len(layer)) for layer in policy.layers]
-    deltas = [matrix(rows, layer.shape[1]) for layer in policy.layers]
+    shapes = [layer.shape for layer in policy.layers]
+    layers = [(matrix(rows, inputs), matrix(inputs, outputs), matrix(rows, outputs)) for inputs, outputs in shapes]
+    into = [(matrix(rows, inputs), matrix(inputs, outputs), matrix(rows, outputs)) for inputs, outputs in shapes]
 
     def forward():
-        for x, layer in zip(inputs, policy.layers, strict=True):
-            x @ layer
+        for (x, layer, _), (_, _, z) in zip(layers, into, strict=True):
+            xp.matmul(x, layer, out=z)
 
     def backward():
-        for x, delta, layer, first in zip(inputs, deltas, policy.layers, [True] + [False] * len(inputs), strict=False):
-            x.T @ delta
-            if not first:
-                delta @ layer.T
+        for depth, ((x, layer, dz), (dx, d_layer, _)) in enumerate(zip(layers, into, strict=True)):
+            xp.matmul(x.T, dz, out=d_layer)
+            if depth > 0:
+                xp.matmul(dz, layer.T, out=dx)
 
     return forward, backward
 
@@ -172,7 +173,7 @@ def peak_memory():
 
 
 def slowest_stage(case):
-    """Where a training step spends most: playing or updating, on products or the rest; and nanoseconds per shot of each."""
+    """Where a training step spends most, playing or updating, on products or the rest; nanoseconds per shot of each."""
     spent = {}
     for stage in ("rollout", "update"):
         whole, products = 1e9 / case["shots_per_second"][stage], 1e9 / case["products_alone"][stage]
@@ -204,16 +205,16 @@ def show(results, console):
         game.add_row(f"{row['batch']:,}", f"{row['boards']:,.0f}", f"{row['steps']:,.0f}")
     console.print(game)
 
-    title = f"training, shots per second · {results['backend']} · {results['processes']} processes"
+    title = f"thousand shots per second · {results['backend']} · {results['processes']} processes"
     table = Table(title=title, title_justify="left")
-    table.add_column("rules, hidden, boards × games")
-    for name in ("rollout", "update", "training", "products alone", "share"):
+    for name in ("rules", "hidden", "games", "rollout", "update", "training", "products", "share"):
         table.add_column(name, justify="right")
     for case in results["training"]:
         hidden = "+".join(map(str, case["hidden_sizes"]))
-        rates = [f"{case['shots_per_second'][stage]:,.0f}" for stage in ("rollout", "update", "training")]
-        table.add_row(f"{case['rules']}, {hidden}, {case['boards']} × {case['games_per_board']}", *rates,
-                      f"{case['products_alone']['training']:,.0f}", f"{case['share']['training']:.0%}")
+        rates = [case["shots_per_second"][stage] for stage in ("rollout", "update", "training")]
+        table.add_row(case["rules"], hidden, f"{case['boards']}×{case['games_per_board']}",
+                      *(f"{rate / 1e3:,.0f}" for rate in (*rates, case["products_alone"]["training"])),
+                      f"{case['share']['training']:.0%}")
     console.print(table)
     for target, seconds in results.get("seconds_to_reach", {}).items():
         reached = f"{seconds:.1f} s" if seconds else f"not within {LEARNING_LIMIT:.0f} s"

@@ -78,7 +78,7 @@ class Settings:
     equivariant: bool = setting(True, "tie weights so that turned and mirrored boards are played alike: every game "
                                 "teaches eight; needs hidden sizes that are multiples of 8", group=POLICY)
 
-    num_boards: int = setting(64, "B, boards (prompts) per iteration", group=SAMPLING, low=1, high=2**20)
+    num_boards: int = setting(128, "B, boards (prompts) per iteration", group=SAMPLING, low=1, high=2**20)
     num_generations: int = setting(16, "G, games (completions) per board: the group", group=SAMPLING, low=2,
                                    high=2**16, why="a group of one has nothing to compare with")
     temperature: float = setting(1.0, "softmax temperature of sampling and learning", group=SAMPLING, above=0)
@@ -96,7 +96,7 @@ class Settings:
                                          group=OBJECTIVE, kind=float, low=0)
     delta: float | None = setting(None, "bound of the ratio in the unclipped term too (two-sided clip)",
                                   group=OBJECTIVE, kind=float, above=1)
-    loss_type: str = setting("grpo", "normalisation of the loss: per game, constant, or over all shots",
+    loss_type: str = setting("dapo", "normalisation of the loss: per game, constant, or over all shots",
                              group=OBJECTIVE, choices=LOSS_TYPES)
     beta: float = setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none", group=OBJECTIVE,
                           low=0)
@@ -111,7 +111,7 @@ class Settings:
     num_iterations: int = setting(1, "μ, passes over each batch of games", group=OPTIMISER, low=1)
     num_minibatches: int = setting(8, "optimiser steps per pass; each takes a share of the boards", group=OPTIMISER,
                                    low=1)
-    learning_rate: float = setting(4e-3, "peak learning rate of AdamW", group=OPTIMISER, above=0)
+    learning_rate: float = setting(8e-3, "peak learning rate of AdamW", group=OPTIMISER, above=0)
     lr_scheduler_type: str = setting("linear", "learning rate over the run", group=OPTIMISER, choices=SCHEDULES)
     warmup_ratio: float = setting(0.02, "share of the run over which the rate climbs from 0", group=OPTIMISER, low=0,
                                   below=1)
@@ -167,7 +167,7 @@ def check(option, value):
 
 # A preset is data: what it changes against the defaults above, and how many iterations it runs unless told.
 PRESETS = {
-    "default": {"iterations": 1500},
+    "default": {"iterations": 1100},
     "article": {
         "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
         "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,

@@ -117,10 +117,10 @@ for _name in ("sum", "mean", "std", "max", "min", "any", "all", "argmax", "argmi
     setattr(ndarray, _name, _through(getattr(np.ndarray, _name)))
 
 _FUNCTIONS = (
-    "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip", "concatenate", "cos",
-    "cumsum", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log", "log1p", "matmul", "maximum", "mean",
-    "minimum", "ones", "ones_like", "sin", "sqrt", "stack", "sum", "take", "tanh", "triu", "unique", "where", "zeros",
-    "zeros_like",
+    "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip",
+    "concatenate", "cos", "cumsum", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log", "log1p",
+    "matmul", "maximum", "mean", "minimum", "ones", "ones_like", "sin", "sqrt", "stack", "sum", "take", "tanh",
+    "triu", "unique", "where", "zeros", "zeros_like",
 )
 for _name in _FUNCTIONS:
     globals()[_name] = _through(getattr(np, _name))
