@@ -50,9 +50,8 @@ class Settings:
 
     algorithm: str = setting("grpo", "how to learn", group=RUN, choices=ALGORITHMS)
     seconds: float | None = setting(None, "end training after this many seconds; the learning rate follows the clock "
-                                    "then, and iterations are unlimited unless set", group=RUN, kind=float, above=0)
-    iterations: int | None = setting(None, "end training after this many iterations (default: the preset's)", group=RUN,
-                                     kind=int, low=0)
+                                    "then, and iterations have no limit unless set", group=RUN, kind=float, above=0)
+    iterations: int | None = setting(1100, "end training after this many iterations", group=RUN, kind=int, low=0)
     seed: int = setting(0, "seed of every random number: same seed, same machine, same run", group=RUN, low=0)
     output_dir: str = setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)", group=RUN)
     backend: str = setting("numpy", "array library: numpy, cupy (one NVIDIA GPU), or auto: cupy where it can run",
@@ -123,6 +122,11 @@ class Settings:
                                           above=0)
 
     def __post_init__(self):
+        for name in ("fleet", "hidden_sizes"):  # a JSON file has lists
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.iterations is None and self.seconds is None:
+            raise ValueError("set iterations or seconds: training has to end")
         for option in fields(self):
             check(option, getattr(self, option.name))
         if (self.board_size is None) != (self.fleet is None):
@@ -165,9 +169,9 @@ def check(option, value):
         raise ValueError(f"{option.name} must be {allowed}, not {value}{': ' + why if why else ''}")
 
 
-# A preset is data: what it changes against the defaults above, and how many iterations it runs unless told.
+# A preset is data: what it changes against the defaults above.
 PRESETS = {
-    "default": {"iterations": 1100},
+    "default": {},
     "article": {
         "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
         "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
@@ -212,7 +216,7 @@ def add_options(parser):
 
 
 def settings_from(options, preset="default"):
-    """Settings from a preset and the options given on top of it. A time limit alone lifts the preset's iterations."""
+    """Settings from a preset and the options given on top of it. A time limit alone lifts the limit on iterations."""
     chosen = {**PRESETS[preset], **options}
     if "seconds" in options and "iterations" not in options:
         chosen["iterations"] = None

@@ -106,5 +106,5 @@ def _take_part(rank, size, slots, signals, program, arguments):
 
     try:
         program(Team(rank, size, slots, signals, require_first), *arguments)
-    except (FloatingPointError, MemoryError):
+    except (ValueError, ArithmeticError, MemoryError, OSError):
         os._exit(1)  # the first process meets the same, or misses this one, and says so

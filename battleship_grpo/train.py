@@ -74,8 +74,12 @@ def validate(algorithm, settings, rng):
 
 def progress_of(settings, iterations, seconds):
     """The share of training that is done, by iterations or by the clock, whichever is further."""
-    return max(iterations / settings.iterations if settings.iterations else 1.0 * (settings.iterations == 0),
-               seconds / settings.seconds if settings.seconds else 0.0)
+    shares = []
+    if settings.iterations is not None:
+        shares.append(iterations / settings.iterations if settings.iterations else 1.0)
+    if settings.seconds is not None:
+        shares.append(seconds / settings.seconds)
+    return max(shares)
 
 
 def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped=lambda: False):
@@ -101,19 +105,21 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
         except FloatingPointError as error:
             raise FloatingPointError(f"iteration {iteration + 1}: {error}; the parameters are still those before it. "
                                      "Try a lower --learning-rate or --max-grad-norm") from None
-        totals = team.sum(np.array(list(measured.values())))
-        measured = dict(zip(measured, totals.tolist(), strict=True))
-        new_games, new_shots = int(measured.pop("games")), int(measured.pop("shots"))
-        measured = {name: total / team.size for name, total in measured.items()}
-
-        iteration, games, shots = iteration + 1, games + new_games, shots + new_shots
-        before, seconds = seconds, time.perf_counter() - start
+        measured = over_team(team, measured)
+        before, seconds = (seconds, shots), time.perf_counter() - start
+        iteration, games, shots = iteration + 1, games + measured["games"], shots + measured["shots"]
         measured |= {"iteration": iteration, "seconds": seconds, "games": games, "shots": shots,
-                     "learning_rate": learning_rate, "shots_per_second": new_shots / (seconds - before)}
+                     "learning_rate": learning_rate, "shots_per_second": (shots - before[1]) / (seconds - before[0])}
         if team.rank == 0 and settings.validate_every and iteration % settings.validate_every == 0:
             measured |= validate(algorithm, settings, make_generator(xp, settings.seed, iteration, VALIDATION))
             seconds = time.perf_counter() - start
         on_iteration(progress_of(settings, iteration, seconds), measured)
+
+
+def over_team(team, measured):
+    """What one process measured → the same over all: games and shots added up, everything else averaged."""
+    totals = dict(zip(measured, team.sum(np.array(list(measured.values()))).tolist(), strict=True))
+    return {name: int(total) if name in ("games", "shots") else total / team.size for name, total in totals.items()}
 
 
 def take_part(team, settings):

@@ -34,7 +34,8 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == METRICS and [row["iteration"] for row in rows] == ["1", "2", "3"]
     assert [bool(row["validation_mean_score"]) for row in rows] == [False, True, False]
-    assert Settings(**{**json.loads((folder / "config.json").read_text()), "hidden_sizes": (8,)}).rules == "tiny"
+    assert Settings(**json.loads((folder / "config.json").read_text())) == parse(
+        [*QUICK, "--validate-every", "2", "--output-dir", str(folder)])
     assert MLPPolicy.load(folder / "policy.npz").sizes == (32, 8, 16)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().err
@@ -85,7 +86,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--board-size", "5", "--fleet", "5,5,5,4,3,3"], "cannot be placed"),
     (["--learning-rate", "-1"], "learning_rate must be > 0"), (["--learning-rate", "nan"], "learning_rate"),
     (["--num-generations", "1"], "a group of one"), (["--seconds", "0"], "seconds must be > 0"),
-    (["--epsilon", "1.5"], "epsilon must be ≥ 0 and < 1"), (["--num-minibatches", "65"], "num_minibatches"),
+    (["--epsilon", "1.5"], "epsilon must be ≥ 0 and < 1"), (["--num-minibatches", "129"], "num_minibatches"),
     (["--sync-ref-model"], "sync_ref_model needs"), (["--hidden-sizes", "30"], "multiples of 8"),
     (["--reference", "missing.npz"], "missing.npz: no such file"), (["--max-shots", "99"], "max_shots"),
     (["--backend", "abacus"], "--backend"), (["--seed", "x"], "--seed"), (["--nonsense"], "--nonsense"),

@@ -67,26 +67,35 @@ class GRPO:
     def sample(self, rng):
         """Line 7, and DAPO's dynamic sampling: boards whose games all scored the same are dropped and others drawn.
 
-        At most `max_resamples` times; what is missing after that makes the batch smaller, and if nothing at all
-        teaches, the last draw is taken as it is. Returns the rollout to learn from and what was measured of all games
-        played; the means are of the first draw, which nothing selected.
+        At most `max_resamples` times; what is missing after that makes the batch smaller. If too few boards teach for
+        each minibatch to have one, the first draw is taken as it is. Returns the rollout to learn from, and what was
+        measured: games and shots of all draws, means of the first, which nothing selected.
         """
         s = self.settings
-        kept, games, shots, missing = [], 0, 0, self.team.share(s.num_boards)
-        for draw in range(1 + s.max_resamples * s.dynamic_sampling):
-            boards = self.env.tasks(missing, rng)
-            rollout = sample_groups(self.env, self.policy, boards, s.num_generations, rng, self.team, s.temperature)
-            games, shots = games + rollout.num_games, shots + rollout.num_shots
-            teaches = groups_with_variance(rollout.scores, s.num_generations)
-            if draw == 0:
-                measured = {"mean_shots": rollout.num_shots / rollout.num_games,
-                            "mean_score": float(rollout.scores.mean()), "zero_variance": 1 - float(teaches.mean())}
-            kept.append(rollout.keep_boards(teaches) if s.dynamic_sampling else rollout)
-            missing -= kept[-1].num_boards
+        first = self.play(self.team.share(s.num_boards), rng)
+        teaches = groups_with_variance(first.scores, s.num_generations)
+        measured = {"games": first.num_games, "shots": first.num_shots,
+                    "mean_shots": first.num_shots / first.num_games, "mean_score": float(first.scores.mean()),
+                    "zero_variance": 1 - float(teaches.mean())}
+        if not s.dynamic_sampling:
+            return first, measured
+
+        kept = [first.keep_boards(teaches)]
+        for _ in range(s.max_resamples):
+            missing = first.num_boards - sum(rollout.num_boards for rollout in kept)
             if missing == 0:
                 break
+            redrawn = self.play(missing, rng)
+            measured["games"] += redrawn.num_games
+            measured["shots"] += redrawn.num_shots
+            kept.append(redrawn.keep_boards(groups_with_variance(redrawn.scores, s.num_generations)))
         batch = concatenate(kept)
-        return batch if batch.num_games else rollout, {"games": games, "shots": shots, **measured}
+        return batch if batch.num_boards >= s.num_minibatches else first, measured
+
+    def play(self, num_boards, rng):
+        """A group of games on each of `num_boards` fresh boards."""
+        s, boards = self.settings, self.env.tasks(num_boards, rng)
+        return sample_groups(self.env, self.policy, boards, s.num_generations, rng, self.team, s.temperature)
 
     def reference_log_probs(self, rollout):
         """log π_ref(a|s) of every shot played: (S,)."""
