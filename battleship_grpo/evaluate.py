@@ -1,18 +1,25 @@
-"""How good is a policy? Mean shots and score, over every placement of the fleet where that can be done.
+"""How good is it?  python -m battleship_grpo.evaluate runs/grpo-mini-seed0 random hunt_target bayes
 
-Greedy play is deterministic: over all placements its mean is a fact, not an estimate. Where the placements are too
-many, and for sampled play, random boards give a mean with a 95% interval.
+Greedy play is deterministic: played on every placement of the fleet, where they are few, its mean is a fact and not an
+estimate. Everything else plays random boards, the same for all, and gets a 95% interval.
 """
 
+import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from .backend import array_module, split, to_numpy
+from .backend import array_module, make_generator, split, to_numpy
+from .baselines import BASELINES, Bayes, Player, baseline, too_many_for_bayes
 from .env import BattleshipEnv
-from .game import all_boards, placement_count
+from .game import NAMED_RULES, Rules, all_boards, placement_count
+from .policy import MLPPolicy
+from .settings import Parser, whole_numbers
 
 EVERY_BOARD_BELOW = 200_000  # play all placements where there are at most this many ways to lay the ships
+BOARDS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,21 @@ class Result:
                 "games": len(self.shots), "exact": self.exact}
 
 
-def evaluation_boards(rules, games, rng):
-    """(boards, exact): every placement, bool (layouts, cells), where they are few; else `games` random boards."""
-    if placement_count(rules) <= EVERY_BOARD_BELOW:
-        return array_module(rng).asarray(all_boards(rules)), True
-    return BattleshipEnv(rules).tasks(games, rng), False
+class PolicyPlayer(Player):
+    """A trained policy as a player: its most probable cell, every time."""
+
+    def __init__(self, name, policy):
+        super().__init__(policy.rules, array_module(policy.parameters))
+        self.name, self.policy = name, policy
+
+    def distribution(self, observations, legal, temperature=1.0):
+        return self.policy.distribution(observations, legal, temperature)
 
 
-BOARDS_AT_ONCE = 2048
+class Sampled(PolicyPlayer):
+    """A trained policy whose every shot is drawn from its probabilities."""
+
+    deterministic = False
 
 
 def play_out(env, boards, choose):
@@ -65,25 +79,120 @@ def play_out(env, boards, choose):
     return to_numpy(shots), to_numpy(scores)
 
 
-def evaluate_greedy(policy, env, boards, exact):
-    """The most probable cell, every time."""
-    def choose(observations, legal, games):
-        return policy.distribution(observations, legal).greedy()
+def judge(player, env, games, seed, every_board=False):
+    """Let a player play: on every placement if it is deterministic and they are few, else on `games` random boards.
 
-    return Result(*play_out(env, boards, choose), exact)
+    The boards follow from the seed alone. `every_board` has also the others play every placement, once each.
+    """
+    xp, rules = array_module(player.parameters), env.rules
+    few = placement_count(rules) <= EVERY_BOARD_BELOW
+    if few and (player.deterministic or every_board):
+        boards = xp.asarray(all_boards(rules))
+    else:
+        boards = env.tasks(games, make_generator(xp, seed))
+    choose = player.chooser(len(boards), make_generator(xp, seed, 1))
+    return Result(*play_out(env, boards, choose), exact=few and player.deterministic)
 
 
-def evaluate_sampled(policy, env, boards, rng):
-    """Every shot drawn from the policy at temperature 1."""
-    def choose(observations, legal, games):
-        return policy.distribution(observations, legal).sample(rng.random(len(legal), dtype=np.float32))
+def bayes_mean_shots(rules, max_shots=None):
+    """Exact mean shots of exact Bayesian play; None where its placements are too many to play them all."""
+    if placement_count(rules) > EVERY_BOARD_BELOW or too_many_for_bayes(rules):
+        return None
+    return judge(Bayes(rules), BattleshipEnv(rules, max_shots), 0, 0).mean_shots
 
-    return Result(*play_out(env, boards, choose), exact=False)
+
+def gap_closed(mean_shots, rules, bayes):
+    """How far a player is from random play (0) to exact Bayesian play (1); it can exceed 1. None without a `bayes`."""
+    return None if bayes is None else (rules.random_mean_shots - mean_shots) / (rules.random_mean_shots - bayes)
 
 
-def evaluate_random(env, boards, rng):
-    """Every shot uniform over the cells not fired at."""
-    def choose(observations, legal, games):
-        return (rng.random(legal.shape, dtype=np.float32) * legal).argmax(axis=1)
+# ------------------------------------------------------------------------------------- the command
 
-    return Result(*play_out(env, boards, choose), exact=False)
+
+def load_run(name):
+    """The policy in a run folder or a policy.npz. Raises ValueError in one line."""
+    path = Path(name)
+    if not path.exists():
+        raise ValueError(f"{name} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
+    policy = MLPPolicy.load(path / "policy.npz" if path.is_dir() else path)
+    if policy.rules is None:
+        raise ValueError(f"{name} was trained in another environment than Battleship")
+    return policy
+
+
+def find_entrants(names, asked):
+    """Players by their names, all for the same rules: those asked for, those of the runs, or else `mini`."""
+    policies = {name: load_run(name) for name in names if name not in BASELINES}
+    rules = {policy.rules: name for name, policy in policies.items()} | ({asked: "the command line"} if asked else {})
+    if len(rules) > 1:
+        raise ValueError("the entrants play different games: " + "; ".join(
+            f"{name}: {r.board_size}×{r.board_size} with {','.join(map(str, r.fleet))}" for r, name in rules.items()))
+    rules = next(iter(rules), NAMED_RULES["mini"])
+    return rules, [PolicyPlayer(name, policies[name]) if name in policies else baseline(name, rules) for name in names]
+
+
+def rules_from(options):
+    """The rules that --rules, or --board-size and --fleet, name; None if they do not."""
+    if (options.board_size is None) != (options.fleet is None):
+        raise ValueError("--board-size and --fleet go together")
+    if options.fleet is not None:
+        if options.rules:
+            raise ValueError("--rules and --fleet exclude each other")
+        return Rules(options.board_size, options.fleet)
+    return NAMED_RULES[options.rules] if options.rules else None
+
+
+def add_rules_options(parser):
+    parser.add_argument("--rules", choices=NAMED_RULES, help="named rules, for baselines [the runs' own, else mini]")
+    parser.add_argument("--board-size", type=int, metavar="N", help="board size, with --fleet, instead of --rules")
+    parser.add_argument("--fleet", type=whole_numbers, metavar="N,N,…", help="ship lengths, with --board-size")
+
+
+def row_of(player, result, rules, bayes):
+    """What is told of one entrant, as JSON has it."""
+    row = {"name": player.name, **result.summary(), "median_shots": float(np.median(result.shots)),
+           "p95_shots": float(np.percentile(result.shots, 95)),
+           "gap_closed": gap_closed(result.mean_shots, rules, bayes)}
+    if hasattr(player, "exact_mean_shots"):
+        row["exact_mean_shots"] = player.exact_mean_shots
+    return row
+
+
+def main(arguments=None):
+    parser = Parser(prog="python -m battleship_grpo.evaluate", description=__doc__.split("\n\n")[0])
+    parser.add_argument("entrants", nargs="+", metavar="RUN|BASELINE",
+                        help=f"run folders, policy.npz files, or {', '.join(BASELINES)}")
+    add_rules_options(parser)
+    parser.add_argument("--games", type=int, default=20_000, metavar="N", help="games where boards are random [20000]")
+    parser.add_argument("--seed", type=int, default=0, metavar="K", help="seed of the random boards and shots [0]")
+    parser.add_argument("--json", action="store_true", help="print a JSON list, one object per entrant")
+    parser.add_argument("--plot", metavar="FILE", help="draw the distributions of shots side by side")
+    options = parser.parse_args(arguments)
+    if options.games < 2 or options.seed < 0:
+        parser.error(f"games must be ≥ 2 and seed ≥ 0, not {options.games} and {options.seed}")
+    try:
+        rules, players = find_entrants(options.entrants, rules_from(options))
+        env = BattleshipEnv(rules)
+        results = {player.name: judge(player, env, options.games, options.seed) for player in players}
+        bayes = results["bayes"].mean_shots if "bayes" in results else bayes_mean_shots(rules)
+    except ValueError as error:
+        parser.error(str(error))
+    rows = [row_of(player, results[player.name], rules, bayes) for player in players]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        from .terminal import show_evaluation  # here, for the learning core needs no terminal
+
+        show_evaluation(rows, rules)
+    if options.plot:
+        from .plots import save, shots_distributions
+
+        try:
+            save(shots_distributions({name: result.shots for name, result in results.items()}, rules), options.plot)
+        except (OSError, ValueError) as error:
+            parser.error(f"cannot write {options.plot}: {' '.join(str(error).split())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

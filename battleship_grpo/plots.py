@@ -1,7 +1,12 @@
 """Pictures, the same for the command line and the notebooks. Every function returns a matplotlib Figure."""
 
+from itertools import cycle
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
+
+from .files import replacing
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
@@ -31,11 +36,11 @@ def trace(axes, x, y, colour, label, thin=True):
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
 
-def mark_level(axes, value, text):
-    """A horizontal line that says what it stands for."""
+def mark_level(axes, value, text, above=True):
+    """A horizontal line that says, above or below it, what it stands for."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2)
-    axes.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3), textcoords="offset points",
-                  ha="right", va="bottom", fontsize=10, color=GREY)
+    axes.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3 if above else -3),
+                  textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=10, color=GREY)
 
 
 def learning_curves(metrics, title, levels=()):
@@ -50,7 +55,7 @@ def learning_curves(metrics, title, levels=()):
     if validated.any():
         trace(shots, x[validated], metrics["validation_mean_shots"][validated], GREEN, "validation boards")
     for value, text in levels:
-        mark_level(shots, value, text)
+        mark_level(shots, value, text, above=value > metrics["mean_shots"].mean())
     style(shots, "Fewer shots to sink the fleet", "seconds of training", "mean shots per game")
 
     trace(exploring, x, metrics["entropy"], PURPLE, "entropy of a shot (nats)")
@@ -72,3 +77,26 @@ def learning_curves(metrics, title, levels=()):
         axes.legend(frameon=False, fontsize=10)
         axes.set_ylim(bottom=None if axes is shots else 0)
     return figure
+
+
+def shots_distributions(shots, rules):
+    """How many shots each player's games took. shots: player's name → int (games,)."""
+    figure = Figure(figsize=(10, 1.5 + 1.3 * len(shots)), layout="constrained")
+    ranked = sorted(shots.items(), key=lambda item: item[1].mean())
+    best, mean = ranked[0][0], ranked[0][1].mean()
+    figure.suptitle(f"{best} sinks the fleet in {mean:.2f} shots on average", fontsize=16, fontweight="bold")
+    bins = np.arange(rules.ship_cells - 0.5, max(taken.max() for taken in shots.values()) + 1)
+    panels = np.atleast_1d(figure.subplots(len(shots), 1, sharex=True, sharey=True))
+    for axes, (name, taken), colour in zip(panels, ranked, cycle((BLUE, ORANGE, GREEN, RED, PURPLE, GREY)), strict=False):
+        axes.hist(taken, bins, weights=np.full(len(taken), 1 / len(taken)), color=colour)
+        axes.axvline(taken.mean(), color="black", linestyle="--", linewidth=1.5)
+        style(axes, f"{name}: {taken.mean():.2f}", "", "share")
+    panels[-1].set_xlabel(f"shots in a game (dashed: mean), at least {rules.ship_cells}", fontsize=11)
+    return figure
+
+
+def save(figure, path, dpi=100):
+    """Write a figure in the format that the name asks for, whole or not at all. Raises OSError or ValueError."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=path.suffix[1:] or "png")

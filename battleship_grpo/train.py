@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from .algorithms.grpo import GRPO
 from .backend import array_module, keep_freed_memory, load_backend, make_generator
 from .env import BattleshipEnv
-from .evaluate import evaluate_greedy, evaluate_random, evaluate_sampled, evaluation_boards
+from .baselines import Random
+from .evaluate import PolicyPlayer, Sampled, bayes_mean_shots, gap_closed, judge
 from .files import write_arrays
 from .optim import schedule
 from .policy import MLPPolicy
@@ -129,13 +130,14 @@ def take_part(team, settings):
         learn(build(settings, team), settings)
 
 
-def judge(policy, env):
-    """Greedy, sampled and random play, on the same boards: every placement where they are few."""
-    rng = make_generator(array_module(policy.parameters), EVALUATION_SEED)
-    boards, exact = evaluation_boards(env.rules, EVALUATION_GAMES, rng)
-    return {"greedy": evaluate_greedy(policy, env, boards, exact).summary(),
-            "sampled": evaluate_sampled(policy, env, boards, rng).summary(),
-            "random": evaluate_random(env, boards, rng).summary()}
+def judge_policy(policy, env):
+    """Greedy, sampled and random play, on every placement where they are few; and how much of the gap is closed."""
+    players = {"greedy": PolicyPlayer("greedy", policy), "sampled": Sampled("sampled", policy),
+               "random": Random(env.rules, array_module(policy.parameters))}
+    judged = {name: judge(player, env, EVALUATION_GAMES, EVALUATION_SEED, every_board=True).summary()
+              for name, player in players.items()}
+    bayes = bayes_mean_shots(env.rules)
+    return {**judged, "bayes": bayes, "gap_closed": gap_closed(judged["greedy"]["mean_shots"], env.rules, bayes)}
 
 
 def train(settings, console=None, stopped=lambda: False):
@@ -159,7 +161,7 @@ def train(settings, console=None, stopped=lambda: False):
                 algorithm.policy.save(folder / "policy.npz")
                 write_arrays(folder / "checkpoint.npz", algorithm.state())
     with threadpool_limits(processes, user_api="blas"):
-        judged = judge(algorithm.policy, algorithm.env)
+        judged = judge_policy(algorithm.policy, algorithm.env)
     rules = settings.make_rules()
     summary = {"algorithm": settings.algorithm, "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
                "seed": settings.seed, "backend": backend, "processes": processes,
@@ -170,14 +172,15 @@ def train(settings, console=None, stopped=lambda: False):
 
 
 def draw_curves(settings, metrics, summary, path):
-    from .plots import learning_curves  # here, for matplotlib takes longer to load than everything else together
+    from .plots import learning_curves, save  # here, for matplotlib takes longer to load than everything else together
 
     rules = settings.make_rules()
     title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {rules.random_mean_shots:.1f} → "
              f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
-    levels = [(rules.random_mean_shots, f"random play {rules.random_mean_shots:.1f}"),
-              (summary["greedy"]["mean_shots"], f"greedy play at the end {summary['greedy']['mean_shots']:.2f}")]
-    learning_curves(metrics, title, levels).savefig(path, dpi=100)
+    levels = [(rules.random_mean_shots, f"random play {rules.random_mean_shots:.1f}")]
+    if summary["bayes"] is not None:
+        levels.append((summary["bayes"], f"exact Bayesian play {summary['bayes']:.2f}"))
+    save(learning_curves(metrics, title, levels), path)
 
 
 @contextmanager
