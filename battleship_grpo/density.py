@@ -1,0 +1,121 @@
+"""An estimated posterior, for boards with too many placements to list: a cloud of particles for each game.
+
+A particle is a guess at the hidden fleet: one placement for every ship. Each thing wrong with it, a cell where two
+ships overlap, a miss that it covers or a hit that it does not, multiplies its weight by a small λ. So the particles
+follow the exact posterior but for a share of order λ, and no shot, however surprising, leaves a game without any.
+After every shot (sequential Monte Carlo with moves: Gilks & Berzuini 2001, "Following a moving target"):
+
+    resample   the particles with least wrong stay; copies of these, drawn at random, replace the others
+    move       block Gibbs: lift two ships and lay both anew, exactly in proportion to their weight given the others:
+               first one by its marginal over the other, a product with a table of what is compatible, then the other
+    estimate   average the distributions that ships were drawn from, not the ships drawn (Rao–Blackwell)
+
+Here N games, P particles in each, and n placements of a ship.
+"""
+
+import numpy as np
+
+from .backend import array_module, split
+from .game import ship_placements
+
+LAMBDA = 1e-3
+PARTICLES = 100
+BURN_IN = 4  # rounds of moves that bring ships strewn at random into order
+ROWS_AT_ONCE = 2048  # particles worked on at once: tables of a megabyte, which stay in the cache
+
+
+class Particles:
+    """P guesses at the fleet for each of `num_games` games, carried from shot to shot."""
+
+    def __init__(self, rules, num_games, rng, particles=PARTICLES):
+        xp = array_module(rng)
+        self.rng, self.turn = rng, 0
+        self.ships = [xp.asarray(ship_placements(rules.board_size, n), xp.float32) for n in rules.fleet]  # (n, cells)
+        self.compatible = [[_weight(2 * one @ other.T) for other in self.ships] for one in self.ships]  # (n, n')
+        self.fleets = xp.stack([(rng.random((num_games, particles)) * len(ship)).astype(xp.int64)
+                                for ship in self.ships], axis=2)  # (N, P, ships): the number of a placement
+        for _ in range(BURN_IN):
+            self.density(xp.zeros((num_games, rules.cells), xp.int8), xp.arange(num_games))
+
+    def density(self, observations, games):
+        """The estimated probability that each cell holds a ship: float32 (n, cells).
+
+        observations: int8 (n, cells), 0 fog, −1 miss, +1 hit. games: int (n,), which game each row is. Call it after
+        every shot: particles that keep up with the game are better than ones taken by surprise.
+        """
+        density = array_module(observations).empty(observations.shape, np.float32)
+        for part in split(len(games), -(-len(games) * self.fleets.shape[1] // ROWS_AT_ONCE)):
+            fleets = self._resample(self.fleets[games[part]], observations[part])
+            density[part] = self._move(fleets, observations[part].astype(np.float32))
+            self.fleets[games[part]] = fleets
+        self.turn += 1
+        return density
+
+    def wrong(self, fleets, observations):
+        """At how many cells each particle contradicts the rules or what was seen: int (N, P)."""
+        covered = sum(ship.astype(np.int8)[fleets[:, :, i]] for i, ship in enumerate(self.ships))  # (N, P, cells)
+        fired, hit = (observations != 0)[:, None], (observations > 0)[:, None]
+        return ((covered > 1) | fired & (covered != hit)).sum(axis=2)
+
+    def _resample(self, fleets, observations):
+        xp = array_module(fleets)
+        wrong = self.wrong(fleets, observations)
+        stays = wrong == wrong.min(axis=1, keepdims=True)
+        choice = (self.rng.random(stays.shape) * stays.sum(axis=1, keepdims=True)).astype(xp.int64)
+        copied = xp.take_along_axis(wrong.argsort(axis=1), choice, axis=1)  # those that stay come first
+        source = xp.where(stays, xp.arange(stays.shape[1]), copied)
+        return xp.take_along_axis(fleets, source[:, :, None], axis=1)
+
+    def _move(self, fleets, seen):
+        """Lay every ship anew, each together with another one, in place. Returns the estimate, float (N, cells)."""
+        agreement = [seen @ ship.T for ship in self.ships]  # hits covered − misses covered, (N, n)
+        evidence = [_weight(score.max(axis=1, keepdims=True) - score)[:, None] for score in agreement]  # (N, 1, n)
+        count = len(self.ships)
+        offset = 1 + self.turn % max(1, count - 1)  # over the turns, each ship moves with each other
+        return sum(self._lay(fleets, evidence, one, (one + offset) % count) @ self.ships[one] for one in range(count))
+
+    def _lay(self, fleets, evidence, one, other):
+        """Lay two ships anew, in place. Returns the mean distribution over the placements of the first: (N, n)."""
+        xp = array_module(fleets)
+        rest = [ship for ship in range(len(self.ships)) if ship not in (one, other)]
+        weights = self._weights_given(fleets, evidence, one, rest)
+        if one != other:
+            partner = self._weights_given(fleets, evidence, other, rest)
+            weights = weights * (partner @ self.compatible[other][one])
+        fleets[:, :, one] = self._draw(weights, fleets.shape[:2])
+        if one != other:
+            partner = partner * self.compatible[one][other].take(fleets[:, :, one], axis=0)
+            fleets[:, :, other] = self._draw(partner, fleets.shape[:2])
+        share = 1 / (weights.sum(axis=2) * weights.shape[1])
+        return xp.matmul(share[:, None], weights)[:, 0]
+
+    def _weights_given(self, fleets, evidence, ship, rest):
+        """The weight of each placement of a ship by what was seen and by the `rest` of the fleet: (N, P or 1, n)."""
+        weights = evidence[ship]
+        for other in rest:
+            weights = weights * self.compatible[other][ship].take(fleets[:, :, other], axis=0)
+        return weights
+
+    def _draw(self, weights, shape):
+        """One placement per particle in proportion to its weight, by inverting the running sum: int (N, P)."""
+        running = weights.cumsum(axis=2)
+        uniforms = self.rng.random(shape, dtype=np.float32) * (1 - 1e-5)  # so that rounding never leads past the end
+        return (running > (uniforms * running[:, :, -1])[:, :, None]).argmax(axis=2)
+
+
+def _weight(wrong):
+    """λ per thing that is wrong: never so small for all placements of a ship that nothing is left to draw from."""
+    return np.float32(LAMBDA) ** wrong
+
+
+def estimate(rules, observations, rng):
+    """The same from nothing, for positions met without their history: float32 (N, cells).
+
+    As if the shots had been fired row by row of the board: the particles can follow that far better than all at once.
+    """
+    xp = array_module(observations)
+    particles, games = Particles(rules, len(observations), rng), xp.arange(len(observations))
+    for row in range(1, rules.board_size + 1):
+        revealed = xp.arange(rules.cells) < row * rules.board_size
+        density = particles.density(observations * revealed, games)
+    return density
