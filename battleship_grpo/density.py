@@ -105,7 +105,7 @@ class Particles:
 
 def _weight(wrong):
     """λ per thing that is wrong: never so small for all placements of a ship that nothing is left to draw from."""
-    return np.float32(LAMBDA) ** wrong
+    return (LAMBDA**wrong).astype(np.float32)
 
 
 def estimate(rules, observations, rng):

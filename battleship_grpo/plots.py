@@ -4,9 +4,12 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from .files import replacing
+from .game import column_name
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
@@ -36,7 +39,7 @@ def trace(axes, x, y, colour, label, thin=True):
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
 
-def mark_level(axes, value, text, above=True):
+def mark_level(axes, value, text, above):
     """A horizontal line that says, above or below it, what it stands for."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2)
     axes.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3 if above else -3),
@@ -44,7 +47,7 @@ def mark_level(axes, value, text, above=True):
 
 
 def learning_curves(metrics, title, levels=()):
-    """Four panels over a run. metrics: column name → float (iterations,). levels: (mean shots, label) to mark."""
+    """Four panels over a run. metrics: column name → float (iterations,). levels: (mean shots, label, label above?)."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
     shots, exploring, clipping, size = figure.subplots(2, 2).flat
@@ -54,8 +57,8 @@ def learning_curves(metrics, title, levels=()):
     validated = np.isfinite(metrics["validation_mean_shots"])
     if validated.any():
         trace(shots, x[validated], metrics["validation_mean_shots"][validated], GREEN, "validation boards")
-    for value, text in levels:
-        mark_level(shots, value, text, above=value > metrics["mean_shots"].mean())
+    for value, text, above in levels:
+        mark_level(shots, value, text, above)
     style(shots, "Fewer shots to sink the fleet", "seconds of training", "mean shots per game")
 
     trace(exploring, x, metrics["entropy"], PURPLE, "entropy of a shot (nats)")
@@ -87,7 +90,8 @@ def shots_distributions(shots, rules):
     figure.suptitle(f"{best} sinks the fleet in {mean:.2f} shots on average", fontsize=16, fontweight="bold")
     bins = np.arange(rules.ship_cells - 0.5, max(taken.max() for taken in shots.values()) + 1)
     panels = np.atleast_1d(figure.subplots(len(shots), 1, sharex=True, sharey=True))
-    for axes, (name, taken), colour in zip(panels, ranked, cycle((BLUE, ORANGE, GREEN, RED, PURPLE, GREY)), strict=False):
+    colours = cycle((BLUE, ORANGE, GREEN, RED, PURPLE, GREY))
+    for axes, (name, taken), colour in zip(panels, ranked, colours, strict=False):
         axes.hist(taken, bins, weights=np.full(len(taken), 1 / len(taken)), color=colour)
         axes.axvline(taken.mean(), color="black", linestyle="--", linewidth=1.5)
         style(axes, f"{name}: {taken.mean():.2f}", "", "share")
@@ -100,3 +104,85 @@ def save(figure, path, dpi=100):
     path = Path(path)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format=path.suffix[1:] or "png")
+
+
+# ------------------------------------------------------------------------------------- a game
+
+FOG, MISSED, FIRED = "#BBD9EC", "#F1F1F1", "#E2E2E2"
+
+
+def game_figure(frame, figure=None):
+    """One frame of a game: the board, where the policy would fire, and the exact posterior where there is one.
+
+    frame: a `board_view.Frame`. figure: one to draw over, for animations; a new one if None.
+    """
+    maps = [("policy: chance to fire here, %", frame.policy, BLUE),
+            ("exact chance of a ship, %", frame.posterior, ORANGE)]
+    maps = [entry for entry in maps if entry[1] is not None]
+    figure = figure or Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
+    figure.clear()
+    figure.subplots_adjust(left=0.04, right=0.99, top=0.74, bottom=0.1, wspace=0.1)
+    room = 72 * 0.97 * figure.get_figwidth() / (0.7 * len(frame.heading))  # points for one bold letter
+    figure.text(0.015, 0.935, frame.heading, fontsize=min(13, room), fontweight="bold")
+    figure.text(0.015, 0.875, frame.counts, fontsize=12)
+    figure.text(0.015, 0.03, frame.comment, fontsize=11)
+    board, *heat_axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
+    draw_board(board, frame)
+    for axes, (title, values, colour) in zip(heat_axes, maps, strict=True):
+        draw_heat(axes, frame, title, values, colour)
+    return figure
+
+
+def draw_board(axes, frame):
+    """Fog, misses (a dot) and hits (a cross); the ships once they are known."""
+    size = frame.rules.board_size
+    ships = np.zeros(frame.seen.shape, bool) if frame.ships is None else frame.ships
+    colours = np.select([ships, frame.seen > 0, frame.seen < 0], [GREY, RED, MISSED], FOG)
+    axes.imshow(to_rgb(colours).reshape(size, size, 3))
+    mark_shots(axes, frame, "white")
+    style_cells(axes, size, "board" if frame.ships is None else "board, with the fleet")
+    if frame.last is not None:
+        row, column = divmod(frame.last, size)
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=2.5, zorder=3, clip_on=False))
+
+
+def draw_heat(axes, frame, title, values, colour):
+    """A percentage in each cell still to fire at, the darker the larger; the largest is darkest."""
+    size = frame.rules.board_size
+    share = np.where(frame.seen == 0, values, 0) / max(values[frame.seen == 0].max(initial=0), 1e-9)
+    tint = 0.08 + 0.92 * share[:, None]  # a 0 is not quite white
+    colours = 1 - tint * (1 - to_rgb([colour]))
+    colours[frame.seen != 0] = to_rgb([FIRED])
+    axes.imshow(colours.reshape(size, size, 3))
+    mark_shots(axes, frame, GREY)
+    style_cells(axes, size, title)
+    for cell in np.flatnonzero(frame.seen == 0):
+        row, column = divmod(cell, size)
+        ink = "white" if share[cell] > 0.6 and colour == BLUE else "black"
+        axes.text(column, row, f"{100 * values[cell]:.0f}", ha="center", va="center", color=ink, fontsize=65 / size)
+
+
+def mark_shots(axes, frame, hit_colour):
+    for sign, marker, colour in ((1, "x", hit_colour), (-1, "o", GREY)):
+        rows, columns = np.divmod(np.flatnonzero(frame.seen == sign), frame.rules.board_size)
+        area = (50 / frame.rules.board_size) ** 2
+        axes.scatter(columns, rows, s=area if sign > 0 else area / 3, marker=marker, color=colour, linewidths=2)
+
+
+def style_cells(axes, size, title):
+    """A grid of white lines between cells, letters above, numbers to the left, no frame."""
+    axes.set_title(title, fontsize=11)
+    axes.set_xticks(range(size), [column_name(c) for c in range(size)], fontsize=9)
+    axes.set_yticks(range(size), range(1, size + 1), fontsize=9)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="minor", length=0)
+
+
+def to_rgb(colours):
+    """Names or hex codes of colours → (N, 3) in [0, 1]."""
+    return to_rgba_array(colours)[:, :3]

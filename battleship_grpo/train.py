@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from .algorithms.grpo import GRPO
 from .backend import array_module, keep_freed_memory, load_backend, make_generator
-from .env import BattleshipEnv
 from .baselines import Random
+from .env import BattleshipEnv
 from .evaluate import PolicyPlayer, Sampled, bayes_mean_shots, gap_closed, judge
 from .files import write_arrays
 from .optim import schedule
@@ -177,9 +177,9 @@ def draw_curves(settings, metrics, summary, path):
     rules = settings.make_rules()
     title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {rules.random_mean_shots:.1f} → "
              f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
-    levels = [(rules.random_mean_shots, f"random play {rules.random_mean_shots:.1f}")]
+    levels = [(rules.random_mean_shots, f"random play {rules.random_mean_shots:.1f}", True)]
     if summary["bayes"] is not None:
-        levels.append((summary["bayes"], f"exact Bayesian play {summary['bayes']:.2f}"))
+        levels.append((summary["bayes"], f"exact Bayesian play {summary['bayes']:.2f}", False))
     save(learning_curves(metrics, title, levels), path)
 
 

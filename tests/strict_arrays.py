@@ -85,6 +85,8 @@ def _key(key):
 
 def _wall(result):
     """Everything that comes out is an array of this library, also a single number."""
+    if isinstance(result, tuple):
+        return tuple(map(_wall, result))
     return ndarray(result) if isinstance(result, np.ndarray | np.generic) else result
 
 
@@ -113,14 +115,14 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor
 for _name in ("lt", "le", "gt", "ge", "eq", "ne", "neg", "invert", "abs"):
     setattr(ndarray, f"__{_name}__", _through(getattr(np.ndarray, f"__{_name}__")))
 for _name in ("sum", "mean", "std", "max", "min", "any", "all", "argmax", "argmin", "astype", "reshape", "copy",
-              "transpose", "ravel"):
+              "transpose", "ravel", "argsort", "cumsum", "clip", "take"):
     setattr(ndarray, _name, _through(getattr(np.ndarray, _name)))
 
 _FUNCTIONS = (
     "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip",
-    "concatenate", "cos", "cumsum", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log", "log1p",
-    "matmul", "maximum", "mean", "minimum", "ones", "ones_like", "sin", "sqrt", "stack", "sum", "take", "tanh",
-    "triu", "unique", "where", "zeros", "zeros_like",
+    "concatenate", "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log",
+    "log1p", "matmul", "maximum", "mean", "minimum", "ones", "ones_like", "pad", "sin", "sqrt", "stack", "sum",
+    "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
 )
 for _name in _FUNCTIONS:
     globals()[_name] = _through(getattr(np, _name))

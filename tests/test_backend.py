@@ -12,8 +12,9 @@ import strict_arrays
 from battleship_grpo import backend
 from battleship_grpo.algorithms.grpo import GRPO
 from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
+from battleship_grpo.baselines import BASELINES, baseline
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.evaluate import evaluate_greedy, evaluate_random, evaluate_sampled, evaluation_boards
+from battleship_grpo.evaluate import PolicyPlayer, Sampled, judge
 from battleship_grpo.game import NAMED_RULES, Rules, random_boards
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.settings import Settings
@@ -93,12 +94,22 @@ def test_boards_and_play_stay_on_the_device(xp):
     for rules in NAMED_RULES.values():
         boards = random_boards(rules, 50, rng)
         assert array_module(boards) is xp and (to_numpy(boards).sum(axis=(1, 2)) == rules.ship_cells).all()
+
+
+@pytest.mark.parametrize("name", ["greedy", "sampled", *BASELINES])
+def test_every_player_plays_on_the_device_as_it_does_on_numpy(xp, name):
+    """Deterministic players exactly; others, from other random numbers, within a shot: 5 standard errors."""
     rules = NAMED_RULES["tiny"]
-    env, policy = BattleshipEnv(rules), MLPPolicy(16, 16, (8,), rules=rules).copy(xp)
-    boards, exact = evaluation_boards(rules, 10, rng)
-    assert exact and evaluate_greedy(policy, env, boards, exact).summary()["games"] == len(boards)
-    assert evaluate_sampled(policy, env, boards, rng).mean_shots < 16
-    assert evaluate_random(env, boards, rng).mean_shots == pytest.approx(rules.random_mean_shots, abs=1)
+    env, trained = BattleshipEnv(rules), MLPPolicy(16, 16, (8,), rules=rules, rng=np.random.default_rng(0))
+    kinds = {"greedy": PolicyPlayer, "sampled": Sampled}
+
+    def mean_shots(xp):
+        player = kinds[name](name, trained.copy(xp)) if name in kinds else baseline(name, rules, xp)
+        result = judge(player, env, games=200, seed=0)
+        return result.mean_shots, result.exact
+
+    (actual, exact), (expected, _) = mean_shots(xp), mean_shots(np)
+    assert actual == pytest.approx(expected, abs=1e-9 if exact and xp is strict_arrays else 1.0)
 
 
 def test_files_do_not_tell_which_backend_wrote_them(xp, tmp_path):

@@ -10,11 +10,11 @@ from helpers import seeds, small_rules
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from battleship_grpo.backend import Workers
 from battleship_grpo.baselines import BASELINES, baseline, distinct
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards, placement_count
 from battleship_grpo.rollout import sample_groups
+from battleship_grpo.team import Team
 
 TINY, MINI, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["mini"], NAMED_RULES["classic"]
 SMALLEST = Rules(3, (2,))
@@ -201,7 +201,7 @@ def test_every_player_stands_in_for_a_policy(name):
     """A rollout takes it; impossible positions, which no board could show, still get a legal shot."""
     player = baseline(name, SMALLEST)
     env, rng = BattleshipEnv(SMALLEST), np.random.default_rng(0)
-    rollout = sample_groups(env, player, env.tasks(6, rng), 2, rng, Workers())
+    rollout = sample_groups(env, player, env.tasks(6, rng), 2, rng, Team())
     assert rollout.log_probs.dtype == np.float32 and (rollout.scores > 0).all()
     impossible = np.array([[1, -1, 0, -1, 0, 0, 0, 0, 1]], np.int8)
     legal = impossible == 0

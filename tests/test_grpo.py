@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from battleship_grpo.advantages import group_advantages, groups_with_variance
 from battleship_grpo.algorithms.grpo import GRPO
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.evaluate import evaluate_greedy, evaluation_boards
+from battleship_grpo.evaluate import PolicyPlayer, judge
 from battleship_grpo.game import NAMED_RULES, Rules
 from battleship_grpo.objectives import KL_ESTIMATORS, LOSS_TYPES
 from battleship_grpo.policy import MLPPolicy
@@ -192,8 +192,8 @@ def test_a_few_seconds_beat_random_play_by_more_than_chance():
     policy = MLPPolicy(16, 16, (32,), rules=env.rules, rng=rng)
     settings = Settings(num_boards=32, num_generations=8, num_minibatches=4, iterations=100, learning_rate=1e-2)
     learn(GRPO(settings, env, policy), settings)
-    boards, exact = evaluation_boards(env.rules, 1, rng)
-    assert exact and evaluate_greedy(policy, env, boards, exact).mean_shots < 11.5
+    result = judge(PolicyPlayer("trained", policy), env, games=1, seed=0)
+    assert result.exact and result.mean_shots < 11.5
 
 
 @dataclass

@@ -1,0 +1,222 @@
+"""A game as pictures made of text: a `Frame` is what there is to show, `render` turns it into something rich can print.
+
+A screen holds up to three panels: the board as the player sees it, its probability of firing at each cell, and the
+exact posterior. Where they do not fit side by side the cells shrink first, then panels are left out.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from .game import HIT, MISS, SHIP, WATER, Rules, column_name
+
+
+class Glyphs(NamedTuple):
+    water: str  # these four are two columns wide
+    ship: str
+    miss: str
+    hit: str
+    missed: str  # cells of a heat map that have been fired at
+    struck: str
+    pointer: str  # stands before the last shot
+    shades: str  # from 0 to the largest value, where neither numbers nor colours can be shown
+
+
+EMOJI = Glyphs(WATER, SHIP, MISS, HIT, "·", "×", "▸", " ░▒▓█")
+ASCII = Glyphs("~ ", "S ", "o ", "X ", ".", "x", ">", " -+*#")
+
+# Heat runs from dark to one of Okabe & Ito's colours: told apart by colour-blind readers, legible on any background.
+DARK, SKY_BLUE, ORANGE = (24, 28, 36), (86, 180, 233), (230, 159, 0)
+LAST_SHOT = "on rgb(150,60,110)"
+
+ROW_LABEL = 3  # columns for the row numbers
+GAP = 2  # columns between panels
+AROUND = 9  # lines of a live screen that are not rows of the board
+CELL_WIDTHS = ((3, 4), (3, 3), (2, 2))  # columns of a cell on the board, on a heat map: roomy, compact, no numbers
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the terminal can show."""
+
+    glyphs: Glyphs = EMOJI
+    colour: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of a game. Arrays have one entry per cell, row by row."""
+
+    rules: Rules
+    heading: str
+    seen: np.ndarray  # int8 (cells,): 0 fog, −1 miss, +1 hit
+    policy: np.ndarray | None = None  # probability of firing at each cell next
+    posterior: np.ndarray | None = None  # exact probability that each cell holds a ship
+    last: int | None = None  # the cell fired at last
+    comment: str = ""  # on the last shot
+    ships: np.ndarray | None = None  # bool (cells,): given once the game is over, and shown
+
+    @property
+    def shots(self):
+        return int((self.seen != 0).sum())
+
+    @property
+    def hits(self):
+        return int((self.seen > 0).sum())
+
+    @property
+    def misses(self):
+        return self.shots - self.hits
+
+    @property
+    def counts(self):
+        return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {self.misses}"
+
+
+def describe(rules):
+    return f"{rules.board_size}x{rules.board_size}, fleet {','.join(map(str, rules.fleet))}"
+
+
+# ------------------------------------------------------------------------------------- panels
+
+
+class Panel(NamedTuple):
+    title: str
+    heat: np.ndarray | None = None  # the board itself if None
+    colour: tuple = SKY_BLUE
+
+    def width(self, size, cell_width):
+        return max(len(self.title), ROW_LABEL + size * cell_width)
+
+    def draw(self, frame, look, cell_width):
+        """Title, column letters, one line per row of the board."""
+        size = frame.rules.board_size
+        letters = "".join(self._align(column_name(c), cell_width) for c in range(size))
+        text = Text(f"{self.title}\n", style="bold", no_wrap=True)
+        text.append(" " * ROW_LABEL + letters, style="not bold dim")
+        for row in range(size):
+            text.append(f"\n{row + 1:>2} ", style="not bold dim")
+            for cell in range(row * size, (row + 1) * size):
+                draw_cell = board_cell if self.heat is None else self._heat_cell
+                text.append(*draw_cell(frame, look, cell, cell_width))
+        return text
+
+    def _align(self, letter, cell_width):
+        """Over the glyphs of the board, whose cells begin with the pointer's column, or over the numbers of a map."""
+        if cell_width == 2:
+            return f"{letter:<2}"
+        return f" {letter:<2}" if self.heat is None else align_number(letter, cell_width)
+
+    def _heat_cell(self, frame, look, cell, cell_width):
+        return heat_cell(frame, look, cell, cell_width, self.heat, self.colour)
+
+
+def align_number(text, cell_width):
+    """Numbers have at most three digits; a fourth column is a margin."""
+    return f"{text:>{min(cell_width, 3)}}".ljust(cell_width)
+
+
+def board_cell(frame, look, cell, cell_width):
+    """(text, style) of a cell of the board."""
+    glyphs, seen = look.glyphs, frame.seen[cell]
+    if frame.ships is not None and frame.ships[cell]:
+        glyph = glyphs.ship
+    else:
+        glyph = glyphs.hit if seen > 0 else glyphs.miss if seen < 0 else glyphs.water
+    last = cell == frame.last
+    pointer = (glyphs.pointer if last else " ") if cell_width == 3 else ""
+    return pointer + glyph, f"not bold {LAST_SHOT}" if last and look.colour else "not bold"
+
+
+def heat_cell(frame, look, cell, cell_width, heat, colour):
+    """(text, style) of a cell of a heat map: a percentage, or where it is too narrow for one a shade."""
+    seen, value = frame.seen[cell], heat[cell]
+    if seen:
+        mark = look.glyphs.struck if seen > 0 else look.glyphs.missed
+        return align_number(mark, cell_width), "not bold dim"
+    share = value / max(heat[frame.seen == 0].max(), 1e-9)  # of the largest, so that faint maps can be read too
+    if cell_width > 2:
+        text = align_number(f"{100 * value:.0f}", cell_width)
+    else:
+        text = "  " if look.colour else look.glyphs.shades[round(share * (len(look.glyphs.shades) - 1))] * 2
+    return text, f"not bold {heat_style(share, colour)}" if look.colour else "not bold"
+
+
+def heat_style(share, colour):
+    red, green, blue = (round(low + share * (high - low)) for low, high in zip(DARK, colour, strict=True))
+    ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else "white"
+    return f"{ink} on rgb({red},{green},{blue})"
+
+
+# ------------------------------------------------------------------------------------- the screen
+
+
+def panels_of(frame):
+    panels = [Panel("board")]
+    if frame.policy is not None:
+        panels.append(Panel("policy, %", frame.policy, SKY_BLUE))
+    if frame.posterior is not None:
+        panels.append(Panel("exact posterior, %", frame.posterior, ORANGE))
+    return panels
+
+
+def total_width(panels, size, cell_widths):
+    widths = [panel.width(size, cell_widths[panel.heat is not None]) for panel in panels]
+    return sum(widths) + GAP * (len(panels) - 1)
+
+
+def fit(panels, size, width):
+    """(panels, cell widths) for the roomiest screen of that width: cells shrink before panels go; one always stays."""
+    for count in range(len(panels), 0, -1):
+        for cell_widths in CELL_WIDTHS:
+            if total_width(panels[:count], size, cell_widths) <= width:
+                return panels[:count], cell_widths
+    return panels[:1], CELL_WIDTHS[-1]
+
+
+def side_by_side(panels, frame, look, cell_widths):
+    grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+    for _ in panels:
+        grid.add_column(no_wrap=True)
+    grid.add_row(*(panel.draw(frame, look, cell_widths[panel.heat is not None]) for panel in panels))
+    return grid
+
+
+def shortfall(panels, shown, cell_widths, frame, width, height):
+    """What a small screen leaves out, and the size that would show it; "" if nothing."""
+    size = frame.rules.board_size
+    everything, with_numbers = (total_width(panels, size, widths) for widths in CELL_WIDTHS[:0:-1])
+    notes = []
+    if len(shown) < len(panels):
+        notes.append(f"{width} columns show {len(shown)} of {len(panels)} panels, {everything} would show all")
+    elif cell_widths[1] == 2 and len(panels) > 1:
+        notes.append(f"{width} columns leave no room for numbers, {with_numbers} would show them")
+    if height is not None and height < size + AROUND:
+        notes.append(f"{height} lines cut the board off, {size + AROUND} would not")
+    return "; ".join(notes)
+
+
+def one_line(text, style=""):
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+def render(frame, look, width, height=None, status=""):
+    """The frame for a screen of `width` columns, and `height` lines if that is a limit; `status` is its last line."""
+    panels = panels_of(frame)
+    shown, cell_widths = fit(panels, frame.rules.board_size, width)
+    note = shortfall(panels, shown, cell_widths, frame, width, height)
+    lines = [
+        one_line(frame.heading, "bold"),
+        one_line(frame.counts),
+        one_line(note, "yellow"),
+        side_by_side(shown, frame, look, cell_widths),
+        Text(),
+        Text(frame.comment),
+    ]
+    if status:
+        lines += [Text(), one_line(status, "dim")]
+    return Group(*lines)
