@@ -95,6 +95,7 @@ def shots_distributions(shots, rules):
         axes.hist(taken, bins, weights=np.full(len(taken), 1 / len(taken)), color=colour)
         axes.axvline(taken.mean(), color="black", linestyle="--", linewidth=1.5)
         style(axes, f"{name}: {taken.mean():.2f}", "", "share")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
     panels[-1].set_xlabel(f"shots in a game (dashed: mean), at least {rules.ship_cells}", fontsize=11)
     return figure
 
