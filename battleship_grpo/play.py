@@ -1,7 +1,6 @@
 """Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …
 
-A game is a stream of frames, whoever looks at it: a live terminal, a pipe, an animation, or a person at the same board.
-While a game runs: space pauses, n goes to the next board, + and - change the speed, q quits.
+A game is a stream of frames, whoever looks at it: a live terminal, a pipe or an animation.
 """
 
 import argparse
@@ -198,8 +197,8 @@ class Screen:
 def watch(console, games, count, look, options):
     """Play in a live terminal until `count` games have ended, or q. Returns the shots of the games that ended."""
     shots = []
-    with exit_on_sigterm(), keys() as keyboard, Live(
-            console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+    with exit_on_sigterm(), keys() as keyboard, live:
         screen = Screen(live, keyboard, look, options)
         for _, frames in games:
             frame, key = screen.play(frames)
@@ -244,8 +243,11 @@ def save(path, frames, speed):
 
 
 class HumanGame:
-    """A person against a player on the same hidden board. The player's whole game is known from the start; of it the
-    person sees only the counts, for its board would give the fleet away."""
+    """A person against a player on the same hidden board.
+
+    The player's whole game is known from the start. The person sees its counts only: its board would give the fleet
+    away.
+    """
 
     def __init__(self, console, look, player, judge, board, theirs):
         self.console, self.look, self.player, self.judge = console, look, player, judge
@@ -263,14 +265,14 @@ class HumanGame:
                  "Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the exact chances of a "
                  "ship, 'quit' to stop.")
         self.show()
-        while not self.game.done and (command := self.ask()) not in ("quit", "q"):
+        while not self.game.done and (command := self.ask()).lower() not in ("quit", "q"):
             self.obey(command)
         self.finish()
 
     def obey(self, command):
-        if command == "hint":
+        if command.lower() == "hint":
             self.show(policy=True)
-        elif command in ("hint posterior", "posterior"):
+        elif command.lower() in ("hint posterior", "posterior"):
             if self.judge is None:
                 self.say("These rules have too many layouts for the exact posterior; 'hint' shows the policy's map.")
             else:
@@ -282,7 +284,7 @@ class HumanGame:
         try:
             hit = self.game.play(command)
         except ValueError as error:
-            self.say(f"{error}. Type a cell, 'hint', 'hint posterior' or 'quit'.")
+            self.say(f"{error}. Other commands: hint, hint posterior, quit.")
             return
         row, column = parse_cell(command, self.game.rules.board_size)
         self.last = row * self.game.rules.board_size + column
@@ -303,18 +305,18 @@ class HumanGame:
         self.console.print(render(frame, self.look, self.console.width))
 
     def ask(self):
-        """The next command in lower case; "quit" at the end of the input."""
+        """The next command; "quit" at the end of the input."""
         self.console.print("your shot: ", end="")
         line = sys.stdin.readline()
         if not line or not sys.stdin.isatty():
             self.console.print(line.rstrip("\n"))  # nobody's Enter ended the line
-        return " ".join(line.lower().split()) if line else "quit"
+        return " ".join(line.split()) if line else "quit"
 
     def finish(self):
         """The result, and the fleet."""
         mine, theirs = self.game.shots, self.theirs[-1].shots
         if not self.game.sunk:
-            result = f"You stopped after {mine} shots. The policy needed {theirs}."
+            result = f"You stopped after {mine} shot{'s' * (mine != 1)}. The policy needed {theirs}."
         elif mine == theirs:
             result = f"A draw: you both needed {mine} shots."
         else:
@@ -348,7 +350,8 @@ def number(kind, low, high, meaning):
 
 def parse(arguments):
     parser = Parser(prog="python -m battleship_grpo.play", description=__doc__.split("\n\n")[0],
-                    epilog=__doc__.split("\n\n")[1])
+                    epilog="while a game runs: space pauses, n goes to the next board, + and - change the speed, "
+                           "q quits")
     parser.add_argument("player", nargs="?", metavar="RUN | baseline", help="a run folder, a policy.npz, or random, "
                         "hunt_target, bayes, density, optimal [the newest run under runs/]")
     parser.add_argument("--rules", choices=tuple(NAMED_RULES), help="named rules for a baseline [mini]")
@@ -393,9 +396,7 @@ def make_console():
 
 
 def make_look(options, console):
-    for stream in (sys.stdin, sys.stdout):  # a name or an input that is not in the terminal's encoding does no harm
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    """Glyphs that the encoding of stdout has, and colours if it takes them."""
     try:
         "".join(EMOJI).encode(console.encoding)
         glyphs = ASCII if options.ascii else EMOJI
@@ -429,14 +430,22 @@ def report(console, shots):
         console.print(f"{len(shots)} games, {np.mean(shots):.2f} shots on average")
 
 
+def tolerate_encodings():
+    """A character that the terminal's encoding lacks becomes a question mark, in and out, rather than an error."""
+    for stream in (sys.stdin, sys.stdout):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def main(arguments=None):
+    tolerate_encodings()
     options = parse(arguments)
     try:
         play(options, make_console())
         return 0
     except KeyboardInterrupt:
         return 130
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, OSError) as error:  # OSError: stdout takes no more, for one
         stderr_console().print(f"error: {error}", style="red", markup=False)
         return 2
 
