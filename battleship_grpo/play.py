@@ -205,7 +205,8 @@ def watch(console, games, count, look, options):
             if frame.ships is not None:
                 shots.append(frame.shots)
             if key == "q" or (key == "" and len(shots) >= count):
-                return shots
+                break
+    return shots
 
 
 def print_games(console, games, count, look):
