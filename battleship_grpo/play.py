@@ -1,7 +1,6 @@
 """Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …
 
-A game is a stream of frames, whoever looks at it: a live terminal, a pipe, an animation, or a person at the same board.
-While a game runs: space pauses, n goes to the next board, + and - change the speed, q quits.
+A game is a stream of frames, whoever looks at it: a live terminal, a pipe or an animation.
 """
 
 import argparse
@@ -15,13 +14,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from rich.console import Console
 from rich.live import Live
-from rich.text import Text
 
 from .baselines import baseline
 from .board_view import ASCII, EMOJI, Frame, Look, describe, render
 from .env import BattleshipEnv
 from .files import replacing
-from .game import NAMED_RULES, WATER, Game, Rules, cell_name, parse_cell, random_boards, score
+from .game import NAMED_RULES, WATER, Rules, cell_name, random_boards, score
+from .human import HumanGame
 from .keyboard import exit_on_sigterm, keys
 from .policy import MLPPolicy
 from .run_folder import UserError
@@ -198,15 +197,16 @@ class Screen:
 def watch(console, games, count, look, options):
     """Play in a live terminal until `count` games have ended, or q. Returns the shots of the games that ended."""
     shots = []
-    with exit_on_sigterm(), keys() as keyboard, Live(
-            console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+    with exit_on_sigterm(), keys() as keyboard, live:
         screen = Screen(live, keyboard, look, options)
         for _, frames in games:
             frame, key = screen.play(frames)
             if frame.ships is not None:
                 shots.append(frame.shots)
             if key == "q" or (key == "" and len(shots) >= count):
-                return shots
+                break
+    return shots
 
 
 def print_games(console, games, count, look):
@@ -240,95 +240,6 @@ def save(path, frames, speed):
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-# ------------------------------------------------------------------------------------- playing
-
-
-class HumanGame:
-    """A person against a player on the same hidden board. The player's whole game is known from the start; of it the
-    person sees only the counts, for its board would give the fleet away."""
-
-    def __init__(self, console, look, player, judge, board, theirs):
-        self.console, self.look, self.player, self.judge = console, look, player, judge
-        self.game = Game(player.rules, board=board.reshape(player.rules.board_size, -1))
-        self.theirs = theirs  # frames of the player's game, the last of them with the fleet revealed
-        self.last = None
-
-    @property
-    def seen(self):
-        return np.where(self.game.fired, np.where(self.game.board, 1, -1), 0).astype(np.int8).ravel()
-
-    def play(self):
-        """Turns until the person has sunk the fleet, or gives up, or the input ends."""
-        self.say("You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
-                 "Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the exact chances of a "
-                 "ship, 'quit' to stop.")
-        self.show()
-        while not self.game.done and (command := self.ask()) not in ("quit", "q"):
-            self.obey(command)
-        self.finish()
-
-    def obey(self, command):
-        if command == "hint":
-            self.show(policy=True)
-        elif command in ("hint posterior", "posterior"):
-            if self.judge is None:
-                self.say("These rules have too many layouts for the exact posterior; 'hint' shows the policy's map.")
-            else:
-                self.show(posterior=True)
-        else:
-            self.fire(command)
-
-    def fire(self, command):
-        try:
-            hit = self.game.play(command)
-        except ValueError as error:
-            self.say(f"{error}. Type a cell, 'hint', 'hint posterior' or 'quit'.")
-            return
-        row, column = parse_cell(command, self.game.rules.board_size)
-        self.last = row * self.game.rules.board_size + column
-        self.show(comment="Hit!" if hit else "Miss.")
-        if self.game.shots == self.theirs[-1].shots and not self.game.done:
-            self.say(f"The policy has sunk the fleet, in {self.game.shots} shots. You can still finish.")
-
-    def show(self, comment="", policy=False, posterior=False):
-        """The board as the person sees it, and a map if wanted."""
-        observations, legal = self.seen[None], self.seen[None] == 0
-        their = self.theirs[min(self.game.shots, len(self.theirs) - 1)]
-        frame = Frame(
-            self.game.rules, f"you, against {their.heading}", self.seen,
-            self.player.distribution(observations, legal).probs[0] if policy else None,
-            self.judge.posterior(observations)[0] if posterior else None,
-            self.last, f"{comment} The policy: {their.counts}".strip())
-        self.console.print()
-        self.console.print(render(frame, self.look, self.console.width))
-
-    def ask(self):
-        """The next command in lower case; "quit" at the end of the input."""
-        self.console.print("your shot: ", end="")
-        line = sys.stdin.readline()
-        if not line or not sys.stdin.isatty():
-            self.console.print(line.rstrip("\n"))  # nobody's Enter ended the line
-        return " ".join(line.lower().split()) if line else "quit"
-
-    def finish(self):
-        """The result, and the fleet."""
-        mine, theirs = self.game.shots, self.theirs[-1].shots
-        if not self.game.sunk:
-            result = f"You stopped after {mine} shots. The policy needed {theirs}."
-        elif mine == theirs:
-            result = f"A draw: you both needed {mine} shots."
-        else:
-            winner = "You win" if mine < theirs else "The policy wins"
-            result = f"{winner}: you needed {mine} shots, the policy {theirs}."
-        frame = Frame(self.game.rules, "the fleet, and your shots", self.seen, last=self.last, comment=result,
-                      ships=self.game.board.ravel())
-        self.console.print()
-        self.console.print(render(frame, self.look, self.console.width))
-
-    def say(self, text):
-        self.console.print(Text(text))
-
-
 # ------------------------------------------------------------------------------------- command line
 
 
@@ -348,7 +259,8 @@ def number(kind, low, high, meaning):
 
 def parse(arguments):
     parser = Parser(prog="python -m battleship_grpo.play", description=__doc__.split("\n\n")[0],
-                    epilog=__doc__.split("\n\n")[1])
+                    epilog="while a game runs: space pauses, n goes to the next board, + and - change the speed, "
+                           "q quits")
     parser.add_argument("player", nargs="?", metavar="RUN | baseline", help="a run folder, a policy.npz, or random, "
                         "hunt_target, bayes, density, optimal [the newest run under runs/]")
     parser.add_argument("--rules", choices=tuple(NAMED_RULES), help="named rules for a baseline [mini]")
@@ -393,9 +305,7 @@ def make_console():
 
 
 def make_look(options, console):
-    for stream in (sys.stdin, sys.stdout):  # a name or an input that is not in the terminal's encoding does no harm
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    """Glyphs that the encoding of stdout has, and colours if it takes them."""
     try:
         "".join(EMOJI).encode(console.encoding)
         glyphs = ASCII if options.ascii else EMOJI
@@ -429,14 +339,22 @@ def report(console, shots):
         console.print(f"{len(shots)} games, {np.mean(shots):.2f} shots on average")
 
 
+def tolerate_encodings():
+    """A character that the terminal's encoding lacks becomes a question mark, in and out, rather than an error."""
+    for stream in (sys.stdin, sys.stdout):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def main(arguments=None):
+    tolerate_encodings()
     options = parse(arguments)
     try:
         play(options, make_console())
         return 0
     except KeyboardInterrupt:
         return 130
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, OSError) as error:  # OSError: stdout takes no more, for one
         stderr_console().print(f"error: {error}", style="red", markup=False)
         return 2
 

@@ -116,7 +116,7 @@ def test_panels_fit_the_width_or_the_screen_says_what_is_left_out(rules, maps, w
 
 
 def test_the_animation_has_a_picture_per_shot_and_one_before_and_after(run, tmp_path, capsys):
-    assert main([str(run), "--board", "7", "--save", str(tmp_path / "game.gif")]) == 0
+    assert main([str(run), "--board", "7", "--speed", "1", "--save", str(tmp_path / "game.gif")]) == 0
     frames = len(list(game_frames(*_game(run, 7))))
     with Image.open(tmp_path / "game.gif") as animation:
         assert animation.n_frames == frames
@@ -151,9 +151,9 @@ def test_a_person_who_knows_the_board_wins(run, monkeypatch, capsys):
 
 def test_wrong_input_is_explained_and_asked_again(run, monkeypatch, capsys):
     text = play_by_hand(run, monkeypatch, capsys, "Z9\n\nB2\nB2\nfire at will\nquit\n")
-    assert "'z9' is not a cell: type one of A1 to D4" in text and "'fire at will' is not a cell" in text
+    assert "'Z9' is not a cell: type one of A1 to D4" in text and "'fire at will' is not a cell" in text
     assert "B2 has been fired at already" in text
-    assert text.count("your shot: ") == 6 and "You stopped after 1 shots" in text
+    assert text.count("your shot: ") == 6 and "You stopped after 1 shot." in text
 
 
 def test_hints_show_the_maps_of_the_persons_own_board(run, monkeypatch, capsys):
@@ -200,7 +200,7 @@ def test_a_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, mon
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-@pytest.mark.parametrize(("keys", "status"), [(b"\x03", 130), (b"q", 0), (b" +-nq", 0)])
+@pytest.mark.parametrize(("keys", "status"), [(b"\x03", 130), (b"q", 0), (b" +-nq", 0), ("SIGTERM", 143)])
 def test_the_terminal_is_left_as_it_was_found(run, keys, status):
     """A real process on a pseudo-terminal, slow enough to be in the middle of a game when the keys come."""
     import pty
@@ -213,7 +213,10 @@ def test_the_terminal_is_left_as_it_was_found(run, keys, status):
                                env={**os.environ, "TERM": "xterm"}, preexec_fn=lambda: take_terminal(terminal))
     shown = read_until(main_end, lambda text: b"q quits" in text)
     assert termios.tcgetattr(terminal) != found
-    os.write(main_end, keys)
+    if keys == "SIGTERM":
+        process.terminate()
+    else:
+        os.write(main_end, keys)
     shown += read_until(main_end, lambda _: process.poll() is not None)
     assert process.wait(1) == status and termios.tcgetattr(terminal) == found
     assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l") >= 0 and b"Traceback" not in shown
