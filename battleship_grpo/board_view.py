@@ -77,10 +77,6 @@ class Frame:
         return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {self.misses}"
 
 
-def describe(rules):
-    return f"{rules.board_size}x{rules.board_size}, fleet {','.join(map(str, rules.fleet))}"
-
-
 # ------------------------------------------------------------------------------------- panels
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from .backend import array_module, make_generator, split, to_numpy
 from .baselines import BASELINES, Bayes, Player, baseline, too_many_for_bayes
 from .env import BattleshipEnv
-from .game import NAMED_RULES, Rules, all_boards, placement_count
-from .policy import MLPPolicy
-from .settings import Parser, whole_numbers
+from .game import NAMED_RULES, all_boards, placement_count
+from .run_folder import load_policy
+from .settings import Parser, add_rules_options, rules_from
 
 EVERY_BOARD_BELOW = 200_000  # play all placements where there are at most this many ways to lay the ships
 BOARDS_AT_ONCE = 2048
@@ -109,43 +109,15 @@ def gap_closed(mean_shots, rules, bayes):
 # ------------------------------------------------------------------------------------- the command
 
 
-def load_run(name):
-    """The policy in a run folder or a policy.npz. Raises ValueError in one line."""
-    path = Path(name)
-    if not path.exists():
-        raise ValueError(f"{name} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
-    policy = MLPPolicy.load(path / "policy.npz" if path.is_dir() else path)
-    if policy.rules is None:
-        raise ValueError(f"{name} was trained in another environment than Battleship")
-    return policy
-
-
 def find_entrants(names, asked):
-    """Players by their names, all for the same rules: those asked for, those of the runs, or else `mini`."""
-    policies = {name: load_run(name) for name in names if name not in BASELINES}
-    rules = {policy.rules: name for name, policy in policies.items()} | ({asked: "the command line"} if asked else {})
-    if len(rules) > 1:
-        raise ValueError("the entrants play different games: " + "; ".join(
-            f"{name}: {r.board_size}×{r.board_size} with {','.join(map(str, r.fleet))}" for r, name in rules.items()))
-    rules = next(iter(rules), NAMED_RULES["mini"])
-    return rules, [PolicyPlayer(name, policies[name]) if name in policies else baseline(name, rules) for name in names]
-
-
-def rules_from(options):
-    """The rules that --rules, or --board-size and --fleet, name; None if they do not."""
-    if (options.board_size is None) != (options.fleet is None):
-        raise ValueError("--board-size and --fleet go together")
-    if options.fleet is not None:
-        if options.rules:
-            raise ValueError("--rules and --fleet exclude each other")
-        return Rules(options.board_size, options.fleet)
-    return NAMED_RULES[options.rules] if options.rules else None
-
-
-def add_rules_options(parser):
-    parser.add_argument("--rules", choices=NAMED_RULES, help="named rules, for baselines [the runs' own, else mini]")
-    parser.add_argument("--board-size", type=int, metavar="N", help="board size, with --fleet, instead of --rules")
-    parser.add_argument("--fleet", type=whole_numbers, metavar="N,N,…", help="ship lengths, with --board-size")
+    """(rules, players) by their names, all for the same rules: those asked for, or of the runs, or else `mini`."""
+    runs = [name for name in names if name not in BASELINES]
+    for name in runs:
+        if not Path(name).exists():
+            raise ValueError(f"{name} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
+    rules = asked or (load_policy(runs[0]).rules if runs else NAMED_RULES["mini"])
+    return rules, [PolicyPlayer(name, load_policy(name, rules)) if name in runs else baseline(name, rules)
+                   for name in names]
 
 
 def row_of(player, result, rules, bayes):

@@ -52,6 +52,10 @@ class Rules:
     def ship_cells(self):
         return sum(self.fleet)
 
+    def describe(self):
+        """In words that any terminal can show: 5x5, fleet 2,3,4."""
+        return f"{self.board_size}x{self.board_size}, fleet {','.join(map(str, self.fleet))}"
+
     @property
     def random_mean_shots(self):
         """Mean shots that uniformly random legal play needs: the expected largest of k draws from 1…n, k(n+1)/(k+1)."""

@@ -15,16 +15,16 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 
-from .baselines import baseline
-from .board_view import ASCII, EMOJI, Frame, Look, describe, render
+from .baselines import BASELINES, baseline
+from .board_view import ASCII, EMOJI, Frame, Look, render
 from .env import BattleshipEnv
 from .files import replacing
-from .game import NAMED_RULES, WATER, Rules, cell_name, random_boards, score
+from .game import NAMED_RULES, WATER, cell_name, random_boards, score
 from .human import HumanGame
 from .keyboard import exit_on_sigterm, keys
 from .policy import MLPPolicy
-from .run_folder import UserError
-from .settings import Parser, whole_numbers
+from .run_folder import UserError, load_policy
+from .settings import Parser, add_rules_options, rules_from
 from .terminal import stderr_console
 
 LARGEST_SEED = 2**63
@@ -38,14 +38,12 @@ TIE = 1e-6  # chances of a hit closer than this are equal
 
 def find_player(name, rules):
     """(player, name to show): the policy of a run folder or of an .npz file, else a baseline. `rules` may be None."""
+    if name in BASELINES:
+        return baseline(name, rules or NAMED_RULES["mini"]), name
     path = newest_run() if name is None else Path(name)
-    if (path / "policy.npz").is_file() or path.is_file():
-        return load_policy(path / "policy.npz" if path.is_dir() else path, rules), path.resolve().name
-    if path.is_dir():
-        raise UserError(f"{path} holds no policy.npz: it is not a run folder")
-    if len(path.parts) != 1 or path.suffix == ".npz":
-        raise UserError(f"{path}: no such run folder or policy file")
-    return baseline(name, rules or NAMED_RULES["mini"]), name
+    if not path.exists():
+        raise UserError(f"{path} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
+    return load_policy(path, rules), path.resolve().name
 
 
 def newest_run():
@@ -54,16 +52,6 @@ def newest_run():
         raise UserError("there is no run under runs/ to watch: train one with 'python -m battleship_grpo.train "
                         "--seconds 60', or watch a baseline, 'python -m battleship_grpo.play bayes'")
     return max(policies, key=lambda path: path.stat().st_mtime).parent
-
-
-def load_policy(path, rules):
-    policy = MLPPolicy.load(path)
-    if policy.rules is None:
-        raise UserError(f"{path} holds a policy for something other than Battleship")
-    if rules not in (None, policy.rules):
-        raise UserError(f"{path} was trained for {describe(policy.rules)}, not {describe(rules)}: "
-                        "leave the rules out, or name another run")
-    return policy
 
 
 def find_judge(rules):
@@ -139,7 +127,7 @@ def reel(options, player, name, judge):
     for seed in range(options.board, LARGEST_SEED):
         board = random_boards(player.rules, 1, np.random.default_rng(seed))[0].ravel()
         choose = chooser(player, options.sample, np.random.default_rng([seed, 1]))
-        heading = f"{name} on board {seed} ({describe(player.rules)})"
+        heading = f"{name} on board {seed} ({player.rules.describe()})"
         yield board, game_frames(player, judge, board, choose, heading)
 
 
@@ -261,11 +249,9 @@ def parse(arguments):
     parser = Parser(prog="python -m battleship_grpo.play", description=__doc__.split("\n\n")[0],
                     epilog="while a game runs: space pauses, n goes to the next board, + and - change the speed, "
                            "q quits")
-    parser.add_argument("player", nargs="?", metavar="RUN | baseline", help="a run folder, a policy.npz, or random, "
-                        "hunt_target, bayes, density, optimal [the newest run under runs/]")
-    parser.add_argument("--rules", choices=tuple(NAMED_RULES), help="named rules for a baseline [mini]")
-    parser.add_argument("--board-size", type=int, metavar="N", help="board size, with --fleet, instead of --rules")
-    parser.add_argument("--fleet", type=whole_numbers, metavar="N,N,…", help="ship lengths, with --board-size")
+    parser.add_argument("player", nargs="?", metavar="RUN | baseline", help="a run folder, a policy.npz, or "
+                        f"{', '.join(BASELINES)} [the newest run under runs/]")
+    add_rules_options(parser)
     parser.add_argument("--board", type=number(int, 0, LARGEST_SEED - 1, "a whole number from 0"), metavar="SEED",
                         help="seed of the hidden board; the same seed is the same board [a new one each time]")
     parser.add_argument("--games", type=number(int, 1, math.inf, "a whole number from 1"), default=1, metavar="N",
@@ -279,10 +265,6 @@ def parse(arguments):
     parser.add_argument("--human", action="store_true", help="play against it, on the same hidden board")
     parser.add_argument("--save", type=Path, metavar="FILE.gif", help="write the game as an animation instead")
     options = parser.parse_args(arguments)
-    if (options.board_size is None) != (options.fleet is None):
-        parser.error("--board-size and --fleet go together")
-    if options.rules and options.fleet:
-        parser.error("--rules, or --board-size and --fleet: not both")
     if options.human and (options.save or options.games > 1):
         parser.error("--human is one game, live: leave out --save and --games")
     if options.save and options.save.suffix.lower() != ".gif":
@@ -290,12 +272,6 @@ def parse(arguments):
     if options.board is None:
         options.board = int(np.random.default_rng().integers(1_000_000))
     return options
-
-
-def make_rules(options):
-    if options.fleet is not None:
-        return Rules(options.board_size, options.fleet)
-    return NAMED_RULES[options.rules] if options.rules else None
 
 
 def make_console():
@@ -316,7 +292,7 @@ def make_look(options, console):
 
 def play(options, console):
     """Do what the options ask for."""
-    player, name = find_player(options.player, make_rules(options))
+    player, name = find_player(options.player, rules_from(options))
     judge, look = find_judge(player.rules), make_look(options, console)
     games = reel(options, player, name, judge)
     if options.save:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .files import write_text
+from .policy import MLPPolicy
 
 METRICS = (
     "iteration", "seconds", "games", "shots", "mean_shots", "mean_score", "loss", "kl_ref", "kl_old", "clip_low",
@@ -15,8 +16,26 @@ METRICS = (
 )
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake of the user's, told in one line that says what to do."""
+
+
+def load_policy(name, rules=None, xp=np):
+    """The policy of a run folder or a policy.npz, in array library `xp`.
+
+    Raises ValueError, in one line, where there is none, or it plays other rules than `rules`, if given.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "policy.npz").is_file():
+            raise UserError(f"{path} holds no policy.npz: it is not a run folder")
+        path = path / "policy.npz"
+    policy = MLPPolicy.load(path, xp)
+    if policy.rules is None:
+        raise UserError(f"{path} holds a policy for something other than Battleship")
+    if rules not in (None, policy.rules):
+        raise UserError(f"{path} was trained for {policy.rules.describe()}, not {rules.describe()}")
+    return policy
 
 
 def new_folder(name, default):

@@ -221,3 +221,21 @@ def settings_from(options, preset="default"):
     if "seconds" in options and "iterations" not in options:
         chosen["iterations"] = None
     return Settings(**chosen)
+
+
+def add_rules_options(parser):
+    """--rules, --board-size and --fleet, for commands that play."""
+    parser.add_argument("--rules", choices=NAMED_RULES, help="named rules, for baselines [a run's own, else mini]")
+    parser.add_argument("--board-size", type=int, metavar="N", help="board size, with --fleet, instead of --rules")
+    parser.add_argument("--fleet", type=whole_numbers, metavar="N,N,…", help="ship lengths, with --board-size")
+
+
+def rules_from(options):
+    """The rules that those options name; None if they name none. Raises ValueError where they contradict each other."""
+    if (options.board_size is None) != (options.fleet is None):
+        raise ValueError("--board-size and --fleet go together")
+    if options.fleet is None:
+        return NAMED_RULES[options.rules] if options.rules else None
+    if options.rules:
+        raise ValueError("--rules, or --board-size and --fleet: not both")
+    return Rules(options.board_size, options.fleet)

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,7 +22,7 @@ from .files import write_arrays
 from .optim import schedule
 from .policy import MLPPolicy
 from .rollout import sample_groups
-from .run_folder import MetricsFile, UserError, new_folder, write_json
+from .run_folder import MetricsFile, load_policy, new_folder, write_json
 from .settings import PRESET_MEANING, PRESETS, Parser, add_options, settings_from
 from .team import Team, gather
 from .terminal import report, stderr_console, training_progress
@@ -58,11 +57,7 @@ def make_reference(settings, policy):
         return None
     if settings.reference == "initial":
         return policy.copy()
-    path = Path(settings.reference)
-    reference = MLPPolicy.load(path / "policy.npz" if path.is_dir() else path, array_module(policy.parameters))
-    if reference.rules != policy.rules:
-        raise ValueError(f"--reference {path} was trained for {reference.rules}, this run is {policy.rules}")
-    return reference
+    return load_policy(settings.reference, policy.rules, array_module(policy.parameters))
 
 
 def validate(algorithm, settings, rng):
@@ -220,7 +215,7 @@ def main(arguments=None):
             folder, summary = train(settings, console, stopped)
             report(console, summary, folder)
             return 128 + stopped() if stopped() else 0
-    except (UserError, ValueError, FloatingPointError, ChildProcessError) as error:
+    except (ValueError, FloatingPointError, ChildProcessError) as error:
         console.print(f"error: {error}", style="red")
     except MemoryError as error:
         console.print(f"error: not enough memory ({error}): lower --num-boards or --num-generations", style="red")

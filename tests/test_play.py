@@ -176,7 +176,7 @@ def test_the_end_of_the_input_ends_the_game_with_a_result(run, monkeypatch, caps
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["no-such-player"], "no-such-player"), (["no/such/run"], "no such run"), (["."], "no policy.npz"),
+    (["no-such-player"], "no-such-player"), (["no/such/run"], "neither a run folder"), (["."], "no policy.npz"),
     (["RUN", "--rules", "mini"], "trained for 4x4"), (["random", "--board", "-1"], "whole number from 0"),
     (["random", "--board", "x"], "'x'"), (["random", "--speed", "-2"], "0.1 to 100"),
     (["random", "--speed", "nan"], "nan"), (["random", "--games", "0"], "from 1"),
