@@ -11,8 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo.baselines import BASELINES, baseline, distinct
+from battleship_grpo.density import Particles
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.game import NAMED_RULES, Rules, all_boards, placement_count
+from battleship_grpo.game import NAMED_RULES, Rules, all_boards, placement_count, random_boards
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.team import Team
 
@@ -149,6 +150,22 @@ def test_density_is_close_to_bayes_on_mini():
     excess = play(baseline("density", MINI), boards) - play(baseline("bayes", MINI), boards)
     interval = SIGMAS * excess.std() / len(excess) ** 0.5
     assert abs(excess.mean()) < 0.1 + interval < 1
+
+
+def test_particles_keep_up_with_what_was_seen():
+    """On `classic`, over 40 shots at random cells, ships' ones sooner: 96.5% of the particles agree with all of it.
+
+    That share varies by 0.1% from seed to seed; without resampling it is 92%, and play takes 2.6 shots more.
+    """
+    rng = np.random.default_rng(0)
+    boards = random_boards(CLASSIC, 10, rng).reshape(10, -1)
+    turn = (rng.random(boards.shape) - 0.5 * boards).argsort(axis=1).argsort(axis=1)
+    particles, agree = Particles(CLASSIC, 10, rng), []
+    for shots in range(1, 41):
+        seen = ((turn < shots) * (2 * boards - 1)).astype(np.int8)
+        particles.density(seen, np.arange(10))
+        agree.append((particles.wrong(particles.fleets, seen) == 0).mean())
+    assert np.mean(agree) > 0.95
 
 
 def test_density_from_nothing_is_close_to_the_exact_posterior():
