@@ -102,7 +102,7 @@ def measure_case(team, options):
     boards = algorithm.env.tasks(team.share(settings.num_boards), rng)
     rollout = sample_groups(algorithm.env, policy, boards, settings.num_generations, rng, team)
     shots = int(team.sum(np.array([float(rollout.num_shots)]))[0])
-    rows = min(max(rollout.num_shots // settings.num_minibatches, 1), 100_000)
+    rows = max(1, min(rollout.num_shots // settings.num_minibatches, team.rows_at_once))
     forward, backward = layer_products(policy, rows)
     rounds = max(1, rollout.num_shots // rows)
 

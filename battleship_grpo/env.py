@@ -21,6 +21,7 @@ class Environment(Protocol):
     num_actions: int  # A: cells to fire at, or tokens to choose from
     observation_size: int  # F: numbers in one observation
     max_steps: int  # no game is longer
+    reveals_one_cell: bool  # does a step change one number of the observation, from 0 to ±1, at the action's place?
 
     def tasks(self, count: int, rng) -> Any:
         """Draw `count` tasks; the arrays live where `rng` does."""
@@ -56,6 +57,8 @@ class BattleshipState:
 
 class BattleshipEnv:
     """Battleship for one player. Sunk ships are not announced; the game ends when all are sunk or at `max_shots`."""
+
+    reveals_one_cell = True
 
     def __init__(self, rules=None, max_shots=None):
         self.rules = rules or Rules()

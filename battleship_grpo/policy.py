@@ -181,18 +181,25 @@ class MLPPolicy:
 
     def forward(self, observations):
         """Logits (N, A), and the input of every layer, which `backward` needs."""
-        xp = array_module(observations)
         inputs = [self.encode(observations)]
         for layer in self.layers[:-1]:
-            hidden = xp.empty((len(observations), layer.shape[1] + 1), layer.dtype)
-            xp.matmul(inputs[-1], layer, out=hidden[:, :-1])
-            if self.activation == "relu":
-                xp.maximum(hidden, xp.zeros(hidden.shape[1], hidden.dtype), out=hidden)
-            else:
-                xp.tanh(hidden, out=hidden)
-            hidden[:, -1] = 1
-            inputs.append(hidden)
+            hidden = self._empty_hidden(len(observations), layer)
+            array_module(hidden).matmul(inputs[-1], layer, out=hidden[:, :-1])
+            inputs.append(self._activate(hidden))
         return inputs[-1] @ self.layers[-1], inputs
+
+    def _empty_hidden(self, rows, layer):
+        return array_module(layer).empty((rows, layer.shape[1] + 1), layer.dtype)
+
+    def _activate(self, hidden):
+        """φ in place, and the constant 1 behind it."""
+        xp = array_module(hidden)
+        hidden[:, -1] = 1
+        if self.activation == "relu":
+            xp.maximum(hidden, xp.zeros(hidden.shape[1], hidden.dtype), out=hidden)
+        else:
+            xp.tanh(hidden[:, :-1], out=hidden[:, :-1])
+        return hidden
 
     def backward(self, inputs, d_logits):
         """dL/dparameters (P,) from dL/dlogits (N, A): the chain rule, one layer after the other, last to first.
@@ -215,6 +222,30 @@ class MLPPolicy:
     def _slope(self, activated):
         """φ' from φ: either activation can tell."""
         return activated > 0 if self.activation == "relu" else 1 - activated**2
+
+    # ------------------------------------------------------------------------------------- a game, shot by shot
+
+    def first_sums(self, observations):
+        """What the first layer adds up to, before its activation: (N, outputs of the first layer)."""
+        return self.encode(observations) @ self.layers[0]
+
+    def reveal(self, sums, cells, values):
+        """Keep first sums up to date, in place, when each observation turned from 0 to ±1 at one cell: (N,), (N,).
+
+        One row of weights to add instead of a product with all of them: a shot changes one input.
+        """
+        if self.encoding == "planes":
+            sums += self.layers[0][cells + (values < 0) * (self.sizes[0] // 2)]
+        else:
+            sums += self.layers[0][cells] * values[:, None]
+
+    def logits_from(self, sums):
+        """Logits (N, A) from the first sums."""
+        for first, layer in pairwise(self.layers):
+            hidden = self._empty_hidden(len(sums), first)
+            hidden[:, :-1] = sums
+            sums = self._activate(hidden) @ layer
+        return sums
 
     # ------------------------------------------------------------------------------------- use
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .backend import array_module, to_numpy
+from .policy import MaskedSoftmax, MLPPolicy
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,25 @@ def _play(env, policy, tasks, uniforms, num_generations, temperature):
     state = env.reset(tasks)
     playing = xp.arange(num_games)  # the game in each row of `state`
     lengths, scores = xp.zeros(num_games, np.int64), xp.zeros(num_games)
+    step_by_step = env.reveals_one_cell and isinstance(policy, MLPPolicy)
+    sums = policy.first_sums(env.observations(state)) if step_by_step else None
     played = []  # what happened, step by step
     for step in range(env.max_steps):
         observations, legal = env.observations(state).copy(), env.legal_actions(state)
-        distribution = policy.distribution(observations, legal, temperature)
+        if step_by_step:
+            distribution = MaskedSoftmax(policy.logits_from(sums), legal, temperature)
+        else:
+            distribution = policy.distribution(observations, legal, temperature)
         actions = distribution.sample(uniforms[step, playing])
         played.append((observations, legal, actions, distribution.log_prob(actions), playing))
         over = env.step(state, actions)
+        if step_by_step:
+            policy.reveal(sums, actions, env.observations(state)[distribution.rows, actions])
         if over.any():
             ended = playing[over]
             lengths[ended], scores[ended] = step + 1, env.scores(env.select(state, over))
             playing, state = playing[~over], env.select(state, ~over)
+            sums = sums[~over] if step_by_step else None
             if len(playing) == 0:
                 break
 

@@ -25,7 +25,7 @@ class Team:
     `rows_at_once`: how many rows of arrays to work on at a time, so that they stay in a core's cache.
     """
 
-    def __init__(self, rank=0, size=1, slots=None, signals=None, check=lambda: None, rows_at_once=1400):
+    def __init__(self, rank=0, size=1, slots=None, signals=None, check=lambda: None, rows_at_once=2048):
         self.rank, self.size, self.rows_at_once = rank, size, rows_at_once
         self._slots, self._signals, self._check, self._turn = slots, signals, check, 0
 

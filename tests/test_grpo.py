@@ -205,7 +205,7 @@ class Spelling:
 class SpellingEnv:
     """Not Battleship: copy a word of three letters, one letter a step; the score is the share that is right."""
 
-    num_actions, max_steps = 4, 3
+    num_actions, max_steps, reveals_one_cell = 4, 3, False
     observation_size = 3 * 4 + 3
 
     def tasks(self, count, rng):

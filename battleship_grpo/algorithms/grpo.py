@@ -135,9 +135,8 @@ class GRPO:
 
         low, high = clip_fractions(log_probs, rollout.log_probs, advantages, s.epsilon, s.epsilon_high)
         kl_old = kl_penalty(rollout.log_probs, log_probs, "k3").loss
-        loss = weights * (surrogate.loss + s.beta * kl.loss)
-        means = (kl.loss, kl_old, low, high, distribution.entropy())
-        stats = xp.stack([loss.sum(), *(per_shot.sum() / num_shots for per_shot in means)])
+        loss = weights * (surrogate.loss + s.beta * kl.loss) * num_shots
+        stats = xp.stack([loss, kl.loss, kl_old, low, high, distribution.entropy()]).sum(axis=1) / num_shots
         return xp.concatenate([gradient, stats.astype(gradient.dtype)])
 
     def sync_reference(self):
