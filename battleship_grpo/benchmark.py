@@ -235,9 +235,10 @@ def main(arguments=None):
         backend = load_backend(options.backend).__name__
     except ValueError as error:
         parser.error(str(error))
-    processes = options.processes or (default_processes(settings_from(YARDSTICK)) if backend == "numpy" else 1)
-    if not 1 <= processes <= (8 if backend == "numpy" else 1):
-        parser.error(f"processes must be ≥ 1 and ≤ {8 if backend == 'numpy' else 1}, not {processes}")
+    most = default_processes(settings_from(YARDSTICK)) if backend == "numpy" else 1
+    processes = most if options.processes is None else options.processes
+    if not 1 <= processes <= most:
+        parser.error(f"processes must be ≥ 1 and ≤ {most} here, not {processes}")
     with gather(processes, run, backend, options.rules) as team:
         results = run(team, backend, options.rules)
     if options.json:

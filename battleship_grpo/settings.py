@@ -110,7 +110,7 @@ class Settings:
     num_iterations: int = setting(1, "μ, passes over each batch of games", group=OPTIMISER, low=1)
     num_minibatches: int = setting(8, "optimiser steps per pass; each takes a share of the boards", group=OPTIMISER,
                                    low=1)
-    learning_rate: float = setting(8e-3, "peak learning rate of AdamW", group=OPTIMISER, above=0)
+    learning_rate: float = setting(1.2e-2, "peak learning rate of AdamW", group=OPTIMISER, above=0)
     lr_scheduler_type: str = setting("linear", "learning rate over the run", group=OPTIMISER, choices=SCHEDULES)
     warmup_ratio: float = setting(0.02, "share of the run over which the rate climbs from 0", group=OPTIMISER, low=0,
                                   below=1)
@@ -118,7 +118,7 @@ class Settings:
     adam_beta1: float = setting(0.9, "AdamW's β₁", group=OPTIMISER, low=0, below=1)
     adam_beta2: float = setting(0.999, "AdamW's β₂", group=OPTIMISER, low=0, below=1)
     adam_epsilon: float = setting(1e-8, "AdamW's ε", group=OPTIMISER, above=0)
-    max_grad_norm: float | None = setting(1.0, "clip the gradient to this global norm", group=OPTIMISER, kind=float,
+    max_grad_norm: float | None = setting(0.1, "clip the gradient to this global norm", group=OPTIMISER, kind=float,
                                           above=0)
 
     def __post_init__(self):

@@ -44,6 +44,8 @@ def build(settings, team):
     The policy starts from the seed alone: it is equal in every process, and on every backend.
     """
     rules, xp = settings.make_rules(), load_backend(settings.backend)
+    if xp is not np:
+        team.rows_at_once = sys.maxsize  # there is no cache to stay within: a GPU takes the whole batch
     env = BattleshipEnv(rules, settings.max_shots)
     policy = MLPPolicy(env.observation_size, env.num_actions, settings.hidden_sizes, settings.activation,
                        settings.encoding, rules, np.random.default_rng(settings.seed), equivariant=settings.equivariant)

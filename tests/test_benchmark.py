@@ -1,0 +1,38 @@
+"""The benchmark runs, and its figures hang together. How fast it is, no test says."""
+
+import json
+
+import pytest
+
+from battleship_grpo import benchmark
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One small case, and no learning from scratch."""
+    monkeypatch.setattr(benchmark, "cases", lambda rules: [{**benchmark.YARDSTICK, "rules": rules, "num_boards": 8}])
+    monkeypatch.setattr(benchmark, "REPEATS", 1)
+    monkeypatch.setattr(benchmark, "LEARNING_LIMIT", 0.3)
+
+
+def test_json_and_table(capsys):
+    assert benchmark.main(["--json", "--processes", "1"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    case = results["training"][0]
+    for stage, rate in case["shots_per_second"].items():
+        assert case["share"][stage] == pytest.approx(rate / case["products_alone"][stage]) and rate > 0
+    assert set(results["seconds_to_reach"]) == {"18.0", "17.0", "16.0"} and results["peak_memory_mb"] > 20
+    assert results["nanoseconds_per_shot"][results["slowest_stage"]] == max(results["nanoseconds_per_shot"].values())
+    assert benchmark.main(["--processes", "1", "--rules", "tiny"]) == 0
+    assert "slowest stage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--processes", "0"], "processes must be"), (["--rules", "huge"], "--rules"),
+    (["--backend", "abacus"], "--backend"),
+])
+def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, capsys):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(arguments)
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2 and says in shown and shown.count("\n") == 1

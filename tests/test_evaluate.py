@@ -1,0 +1,99 @@
+"""Judgement: exact where it can be, the same boards for all, and every mistake in one line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from battleship_grpo.env import BattleshipEnv
+from battleship_grpo.evaluate import PolicyPlayer, Sampled, bayes_mean_shots, gap_closed, judge, main, play_out
+from battleship_grpo.game import NAMED_RULES, Rules, all_boards
+from battleship_grpo.policy import MLPPolicy
+
+TINY = NAMED_RULES["tiny"]
+
+
+@pytest.fixture
+def policy():
+    return MLPPolicy(16, 16, (8,), rules=TINY, rng=np.random.default_rng(0))
+
+
+@pytest.fixture
+def run(policy, tmp_path):
+    policy.save(tmp_path / "policy.npz")
+    return str(tmp_path)
+
+
+def test_greedy_play_is_judged_on_every_placement_and_sampled_play_with_an_interval(policy):
+    env = BattleshipEnv(TINY)
+    greedy = judge(PolicyPlayer("greedy", policy), env, games=50, seed=0)
+    assert greedy.exact and greedy.ci95 == 0 and len(greedy.shots) == len(all_boards(TINY)) == 264
+    sampled = judge(Sampled("sampled", policy), env, games=5000, seed=0)
+    assert not sampled.exact and len(sampled.shots) == 5000
+    assert sampled.ci95 == pytest.approx(1.96 * sampled.shots.std(ddof=1) / 5000**0.5)
+    assert abs(sampled.mean_shots - TINY.random_mean_shots) < 5 * sampled.ci95 / 1.96  # it plays almost at random
+
+
+def test_shots_and_scores_belong_to_their_boards():
+    """A player that fires at the cells in order needs as many shots as the last ship cell is far."""
+    env, boards = BattleshipEnv(TINY), all_boards(TINY)
+    shots, scores = play_out(env, boards, lambda observations, legal, games: legal.argmax(axis=1))
+    last = 16 - boards[:, ::-1].argmax(axis=1)
+    assert (shots == last).all() and np.allclose(scores, 1 - (last - 5) / 12)
+
+
+def test_a_player_with_a_memory_is_told_which_games_go_on():
+    env, boards, told = BattleshipEnv(TINY), all_boards(TINY), []
+
+    def choose(observations, legal, games):
+        told.append(games)
+        return legal.argmax(axis=1)
+
+    shots, _ = play_out(env, boards, choose)
+    assert all((games == np.flatnonzero(shots > step)).all() for step, games in enumerate(told))
+
+
+def test_the_gap_is_closed_from_random_to_bayes():
+    bayes = bayes_mean_shots(TINY)
+    assert gap_closed(TINY.random_mean_shots, TINY, bayes) == 0 and gap_closed(bayes, TINY, bayes) == 1
+    assert bayes_mean_shots(NAMED_RULES["classic"]) is None and gap_closed(50, NAMED_RULES["classic"], None) is None
+
+
+def test_json_has_an_object_per_entrant(run, capsys):
+    assert main([run, "random", "optimal", "bayes", "--games", "2000", "--seed", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == [run, "random", "optimal", "bayes"]
+    for row in rows:
+        assert {"name", "mean_shots", "ci95", "score", "median_shots", "p95_shots", "games", "exact"} <= set(row)
+        assert row["exact"] == (row["name"] != "random") and row["games"] == (264 if row["exact"] else 2000)
+    assert rows[2]["mean_shots"] == rows[2]["exact_mean_shots"] <= rows[3]["mean_shots"] < rows[1]["mean_shots"]
+    assert rows[3]["gap_closed"] == 1 and rows[2]["gap_closed"] > 1
+
+
+def test_the_table_and_the_plot(run, tmp_path, capsys):
+    plot = tmp_path / "shots.png"
+    assert main([run, "hunt_target", "--games", "500", "--plot", str(plot)]) == 0
+    shown = capsys.readouterr().out
+    assert "hunt_target" in shown and "gap closed" in shown and "all 264" in shown and "±" in shown
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["nobody"], "neither a run folder"), (["RUN", "--rules", "mini"], "was trained for 4x4"),
+    (["OTHER", "RUN"], "was trained for"), (["BROKEN"], "not a readable .npz"), (["EMPTY"], "no policy.npz"),
+    (["random", "--games", "1"], "games must be"), (["random", "--seed", "-1"], "seed"), ([], "entrants"),
+    (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes can run"),
+    (["random", "--fleet", "2,3"], "go together"), (["random", "--board-size", "3", "--fleet", "4"], "does not fit"),
+    (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "cannot write"),
+    (["random", "--rules", "tiny", "--games", "10", "--plot", "x.nonsense"], "cannot write"),
+])
+def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.npz").write_bytes((tmp_path / "policy.npz").read_bytes()[:500])
+    MLPPolicy(9, 9, (8,), rules=Rules(3, (2,))).save(tmp_path / "other.npz")
+    paths = {"RUN": run, "OTHER": "other.npz", "BROKEN": "broken.npz", "EMPTY": "empty"}
+    with pytest.raises(SystemExit) as stop:
+        main([paths.get(argument, argument) for argument in arguments])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2 and says in shown and shown.count("\n") == 1

@@ -1,0 +1,63 @@
+"""Several processes that train as one: sums that all agree on, and no waiting for the dead."""
+
+import os
+
+import numpy as np
+import pytest
+
+from battleship_grpo.settings import Settings
+from battleship_grpo.team import Team, gather
+from battleship_grpo.train import build, learn
+
+SETTINGS = Settings(board_size=3, fleet=(2,), num_boards=7, num_generations=4, num_minibatches=2, hidden_sizes=(8,),
+                    iterations=3, dynamic_sampling=True)
+
+
+def add_up(team, rounds):
+    """In round r process p gives (p + 1)·r: every process must see the same totals, whoever is late."""
+    rng = np.random.default_rng(team.rank)
+    for r in range(rounds):
+        total = team.sum(np.full(3, (team.rank + 1) * r, np.float32))
+        assert (total == r * team.size * (team.size + 1) / 2).all()
+        sum(range(int(rng.integers(20_000))))  # dawdle
+
+
+def learn_together(team, seen):
+    """Train, and have everybody's parameters added up: equal ones add up to size times one's own."""
+    algorithm = build(SETTINGS, team)
+    totals = learn(algorithm, SETTINGS)
+    parameters = algorithm.policy.parameters
+    assert (team.sum(parameters) == team.size * parameters).all()
+    return totals
+
+
+def fail_soon(team):
+    if team.rank == 1:
+        os._exit(7)
+    team.sum(np.zeros(1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_sum_is_the_same_in_every_process(size):
+    with gather(size, add_up, 300) as team:
+        add_up(team, 300)
+        others = team.size - 1
+    assert others == size - 1
+
+
+def test_processes_that_train_together_keep_equal_parameters():
+    """Sizes of two make the comparison exact in float32. All games count: 7 boards are 4 and 3."""
+    with gather(2, learn_together, None) as team:
+        totals = learn_together(team, None)
+    assert totals["iterations"] == 3 and totals["games"] >= 3 * 7 * 4
+
+
+def test_a_process_that_dies_is_noticed():
+    with pytest.raises(ChildProcessError, match="exit status 7"), gather(2, fail_soon) as team:
+        fail_soon(team)
+
+
+def test_pieces_and_shares_cover_everything_once():
+    pieces = [np.arange(50)[piece] for piece in Team(rows_at_once=7).pieces(50, 200)]
+    assert np.concatenate(pieces).tolist() == list(range(50)) and max(map(len, pieces)) <= 2
+    assert sum(Team(rank, 4).share(50) for rank in range(4)) == 50
