@@ -23,14 +23,14 @@ def clipped_surrogate(log_probs, old_log_probs, advantages, epsilon=0.2, epsilon
     """−min(ρA, clip(ρ, 1−ε, 1+ε_high)·A) with ρ = π/π_old (PPO, eq. 7; clip-higher: DAPO, eq. 10).
 
     `delta` bounds ρ in the unclipped term too, so that a shot with A < 0 cannot push without limit (INTELLECT-2, §3.4).
-    The slope is −ρA where the unclipped term is the smaller one, 0 where the clip holds. All arrays (S,).
+    The slope is −ρA where the smaller term follows ρ, 0 where a bound holds it. All arrays (S,).
     """
     xp = array_module(log_probs)
     ratio = xp.exp(log_probs - old_log_probs)
     clipped = xp.clip(ratio, 1 - epsilon, 1 + (epsilon if epsilon_high is None else epsilon_high))
     bounded = ratio if delta is None else xp.minimum(ratio, delta)
-    free = (bounded * advantages <= clipped * advantages) & (bounded == ratio)
-    return PerShot(-xp.minimum(bounded * advantages, clipped * advantages), -(ratio * advantages) * free)
+    smaller = xp.where(bounded * advantages <= clipped * advantages, bounded, clipped)
+    return PerShot(-smaller * advantages, -ratio * advantages * (smaller == ratio))
 
 
 def clip_fractions(log_probs, old_log_probs, advantages, epsilon=0.2, epsilon_high=None):

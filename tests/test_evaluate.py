@@ -81,7 +81,7 @@ def test_the_table_and_the_plot(run, tmp_path, capsys):
 @pytest.mark.parametrize(("arguments", "says"), [
     (["nobody"], "neither a run folder"), (["RUN", "--rules", "mini"], "was trained for 4x4"),
     (["OTHER", "RUN"], "was trained for"), (["BROKEN"], "not a readable .npz"), (["EMPTY"], "no policy.npz"),
-    (["random", "--games", "1"], "games must be"), (["random", "--seed", "-1"], "seed"), ([], "entrants"),
+    (["random", "--games", "1"], "games must be"), (["random", "--seed", "-1"], "seed"), ([], "RUN|BASELINE"),
     (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes can run"),
     (["random", "--fleet", "2,3"], "go together"), (["random", "--board-size", "3", "--fleet", "4"], "does not fit"),
     (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "cannot write"),
