@@ -104,11 +104,12 @@ class MLPPolicy:
     activation   "relu" or "tanh", after every layer but the last
     rules        the Battleship rules that it plays; None in another environment
     equivariant  keep weights equal that a symmetry of the board maps onto each other (see `symmetry`)
+    output_gain  the smaller, the closer to uniform it plays at first
     dtype        float32 for training, float64 for checking gradients
     """
 
     def __init__(self, observation_size, num_actions, hidden_sizes=(256,), activation="relu", encoding="planes",
-                 rules=None, rng=None, dtype=np.float32, equivariant=False):
+                 rules=None, rng=None, dtype=np.float32, equivariant=False, output_gain=0.01):
         if activation not in ACTIVATIONS or encoding not in ENCODINGS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, encoding one of "
                              f"{', '.join(ENCODINGS)}, not {activation!r} and {encoding!r}")
@@ -117,16 +118,16 @@ class MLPPolicy:
         self.sizes = (inputs, *hidden_sizes, num_actions)
         rng = rng or np.random.default_rng()
         self.orbits = array_module(rng).asarray(parameter_orbits(self.sizes, rules.board_size)) if equivariant else None
-        self._adopt(self._initial(rng, dtype))
+        self._adopt(self._initial(rng, dtype, output_gain))
 
-    def _initial(self, rng, dtype):
-        """He's uniform initialisation; the last layer is 100 times smaller, so that play starts almost uniform."""
+    def _initial(self, rng, dtype, output_gain):
+        """He's uniform initialisation, biases 0; the last layer times `output_gain`."""
         size = sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.sizes))
         parameters = (rng.random(size) * 2 - 1).astype(dtype)
         for layer in self.layers_of(parameters):
             layer *= (6 / (len(layer) - 1)) ** 0.5
             layer[-1] = 0
-        self.layers_of(parameters)[-1][:] *= 0.01
+        self.layers_of(parameters)[-1][:] *= output_gain
         if self.orbits is None:
             return parameters
         _, first = array_module(rng).unique(self.orbits, return_index=True)

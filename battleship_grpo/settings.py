@@ -76,6 +76,8 @@ class Settings:
                             group=POLICY, choices=ENCODINGS)
     equivariant: bool = setting(True, "tie weights so that turned and mirrored boards are played alike: every game "
                                 "teaches eight; needs hidden sizes that are multiples of 8", group=POLICY)
+    output_gain: float = setting(0.01, "factor on the last layer's first weights; near 0, play starts near uniform",
+                                 group=POLICY, low=0)
 
     num_boards: int = setting(128, "B, boards (prompts) per iteration", group=SAMPLING, low=1, high=2**20)
     num_generations: int = setting(16, "G, games (completions) per board: the group", group=SAMPLING, low=2,
@@ -173,7 +175,8 @@ def check(option, value):
 PRESETS = {
     "default": {},
     "article": {
-        "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
+        "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
+        "equivariant": False, "output_gain": 1.0,
         "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
         "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
         "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,

@@ -48,8 +48,8 @@ def build(settings, team):
         team.rows_at_once = sys.maxsize  # there is no cache to stay within: a GPU takes the whole batch
     env = BattleshipEnv(rules, settings.max_shots)
     policy = MLPPolicy(env.observation_size, env.num_actions, settings.hidden_sizes, settings.activation,
-                       settings.encoding, rules, np.random.default_rng(settings.seed), equivariant=settings.equivariant)
-    policy = policy.copy(xp)
+                       settings.encoding, rules, np.random.default_rng(settings.seed),
+                       equivariant=settings.equivariant, output_gain=settings.output_gain).copy(xp)
     return GRPO(settings, env, policy, make_reference(settings, policy), team)
 
 
