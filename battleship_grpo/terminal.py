@@ -61,8 +61,10 @@ def report(console, summary, folder):
                   f"{summary['games']:,} games, {summary['shots']:,} shots")
     console.print(f"files in {folder}: curves.png, summary.json, metrics.csv, policy.npz, checkpoint.npz, config.json",
                   soft_wrap=True)
-    console.print("next: look at curves.png; try --seed 1, --beta 0 or --preset article "
-                  "(python -m battleship_grpo.train --help)", soft_wrap=True)
+    for label, command in (("next: look at curves.png; watch it play:", f"play {folder}"),
+                           ("      hold it up to the yardsticks:", f"evaluate {folder} random hunt_target bayes"),
+                           ("      train it another way:", "train --help")):
+        console.print(f"{label} python -m battleship_grpo.{command}", soft_wrap=True)
 
 
 def percent(share):
