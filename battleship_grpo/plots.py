@@ -32,10 +32,11 @@ def smooth(values, share=0.02):
     return (sums[stop] - sums[start]) / (stop - start)
 
 
-def trace(axes, x, y, colour, label, thin=True):
-    """A curve: every point faint, its running mean strong."""
-    if thin:
-        axes.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)
+def trace(axes, x, y, colour, label, spikes=False):
+    """A curve: every point faint, its running mean strong. One spike in a hundred may be cut, not to set the scale."""
+    if not spikes and len(y):
+        y = np.minimum(y, np.percentile(y, 99))
+    axes.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
 
@@ -53,10 +54,11 @@ def learning_curves(metrics, title, levels=()):
     shots, exploring, clipping, size = figure.subplots(2, 2).flat
     x = metrics["seconds"]
 
-    trace(shots, x, metrics["mean_shots"], BLUE, "sampled play")
+    trace(shots, x, metrics["mean_shots"], BLUE, "sampled play", spikes=True)
     validated = np.isfinite(metrics["validation_mean_shots"])
     if validated.any():
-        trace(shots, x[validated], metrics["validation_mean_shots"][validated], GREEN, "validation boards")
+        trace(shots, x[validated], metrics["validation_mean_shots"][validated], GREEN, "validation boards",
+              spikes=True)
     for value, text, above in levels:
         mark_level(shots, value, text, above)
     style(shots, "Fewer shots to sink the fleet", "seconds of training", "mean shots per game")

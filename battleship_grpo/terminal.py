@@ -57,12 +57,15 @@ def report(console, summary, folder):
     if summary["gap_closed"] is not None:
         console.print(f"gap closed between random and exact Bayesian play ({summary['bayes']:.3f} shots): "
                       f"{percent(summary['gap_closed'])}")
-    console.print(f"{summary['seconds']:.1f} s of training, {summary['iterations']:,} iterations, "
+    processes = f"{summary['processes']} process{'es' * (summary['processes'] > 1)}"
+    console.print(f"{summary['seconds']:.1f} s of training on {summary['backend']} in {processes}, "
+                  f"{summary['iterations']:,} iterations, "
                   f"{summary['games']:,} games, {summary['shots']:,} shots")
     console.print(f"files in {folder}: curves.png, summary.json, metrics.csv, policy.npz, checkpoint.npz, config.json",
                   soft_wrap=True)
+    yardstick = "density" if summary["bayes"] is None else "bayes"  # where placements are too many to list
     for label, command in (("next: look at curves.png; watch it play:", f"play {folder}"),
-                           ("      hold it up to the yardsticks:", f"evaluate {folder} random hunt_target bayes"),
+                           ("      hold it up to the yardsticks:", f"evaluate {folder} hunt_target {yardstick}"),
                            ("      train it another way:", "train --help")):
         console.print(f"{label} python -m battleship_grpo.{command}", soft_wrap=True)
 

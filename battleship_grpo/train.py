@@ -198,7 +198,8 @@ def stop_on_signal():
 
 
 def parse(arguments):
-    parser = Parser(prog="python -m battleship_grpo.train", description=__doc__.split("\n\n")[0],
+    parser = Parser(prog="python -m battleship_grpo.train", usage="%(prog)s [option …]",
+                    description=__doc__.split("\n\n")[0],
                     epilog="presets: " + "; ".join(f"{name}: {text}" for name, text in PRESET_MEANING.items()))
     parser.add_argument("--preset", choices=PRESETS, default="default", help="where settings start from [default]")
     add_options(parser)
