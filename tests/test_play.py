@@ -4,6 +4,7 @@ import io
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -237,8 +238,12 @@ def read_until(descriptor, enough):
 
 
 def take_terminal(terminal):
-    """Make it the controlling terminal of the new session, so that its Ctrl-C reaches the process."""
+    """Make it the controlling terminal of the new session, so that its Ctrl-C reaches the process.
+
+    Also where the tests run in the background of a shell, which has its children ignore Ctrl-C.
+    """
     import fcntl
     import termios
 
     fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
