@@ -56,11 +56,11 @@ class Player:
         self.parameters = xp.zeros(0, xp.float32)  # nothing to learn; tells a rollout the array library and the dtype
 
     def preferred(self, observations, legal):
-        """The cells it likes best, all of them legal, at least one per row: bool (N, cells).
+        """The cells it likes best, all of them legal, at least one per row: bool (N, cells). Here: all alike.
 
         observations: int8 (N, cells), 0 fog, −1 miss, +1 hit. legal: bool (N, cells), at least one True per row.
         """
-        raise NotImplementedError
+        return legal
 
     def distribution(self, observations, legal, temperature=1.0):
         """π(·|s), uniform over the preferred cells at any temperature."""
@@ -100,11 +100,10 @@ def first_not_empty(*choices):
 
 
 class Random(Player):
+    """Any legal cell."""
+
     name = "random"
     deterministic = False
-
-    def preferred(self, observations, legal):
-        return legal
 
 
 class HuntTarget(Player):

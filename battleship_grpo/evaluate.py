@@ -94,11 +94,11 @@ def judge(player, env, games, seed, every_board=False):
     return Result(*play_out(env, boards, choose), exact=few and player.deterministic)
 
 
-def bayes_mean_shots(rules, max_shots=None):
+def bayes_mean_shots(rules):
     """Exact mean shots of exact Bayesian play; None where its placements are too many to play them all."""
     if placement_count(rules) > EVERY_BOARD_BELOW or too_many_for_bayes(rules):
         return None
-    return judge(Bayes(rules), BattleshipEnv(rules, max_shots), 0, 0).mean_shots
+    return judge(Bayes(rules), BattleshipEnv(rules), games=0, seed=0).mean_shots
 
 
 def gap_closed(mean_shots, rules, bayes):

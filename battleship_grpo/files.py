@@ -50,8 +50,8 @@ def read_arrays(path):
             return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError,
-            zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile,
+            zipfile.zlib.error) as error:  # all that zipfile and NumPy's reader raise on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: not a readable .npz file ({reason})") from None
 

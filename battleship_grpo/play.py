@@ -23,7 +23,7 @@ from .game import NAMED_RULES, WATER, cell_name, random_boards, score
 from .human import HumanGame
 from .keyboard import exit_on_sigterm, keys
 from .policy import MLPPolicy
-from .run_folder import UserError, load_policy
+from .run_folder import load_policy
 from .settings import Parser, add_rules_options, rules_from
 from .terminal import stderr_console
 
@@ -42,14 +42,14 @@ def find_player(name, rules):
         return baseline(name, rules or NAMED_RULES["mini"]), name
     path = newest_run() if name is None else Path(name)
     if not path.exists():
-        raise UserError(f"{path} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
+        raise ValueError(f"{path} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
     return load_policy(path, rules), path.resolve().name
 
 
 def newest_run():
     policies = list(Path("runs").glob("*/policy.npz"))
     if not policies:
-        raise UserError("there is no run under runs/ to watch: train one with 'python -m battleship_grpo.train "
+        raise ValueError("there is no run under runs/ to watch: train one with 'python -m battleship_grpo.train "
                         "--seconds 60', or watch a baseline, 'python -m battleship_grpo.play bayes'")
     return max(policies, key=lambda path: path.stat().st_mtime).parent
 
@@ -225,7 +225,7 @@ def save(path, frames, speed):
                     writer.grab_frame()
             temporary.write_bytes(drawn.read_bytes())
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 # ------------------------------------------------------------------------------------- command line
@@ -330,7 +330,7 @@ def main(arguments=None):
         return 0
     except KeyboardInterrupt:
         return 130
-    except (UserError, ValueError, OSError) as error:  # OSError: stdout takes no more, for one
+    except (ValueError, OSError) as error:  # OSError: stdout takes no more, for one
         stderr_console().print(f"error: {error}", style="red", markup=False)
         return 2
 

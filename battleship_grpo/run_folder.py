@@ -16,10 +16,6 @@ METRICS = (
 )
 
 
-class UserError(ValueError):
-    """A mistake of the user's, told in one line that says what to do."""
-
-
 def load_policy(name, rules=None, xp=np):
     """The policy of a run folder or a policy.npz, in array library `xp`.
 
@@ -28,13 +24,13 @@ def load_policy(name, rules=None, xp=np):
     path = Path(name)
     if path.is_dir():
         if not (path / "policy.npz").is_file():
-            raise UserError(f"{path} holds no policy.npz: it is not a run folder")
+            raise ValueError(f"{path} holds no policy.npz: it is not a run folder")
         path = path / "policy.npz"
     policy = MLPPolicy.load(path, xp)
     if policy.rules is None:
-        raise UserError(f"{path} holds a policy for something other than Battleship")
+        raise ValueError(f"{path} holds a policy for something other than Battleship")
     if rules not in (None, policy.rules):
-        raise UserError(f"{path} was trained for {policy.rules.describe()}, not {rules.describe()}")
+        raise ValueError(f"{path} was trained for {policy.rules.describe()}, not {rules.describe()}")
     return policy
 
 
@@ -43,13 +39,13 @@ def new_folder(name, default):
     if name:
         folder = Path(name)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} exists already and is not an empty folder: choose another --output-dir")
+            raise ValueError(f"{folder} exists already and is not an empty folder: choose another --output-dir")
     else:
         folder = next(path for i in range(1, 10_000) if not (path := numbered(default, i)).exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
+        raise ValueError(f"cannot make the run folder {folder}: {error.strerror}") from None
     return folder
 
 

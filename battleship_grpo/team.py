@@ -11,6 +11,7 @@ Processes rather than threads: small array operations spend much of their time u
 import multiprocessing
 import os
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -61,38 +62,37 @@ class Team:
                 self._check()
 
 
-class gather:
-    """Start `size − 1` processes that run `program(team, *arguments)`; the caller is the first of the team.
+@contextmanager
+def gather(size, program, *arguments):
+    """Start `size − 1` processes that run `program(team, *arguments)`; yields the team to the caller, its first member.
 
     `program` must be importable. On leaving the block the others are waited for; after an exception they are killed.
+    Raises ChildProcessError, from the next sum, when one of them ends early.
     """
+    context = multiprocessing.get_context("spawn")
+    slots = [context.RawArray("b", CAPACITY * size) for _ in range(2)] if size > 1 else None
+    signals = [[context.Semaphore(0) for _ in range(size)] for _ in range(size)] if size > 1 else None
+    others = [context.Process(target=_take_part, args=(rank, size, slots, signals, program, arguments), daemon=True)
+              for rank in range(1, size)]
 
-    def __init__(self, size, program, *arguments):
-        self.size, self.program, self.arguments, self.others = size, program, arguments, []
-
-    def __enter__(self):
-        if self.size == 1:
-            return Team()
-        context = multiprocessing.get_context("spawn")
-        slots = [context.RawArray("b", CAPACITY * self.size) for _ in range(2)]
-        signals = [[context.Semaphore(0) for _ in range(self.size)] for _ in range(self.size)]
-        for rank in range(1, self.size):
-            process = context.Process(target=_take_part, args=(rank, self.size, slots, signals, self.program,
-                                                               self.arguments), daemon=True)
-            process.start()
-            self.others.append(process)
-        return Team(0, self.size, slots, signals, self._require_others)
-
-    def _require_others(self):
-        for process in self.others:
+    def require_others():
+        for process in others:
             if not process.is_alive():
                 raise ChildProcessError(f"a process of the team ended early (exit status {process.exitcode})")
 
-    def __exit__(self, kind, *_):
-        for process in self.others:
-            if kind is not None:
+    try:
+        for process in others:
+            process.start()
+        yield Team(0, size, slots, signals, require_others)
+    except BaseException:
+        for process in others:
+            if process.is_alive():
                 process.kill()
-            process.join()
+        raise
+    finally:
+        for process in others:
+            if process.pid is not None:
+                process.join()
 
 
 def _take_part(rank, size, slots, signals, program, arguments):

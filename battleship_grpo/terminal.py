@@ -71,7 +71,7 @@ def report(console, summary, folder):
 
 
 def percent(share):
-    return "–" if share is None else f"{share:.1%}"
+    return "–" if share is None else f"{round(share, 3) + 0:.1%}"  # + 0: no minus before 0.0%
 
 
 def show_evaluation(rows, rules):
