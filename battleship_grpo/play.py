@@ -331,7 +331,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:  # OSError: stdout takes no more, for one
-        stderr_console().print(f"error: {error}", style="red", markup=False)
+        stderr_console().print(f"error: {error}", style="red")
         return 2
 
 

@@ -85,11 +85,12 @@ def show_evaluation(rows, rules):
     for row in sorted(rows, key=lambda row: row["mean_shots"]):
         table.add_row(row["name"], with_interval(row), f"{row['median_shots']:.0f}", f"{row['p95_shots']:.0f}",
                       f"{row['score']:.3f}", percent(row["gap_closed"]), f"{'all ' * row['exact']}{row['games']:,}")
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names are paths, and may have brackets
     console.print(table)
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.\n"
                   "Gap closed: 0% random play, 100% exact Bayesian play.", highlight=False)
 
 
 def stderr_console():
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    """For progress, reports and mistakes. Square brackets are meant as they stand: paths and extras have them."""
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)

@@ -126,7 +126,8 @@ def test_without_cupy_it_says_so_and_auto_falls_back_to_numpy(monkeypatch, capsy
     assert load_backend("auto") is np
     assert main(["--backend", "cupy", "--iterations", "1", "--output-dir", str(tmp_path / "run")]) == 2
     shown = capsys.readouterr().err.strip()
-    assert "CuPy is not installed" in shown and "--backend numpy" in shown and "\n" not in shown
+    assert "CuPy is not installed" in shown and "'.[cuda12]' or '.[cuda13]'" in shown
+    assert "--backend numpy" in shown and "\n" not in shown
 
 
 def test_cupy_without_a_gpu_says_so(monkeypatch):
