@@ -1,9 +1,15 @@
-"""How much better was each game than the others on its board? Scores in, advantages out."""
+"""How much better was it than expected? Scores or rewards in, advantages out.
+
+Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (PPO, TRPO).
+"""
 
 from .backend import array_module
 
-SCALES = ("group", "batch", "none")
-BASELINES = ("group_mean", "leave_one_out")
+SCALES = ("group", "batch", "mean", "none")
+BASELINES = ("group_mean", "leave_one_out", "batch_mean", "none")
+
+
+# ------------------------------------------------------------------------------------- by the group
 
 
 def groups_with_variance(scores, num_generations):
@@ -19,6 +25,7 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
                    "leave_one_out": r − mean of the *other* games of the group  (RLOO, Ahmadian et al. 2024)
     scale_rewards  "group": divide by the group's standard deviation + eps      (DeepSeekMath)
                    "batch": by that of all games                                (REINFORCE++)
+                   "mean":  by the group's mean + eps; scores must be ≥ 0       (MaxRL, Tajwar et al. 2026)
                    "none":  not at all                                          (Dr. GRPO, Liu et al. 2025)
 
     Standard deviations are sample ones (n − 1). A group of equal scores gets exactly 0: its mean may be off by a
@@ -26,11 +33,65 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
     """
     xp = array_module(scores)
     groups = scores.reshape(-1, num_generations)  # (B, G)
-    centred = groups - groups.mean(axis=1, keepdims=True)
+    means = groups.mean(axis=1, keepdims=True)
+    centred = groups - means
     if baseline == "leave_one_out":
         centred *= num_generations / (num_generations - 1)
     if scale_rewards == "group":
         centred /= groups.std(axis=1, ddof=1, keepdims=True) + eps
     elif scale_rewards == "batch":
         centred /= groups.std(ddof=1) + eps
+    elif scale_rewards == "mean":
+        centred /= means + eps
     return xp.where(groups_with_variance(scores, num_generations)[:, None], centred, 0).reshape(-1)
+
+
+def process_advantages(rollout, eps=1e-4):
+    """Process supervision (DeepSeekMath, §4.1.3): every shot's reward normalised among all shots on its board, and a
+    shot's advantage is the sum of those from there to the end of its game. Returns (S,)."""
+    xp, rewards = array_module(rollout.rewards), rollout.rewards
+    boards = rollout.games // rollout.num_generations
+    count, total, squares = (xp.bincount(boards, values, rollout.num_boards)
+                             for values in (xp.ones_like(rewards), rewards, rewards**2))
+    mean = total / count
+    deviation = xp.sqrt(xp.maximum(squares / count - mean**2, 0))
+    return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
+
+
+# ------------------------------------------------------------------------------------- by time
+
+
+def shot_rewards(rollout, supervision):
+    """What each shot earned, (S,): "process", as the environment says; "outcome", the score on a game's last shot."""
+    if supervision == "process":
+        return rollout.rewards
+    rewards = array_module(rollout.rewards).zeros_like(rollout.rewards)
+    rewards[rollout.starts + rollout.lengths - 1] = rollout.scores
+    return rewards
+
+
+def discounted_sums(rollout, values, discount):
+    """Σ_k discount^k · value of the shot k steps later in the same game, for every shot: (S,)."""
+    sums = rollout.steps(values)
+    for step in reversed(range(len(sums) - 1)):
+        sums[step] += discount * sums[step + 1]
+    return sums[rollout.position, rollout.games]
+
+
+def normalised(values, baseline="batch_mean", scale="batch", eps=1e-8):
+    """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
+    centred = values - values.mean() if baseline == "batch_mean" else values
+    return centred / (values.std() + eps) if scale == "batch" else centred
+
+
+# ------------------------------------------------------------------------------------- by a critic
+
+
+def gae(rollout, rewards, values, gamma, lam):
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16): Â = Σ_k (γλ)^k δ_{t+k}, (S,).
+
+    δ_t = r_t + γV(s_{t+1}) − V(s_t), with V = 0 after the last shot. values: the critic's V(s) of every shot, (S,).
+    """
+    following = array_module(values).concatenate([values[1:], values[:1]])
+    following[rollout.starts + rollout.lengths - 1] = 0
+    return discounted_sums(rollout, rewards + gamma * following - values, gamma * lam)

@@ -67,6 +67,10 @@ class Player:
         preferred = self.preferred(observations, legal)
         return MaskedSoftmax(array_module(preferred).zeros(preferred.shape, np.float32), preferred, temperature)
 
+    def soft_distribution(self, observations, legal, temperature=1.0):
+        """What it teaches: like `distribution`, but where it knows by how much one cell is better, it says so."""
+        return self.distribution(observations, legal, temperature)
+
     def chooser(self, num_games, rng):
         """`choose(observations, legal, games)` → actions (n,), for `num_games` games played side by side.
 
@@ -181,6 +185,11 @@ class Bayes(Player):
 
     def preferred(self, observations, legal):
         return best(self.counts(observations)[:, :-1], legal)
+
+    def soft_distribution(self, observations, legal, temperature=1.0):
+        """In proportion to the posterior to the power 1/temperature; as it decreases to 0, the cells it likes best."""
+        xp = array_module(observations)
+        return MaskedSoftmax(xp.log(self.posterior(observations).clip(1e-9)), legal, temperature)
 
 
 def distinct(rows):

@@ -12,7 +12,7 @@ from .game import Rules, random_boards, score
 
 
 class Environment(Protocol):
-    """A game, or a token-by-token task, whose only reward is a score at the end.
+    """A game, or a token-by-token task, with a score at its end.
 
     `tasks` are what a group shares: hidden boards here, prompts for a language model. Whatever a task is, the first
     axis of a batch of them counts tasks.
@@ -37,6 +37,12 @@ class Environment(Protocol):
 
     def step(self, state, actions) -> Any:
         """Play one action in each game, changing `state`; returns which games are now over: bool (N,)."""
+
+    def rewards(self, state, actions) -> Any:
+        """What the actions just played earned, float32 (N,): the score in instalments, for process supervision.
+
+        Over a game they add up to its score, up to a constant that is the same for every game.
+        """
 
     def scores(self, state) -> Any:
         """Final scores of games that are over: float (N,)."""
@@ -90,6 +96,15 @@ class BattleshipEnv:
         state.hits += hit
         state.shots += 1
         return (state.hits == self.rules.ship_cells) | (state.shots >= self.max_steps)
+
+    def rewards(self, state, actions):
+        """A miss costs 1 / (water cells + 1), a hit nothing; a game that ends unsunk loses what is left of its 1."""
+        xp = array_module(actions)
+        miss = state.seen[xp.arange(len(actions)), actions] < 0
+        cost = xp.float32(1 / (self.rules.cells - self.rules.ship_cells + 1))
+        failed = (state.shots == self.max_steps) & (state.hits < self.rules.ship_cells)
+        left = 1 - (state.shots - state.hits - miss) * cost
+        return -xp.where(failed, left, miss * cost).astype(xp.float32)
 
     def scores(self, state):
         return score(self.rules, state.shots - state.hits, state.hits == self.rules.ship_cells)

@@ -1,7 +1,11 @@
 """Objectives: log-probabilities in, one number per shot out, dL/dlogπ(a|s).
 
-Each is a pure function of arrays over S shots; what follows that number (softmax, layers, AdamW) is the same for all.
-Losses are minimised.
+Each is a pure function of arrays; what follows that number (softmax, layers, AdamW) is the same for all. Losses are
+minimised. Three families, by what a loss looks at:
+
+    a shot        surrogates of the ratio ρ = π/π_old, and estimates of KL(π‖π_ref)
+    two games     preferences: one was better than the other
+    a whole group ranking: all of its pairs at once
 """
 
 from typing import Any, NamedTuple
@@ -9,7 +13,9 @@ from typing import Any, NamedTuple
 from .backend import array_module
 
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo")
-KL_ESTIMATORS = ("k1", "k2", "k3")
+KL_ESTIMATORS = ("k1", "k2", "k3", "exact")
+SURROGATES = ("clipped", "cispo", "sapo", "policy_gradient")
+PREFERENCE_LOSSES = ("sigmoid", "ipo", "simpo")
 
 
 class PerShot(NamedTuple):
@@ -19,26 +25,70 @@ class PerShot(NamedTuple):
     d_log_prob: Any
 
 
-def clipped_surrogate(log_probs, old_log_probs, advantages, epsilon=0.2, epsilon_high=None, delta=None):
+def sigmoid(x):
+    """1 / (1 + e^−x), without overflow."""
+    return (1 + array_module(x).tanh(x / 2)) / 2
+
+
+def log_sigmoid(x):
+    """log σ(x) = −log(1 + e^−x), without overflow."""
+    xp = array_module(x)
+    return xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x)))
+
+
+# ------------------------------------------------------------------------------------- a shot: surrogates
+
+
+def surrogate(log_probs, old_log_probs, advantages, settings):
+    """The surrogate that `settings.surrogate` names, with its parameters: a `PerShot`."""
+    s, log_ratio = settings, log_probs - old_log_probs
+    if s.surrogate == "cispo":
+        return cispo(log_ratio, log_probs, advantages, s.epsilon_high)
+    if s.surrogate == "sapo":
+        return sapo(log_ratio, advantages, s.sapo_temperature_pos, s.sapo_temperature_neg)
+    if s.surrogate == "policy_gradient":
+        return policy_gradient(log_probs, advantages)
+    return clipped_surrogate(log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta)
+
+
+def policy_gradient(log_probs, advantages):
+    """−A·log π: REINFORCE (Williams 1992), and what every surrogate's slope is at ρ = 1."""
+    return PerShot(-advantages * log_probs, -advantages)
+
+
+def clipped_surrogate(log_ratio, advantages, epsilon=0.2, epsilon_high=None, delta=None):
     """−min(ρA, clip(ρ, 1−ε, 1+ε_high)·A) with ρ = π/π_old (PPO, eq. 7; clip-higher: DAPO, eq. 10).
 
     `delta` bounds ρ in the unclipped term too, so that a shot with A < 0 cannot push without limit (INTELLECT-2, §3.4).
-    The slope is −ρA where the smaller term follows ρ, 0 where a bound holds it. All arrays (S,).
+    The slope is −ρA where the smaller term follows ρ, 0 where a bound holds it: the shot is clipped. All arrays (S,).
     """
-    xp = array_module(log_probs)
-    ratio = xp.exp(log_probs - old_log_probs)
+    xp = array_module(log_ratio)
+    ratio = xp.exp(log_ratio)
     clipped = xp.clip(ratio, 1 - epsilon, 1 + (epsilon if epsilon_high is None else epsilon_high))
     bounded = ratio if delta is None else xp.minimum(ratio, delta)
     smaller = xp.where(bounded * advantages <= clipped * advantages, bounded, clipped)
     return PerShot(-smaller * advantages, -ratio * advantages * (smaller == ratio))
 
 
-def clip_fractions(log_probs, old_log_probs, advantages, epsilon=0.2, epsilon_high=None):
-    """Which shots the clip holds: bool (S,) twice, below at 1−ε (A < 0) and above at 1+ε_high (A > 0)."""
-    ratio = array_module(log_probs).exp(log_probs - old_log_probs)
-    low = (ratio < 1 - epsilon) & (advantages < 0)
-    high = (ratio > 1 + (epsilon if epsilon_high is None else epsilon_high)) & (advantages > 0)
-    return low, high
+def cispo(log_ratio, log_probs, advantages, epsilon_high=None):
+    """−sg(min(ρ, ε_high))·A·log π (MiniMax-M1 2025, eq. 4): the weight is clipped, and no shot is left out.
+
+    sg: the weight counts as a constant. As in TRL, ε_high is the bound itself, not its distance from 1; None for none.
+    """
+    xp = array_module(log_ratio)
+    weight = xp.exp(log_ratio)
+    if epsilon_high is not None:
+        weight = xp.minimum(weight, epsilon_high)
+    return PerShot(-weight * advantages * log_probs, -weight * advantages)
+
+
+def sapo(log_ratio, advantages, temperature_pos=1.0, temperature_neg=1.05):
+    """−A·σ(τ(ρ − 1))·4/τ, τ by the sign of A (SAPO 2025, eq. 5 and 6): a soft gate in place of the clip."""
+    xp = array_module(log_ratio)
+    ratio = xp.exp(log_ratio)
+    temperature = xp.where(advantages > 0, temperature_pos, temperature_neg).astype(log_ratio.dtype)
+    gate = sigmoid(temperature * (ratio - 1))
+    return PerShot(-advantages * gate * 4 / temperature, -advantages * ratio * 4 * gate * (1 - gate))
 
 
 def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
@@ -75,3 +125,43 @@ def shot_weights(rollout, loss_type, max_steps, mean_shots=None):
         "dapo": lambda: 1 / (rollout.num_games * mean_shots),
     }[loss_type]()
     return xp.broadcast_to(xp.asarray(per_game, rollout.log_probs.dtype), rollout.lengths.shape)[rollout.games]
+
+
+# ------------------------------------------------------------------------------------- two games: preferences
+
+
+def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
+    """The loss of pairs of games, (n,), and its slope by the margin, (n,): functions of one number per pair.
+
+    The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots.
+
+    "sigmoid"  −log σ(β·margin)                   DPO (Rafailov et al. 2023, eq. 7)
+    "ipo"      (margin − 1/(2β))²                 IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
+    "simpo"    −log σ(β·margin − γ)               SimPO (Meng et al. 2024, eq. 6), whose margin is of mean log π, and
+                                                  knows no reference
+
+    A published tutorial has −mean(σ(·)) for DPO, without the logarithm. That is no likelihood: its slope σ(1 − σ)
+    vanishes for the pairs that the policy has most wrong, where DPO's, 1 − σ, is largest.
+    """
+    if loss == "ipo":
+        distance = margins - 1 / (2 * beta)
+        return distance**2, 2 * distance
+    logits = beta * margins - gamma
+    return -log_sigmoid(logits), -beta * sigmoid(-logits)
+
+
+# ------------------------------------------------------------------------------------- a group: ranking
+
+
+def ranking_loss(log_probs, scores, beta):
+    """Mean of −log σ(β(ℓᵢ − ℓⱼ)) over all ordered pairs of a group in which game i scored more than game j.
+
+    log_probs, scores: (B, G), ℓ a game's log-probability. Returns the loss of each group (B,), 0 where all scored the
+    same, and its slope by ℓ (B, G): each pair adds −βσ(−β(ℓᵢ − ℓⱼ)) to i's and takes it from j's.
+    """
+    xp = array_module(log_probs)
+    better = scores[:, :, None] > scores[:, None, :]  # (B, G, G): i beats j
+    margins = beta * (log_probs[:, :, None] - log_probs[:, None, :])
+    share = better / xp.maximum(better.sum(axis=(1, 2), keepdims=True), 1).astype(log_probs.dtype)
+    pushes = beta * sigmoid(-margins) * share
+    return (-log_sigmoid(margins) * share).sum(axis=(1, 2)), pushes.sum(axis=1) - pushes.sum(axis=2)

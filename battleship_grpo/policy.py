@@ -1,28 +1,28 @@
-"""The policy: a multilayer perceptron from an observation to a probability for each legal action.
+"""The policy: from an observation to a probability for each legal action.
 
-Two classes, in the order data flows: `MLPPolicy` turns observations into logits, `MaskedSoftmax` turns logits and
-legal actions into a distribution. Both have their derivative beside them, written out by hand:
+Two classes: `MLPPolicy`, the network whose outputs are logits, and `MaskedSoftmax`, the distribution that logits and
+legal actions make. What learning needs is the slope of some number by the logits, and all the slopes are here:
 
-    forward    x ──[W₁; b₁]──► φ ──► h₁ ──► … ──[W_k; b_k]──► logits ──mask, softmax──► π(·|s)
-    backward   dL/d[W; b] ◄── … ◄── dL/dlogits = dL/dlogπ(a|s) · (onehot(a) − π(·|s))
+    dlogπ(a)/dlogits = onehot(a) − π     backward: from the one number per shot, dL/dlogπ(a|s)
+    dH/dlogits       = −π·(log π + H)    entropy bonus
+    dKL/dlogits      = π·(log π/π_ref − KL)
+    dCE/dlogits      = π − target        soft cross-entropy
+    F                = diag(π) − ππᵀ     the Fisher information of the logits, TRPO's metric
 
-The arrays are a few dozen numbers wide and thousands of rows long; where a line looks roundabout (a product with ones
-instead of a sum, a row of zeros instead of a zero), it is several times faster on such shapes.
+all divided by the temperature (F by its square).
 """
 
 from functools import cached_property, lru_cache
-from itertools import pairwise
 
 import numpy as np
 
 from .backend import array_module, to_numpy
 from .files import read_arrays, write_arrays
 from .game import Rules
+from .network import MLP
 from .symmetry import parameter_orbits
 
 FORMAT_VERSION = 1
-ENCODINGS = ("planes", "signed")
-ACTIVATIONS = ("relu", "tanh")
 
 
 class MaskedSoftmax:
@@ -87,6 +87,29 @@ class MaskedSoftmax:
         d_logits[self.rows, actions] += d_scaled
         return d_logits
 
+    def entropy_slope(self):
+        """dH/dlogits: (N, A)."""
+        centred = self.logits - (self.xp.log(self.total) - self.entropy())[:, None]  # log π + H
+        return self.probs * centred / -self.temperature
+
+    def kl(self, ref_log_probs):
+        """KL(π‖π_ref) in nats, (N,), exact: over all actions. ref_log_probs: (N, A), as `log_probs` gives them."""
+        return self.xp.einsum("na,na->n", self.probs, self.log_probs() - ref_log_probs)
+
+    def kl_slope(self, ref_log_probs):
+        """dKL(π‖π_ref)/dlogits: (N, A)."""
+        return self.probs * (self.log_probs() - ref_log_probs - self.kl(ref_log_probs)[:, None]) / self.temperature
+
+    def cross_entropy(self, targets):
+        """−Σₐ target·log π, (N,), for distributions `targets` (N, A) over legal actions; its slope: (N, A)."""
+        return (-self.xp.einsum("na,na->n", targets, self.log_probs()), (self.probs - targets) / self.temperature)
+
+    def fisher(self, d_logits):
+        """F·dlogits (N, A): how the slope of KL(π_old‖π) by the logits grows as they move along `d_logits`."""
+        moved = self.probs * d_logits
+        moved -= self.probs * (moved @ self.xp.ones(moved.shape[1], moved.dtype))[:, None]
+        return moved / self.temperature**2
+
 
 @lru_cache(maxsize=16)
 def _triangle(xp, size, dtype):
@@ -94,170 +117,33 @@ def _triangle(xp, size, dtype):
     return xp.asarray(np.triu(np.ones((size, size), dtype)))
 
 
-class MLPPolicy:
-    """A multilayer perceptron whose parameters are one flat vector; the layers are views into it.
+class MLPPolicy(MLP):
+    """An `MLP` whose outputs are the logits of actions. It starts near uniform play: `output_gain` is small.
 
-    So an optimiser, a clipped gradient or a copy is a line on a vector. Layer i is one matrix [Wᵢ; bᵢ] of shape
-    (inputs + 1, outputs): every layer's input ends in a constant 1, whose weights are the biases.
-
-    encoding     "planes": [hit | miss], 2·F inputs; "signed": the observation as it is, F inputs
-    activation   "relu" or "tanh", after every layer but the last
     rules        the Battleship rules that it plays; None in another environment
-    equivariant  keep weights equal that a symmetry of the board maps onto each other (see `symmetry`)
-    output_gain  the smaller, the closer to uniform it plays at first
-    dtype        float32 for training, float64 for checking gradients
+    equivariant  play turned and mirrored boards alike, by keeping weights equal (see `symmetry`)
     """
 
     def __init__(self, observation_size, num_actions, hidden_sizes=(256,), activation="relu", encoding="planes",
                  rules=None, rng=None, dtype=np.float32, equivariant=False, output_gain=0.01):
-        if activation not in ACTIVATIONS or encoding not in ENCODINGS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, encoding one of "
-                             f"{', '.join(ENCODINGS)}, not {activation!r} and {encoding!r}")
-        self.activation, self.encoding, self.rules = activation, encoding, rules
-        inputs = observation_size * (2 if encoding == "planes" else 1)
-        self.sizes = (inputs, *hidden_sizes, num_actions)
-        rng = rng or np.random.default_rng()
-        self.orbits = array_module(rng).asarray(parameter_orbits(self.sizes, rules.board_size)) if equivariant else None
-        self._adopt(self._initial(rng, dtype, output_gain))
+        super().__init__(observation_size, num_actions, hidden_sizes, activation, encoding, rng, dtype, output_gain,
+                         rules.board_size if equivariant else None)
+        self.rules = rules
 
-    def _initial(self, rng, dtype, output_gain):
-        """He's uniform initialisation, biases 0; the last layer times `output_gain`."""
-        size = sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.sizes))
-        parameters = (rng.random(size) * 2 - 1).astype(dtype)
-        for layer in self.layers_of(parameters):
-            layer *= (6 / (len(layer) - 1)) ** 0.5
-            layer[-1] = 0
-        self.layers_of(parameters)[-1][:] *= output_gain
-        if self.orbits is None:
-            return parameters
-        _, first = array_module(rng).unique(self.orbits, return_index=True)
-        return parameters[first][self.orbits]
+    def tie(self):
+        """Keep weights equal from now on that a symmetry of the board maps onto each other.
 
-    def tied(self, gradient):
-        """The gradient (P,) averaged over parameters that are kept equal; itself if none are.
-
-        An optimiser that treats equal entries alike keeps them equal from there on.
+        Raises ValueError where they are not equal yet: the policy was trained without.
         """
-        if self.orbits is None:
-            return gradient
-        xp = array_module(gradient)
-        means = xp.bincount(self.orbits, gradient) / xp.bincount(self.orbits)
-        return means.astype(gradient.dtype)[self.orbits]
-
-    def _adopt(self, parameters):
-        self.parameters = parameters  # (P,), the one true copy
-        self.layers = self.layers_of(parameters)
-
-    def layers_of(self, vector):
-        """The matrices [Wᵢ; bᵢ] as views into a vector laid out like `parameters`: W₁, b₁, W₂, b₂, …"""
-        layers, start = [], 0
-        for inputs, outputs in pairwise(self.sizes):
-            stop = start + (inputs + 1) * outputs
-            layers.append(vector[start:stop].reshape(inputs + 1, outputs))
-            start = stop
-        return layers
-
-    def copy(self, xp=None):
-        """An independent policy with equal parameters, in array library `xp` if given."""
-        twin = object.__new__(MLPPolicy)
-        twin.__dict__.update(self.__dict__)
-        if xp is not None and self.orbits is not None:
-            twin.orbits = xp.asarray(self.orbits)
-        twin._adopt(xp.array(self.parameters) if xp is not None else self.parameters.copy())
-        return twin
-
-    # ------------------------------------------------------------------------------------- maths
-
-    def encode(self, observations):
-        """The first layer's input (N, inputs + 1) from observations (N, F)."""
-        size = self.sizes[0]
-        inputs = array_module(observations).empty((len(observations), size + 1), self.parameters.dtype)
-        if self.encoding == "planes":
-            inputs[:, : size // 2] = observations > 0
-            inputs[:, size // 2 : size] = observations < 0
-        else:
-            inputs[:, :size] = observations
-        inputs[:, size] = 1
-        return inputs
-
-    def forward(self, observations):
-        """Logits (N, A), and the input of every layer, which `backward` needs."""
-        inputs = [self.encode(observations)]
-        for layer in self.layers[:-1]:
-            hidden = self._empty_hidden(len(observations), layer)
-            array_module(hidden).matmul(inputs[-1], layer, out=hidden[:, :-1])
-            inputs.append(self._activate(hidden))
-        return inputs[-1] @ self.layers[-1], inputs
-
-    def _empty_hidden(self, rows, layer):
-        return array_module(layer).empty((rows, layer.shape[1] + 1), layer.dtype)
-
-    def _activate(self, hidden):
-        """φ in place, and the constant 1 behind it."""
-        xp = array_module(hidden)
-        hidden[:, -1] = 1
-        if self.activation == "relu":
-            xp.maximum(hidden, xp.zeros(hidden.shape[1], hidden.dtype), out=hidden)
-        else:
-            xp.tanh(hidden[:, :-1], out=hidden[:, :-1])
-        return hidden
-
-    def backward(self, inputs, d_logits):
-        """dL/dparameters (P,) from dL/dlogits (N, A): the chain rule, one layer after the other, last to first.
-
-        Overwrites `inputs`, whose memory is at hand in the cache.
-        """
-        xp = array_module(d_logits)
-        gradient = xp.empty_like(self.parameters)
-        d_layers = self.layers_of(gradient)
-        delta = d_logits  # dL/d(what the layer puts out, before its activation)
-        for i in reversed(range(len(self.layers))):
-            xp.matmul(inputs[i].T, delta, out=d_layers[i])
-            if i > 0:
-                slope = self._slope(inputs[i])
-                delta = xp.matmul(delta, self.layers[i].T, out=inputs[i])
-                delta *= slope
-                delta = delta[:, :-1]  # nothing lies behind the constant 1
-        return gradient
-
-    def _slope(self, activated):
-        """φ' from φ: either activation can tell."""
-        return activated > 0 if self.activation == "relu" else 1 - activated**2
-
-    # ------------------------------------------------------------------------------------- a game, shot by shot
-
-    def first_sums(self, observations):
-        """What the first layer adds up to, before its activation: (N, outputs of the first layer)."""
-        return self.encode(observations) @ self.layers[0]
-
-    def reveal(self, sums, cells, values):
-        """Keep first sums up to date, in place, when each observation turned from 0 to ±1 at one cell: (N,), (N,).
-
-        One row of weights to add instead of a product with all of them: a shot changes one input.
-        """
-        if self.encoding == "planes":
-            sums += self.layers[0][cells + (values < 0) * (self.sizes[0] // 2)]
-        else:
-            sums += self.layers[0][cells] * values[:, None]
-
-    def logits_from(self, sums):
-        """Logits (N, A) from the first sums."""
-        for first, layer in pairwise(self.layers):
-            hidden = self._empty_hidden(len(sums), first)
-            hidden[:, :-1] = sums
-            sums = self._activate(hidden) @ layer
-        return sums
-
-    # ------------------------------------------------------------------------------------- use
+        xp = array_module(self.parameters)
+        self.orbits = xp.asarray(parameter_orbits(self.sizes, self.rules.board_size))
+        if not xp.array_equal(self.tied(self.parameters), self.parameters):
+            raise ValueError("the policy was trained without the symmetry of the board: use --no-equivariant")
 
     def distribution(self, observations, legal, temperature=1.0):
         """π(·|s) for observations (N, F) and legal actions bool (N, A)."""
         logits, _ = self.forward(observations)
         return MaskedSoftmax(logits, legal, temperature)
-
-    def __repr__(self):
-        shape = " → ".join(map(str, self.sizes))
-        return f"MLPPolicy({shape}, {self.activation}, {self.encoding}, {len(self.parameters):,} parameters)"
 
     # ------------------------------------------------------------------------------------- files
 

@@ -3,7 +3,7 @@
 In flow: environment, policy, uniform random numbers → `Rollout`, flat arrays over all shots of all games.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,18 +15,23 @@ from .policy import MaskedSoftmax, MLPPolicy
 
 @dataclass(frozen=True)
 class Rollout:
-    """S shots of N = B·G games. Shots stand game by game, games board by board: board b owns games b·G … b·G+G−1."""
+    """S shots of N = B·G games. Shots stand game by game, games board by board: board b owns games b·G … b·G+G−1.
+
+    What an algorithm works out for each shot (advantages, …) goes along in `columns`, and is cut as everything else.
+    """
 
     num_generations: int  # G
     observations: Any  # (S, F), as the environment showed them
     legal: Any  # bool (S, A)
     actions: Any  # int (S,)
     log_probs: Any  # float (S,): log π_old(a|s)
+    rewards: Any  # float (S,): what each shot earned; over a game they add up to its score − 1
     games: Any  # int (S,): the game that each shot belongs to
     lengths: Any  # int (N,): shots of each game
     scores: Any  # float (N,)
+    columns: dict = field(default_factory=dict)  # name → array (S, …)
 
-    SHOT_FIELDS = ("observations", "legal", "actions", "log_probs")
+    SHOT_FIELDS = ("observations", "legal", "actions", "log_probs", "rewards")
     GAME_FIELDS = ("lengths", "scores")
 
     @property
@@ -56,24 +61,79 @@ class Rollout:
         """The games on a contiguous slice of boards, without copying a shot."""
         start, stop, _ = boards.indices(self.num_boards)
         shots, games = self.shots_on(boards), slice(start * self.num_generations, stop * self.num_generations)
-        return replace(
-            self,
-            games=self.games[shots] - games.start,
-            **{name: getattr(self, name)[shots] for name in self.SHOT_FIELDS},
-            **{name: getattr(self, name)[games] for name in self.GAME_FIELDS},
-        )
+        return self._cut(shots, games, self.games[shots] - games.start)
 
     def keep_boards(self, keep):
         """The games on the boards where `keep`, bool (B,), is True."""
         xp = array_module(keep)
         games = xp.repeat(keep, self.num_generations)
         shots = games[self.games]
+        return self._cut(shots, games, (xp.cumsum(games) - 1)[self.games[shots]])
+
+    def take_games(self, games, num_generations):
+        """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
+        xp = array_module(self.lengths)
+        lengths = self.lengths[games]
+        new_games = xp.repeat(xp.arange(len(games)), lengths)
+        shots = (self.starts[games] - starts_of(lengths))[new_games] + xp.arange(len(new_games))
+        return replace(self._cut(shots, games, new_games), num_generations=num_generations)
+
+    def _cut(self, shots, games, games_of_shots):
+        """Some shots and games: index arrays, masks or slices."""
         return replace(
             self,
-            games=(xp.cumsum(games) - 1)[self.games[shots]],
+            games=games_of_shots,
+            columns={name: column[shots] for name, column in self.columns.items()},
             **{name: getattr(self, name)[shots] for name in self.SHOT_FIELDS},
             **{name: getattr(self, name)[games] for name in self.GAME_FIELDS},
         )
+
+    def to(self, xp):
+        """The same record in array library `xp`."""
+        fields = (*self.SHOT_FIELDS, "games", *self.GAME_FIELDS)
+        return replace(self, **{name: xp.asarray(getattr(self, name)) for name in fields})
+
+    def with_columns(self, **columns):
+        """The same record with more arrays to go along, one row per shot."""
+        return replace(self, columns=self.columns | columns)
+
+    @cached_property
+    def starts(self):
+        """The first shot of each game: int (N,)."""
+        return starts_of(self.lengths)
+
+    def sum_games(self, values):
+        """Sums of a value per shot, (S,), over each game: (N,)."""
+        return array_module(values).bincount(self.games, values, self.num_games).astype(values.dtype)
+
+    def game_means(self, values):
+        """Each shot's value, (S,), replaced by the mean over its game: (S,)."""
+        return (self.sum_games(values) / self.lengths).astype(values.dtype)[self.games]
+
+    def steps(self, values):
+        """A value per shot, (S,), as a table of steps by games, (T, N); 0 behind the end of a game."""
+        xp = array_module(values)
+        table = xp.zeros((int(self.lengths.max()), self.num_games), values.dtype)
+        table[self.position, self.games] = values
+        return table
+
+    @cached_property
+    def position(self):
+        """Which step of its game each shot is, from 0: int (S,)."""
+        return array_module(self.games).arange(self.num_shots) - self.starts[self.games]
+
+
+def starts_of(lengths):
+    """Where each of some runs of these lengths starts, laid end to end: int (n,)."""
+    return array_module(lengths).cumsum(lengths) - lengths
+
+
+def separate_shots(observations, legal, actions, columns):
+    """Shots that belong to no game, as a record in which each is a game of its own."""
+    xp, count = array_module(observations), len(actions)
+    nothing = xp.zeros(count, np.float32)
+    return Rollout(1, observations, legal, actions, nothing, nothing, xp.arange(count), xp.ones(count, np.int64),
+                   nothing, columns)
 
 
 def concatenate(rollouts):
@@ -85,6 +145,7 @@ def concatenate(rollouts):
     return replace(
         first,
         games=xp.concatenate([part.games + int(offset) for part, offset in zip(rollouts, offsets, strict=True)]),
+        columns={name: xp.concatenate([part.columns[name] for part in rollouts]) for name in first.columns},
         **{name: xp.concatenate([getattr(part, name) for part in rollouts])
            for name in (*first.SHOT_FIELDS, *first.GAME_FIELDS)},
     )
@@ -120,12 +181,13 @@ def _play(env, policy, tasks, uniforms, num_generations, temperature):
     for step in range(env.max_steps):
         observations, legal = env.observations(state).copy(), env.legal_actions(state)
         if step_by_step:
-            distribution = MaskedSoftmax(policy.logits_from(sums), legal, temperature)
+            distribution = MaskedSoftmax(policy.outputs_from(sums), legal, temperature)
         else:
             distribution = policy.distribution(observations, legal, temperature)
         actions = distribution.sample(uniforms[step, playing])
-        played.append((observations, legal, actions, distribution.log_prob(actions), playing))
         over = env.step(state, actions)
+        played.append((observations, legal, actions, distribution.log_prob(actions), env.rewards(state, actions),
+                       playing))
         if step_by_step:
             policy.reveal(sums, actions, env.observations(state)[distribution.rows, actions])
         if over.any():
@@ -136,7 +198,6 @@ def _play(env, policy, tasks, uniforms, num_generations, temperature):
             if len(playing) == 0:
                 break
 
-    observations, legal, actions, log_probs, games = (xp.concatenate(field) for field in zip(*played, strict=True))
+    *shots, games = (xp.concatenate(column) for column in zip(*played, strict=True))
     order = xp.argsort(games, kind="stable")  # from step by step to game by game
-    return Rollout(num_generations, observations[order], legal[order], actions[order], log_probs[order], games[order],
-                   lengths, scores)
+    return Rollout(num_generations, *(column[order] for column in shots), games[order], lengths, scores)

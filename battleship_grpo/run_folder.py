@@ -12,7 +12,8 @@ from .policy import MLPPolicy
 METRICS = (
     "iteration", "seconds", "games", "shots", "mean_shots", "mean_score", "loss", "kl_ref", "kl_old", "clip_low",
     "clip_high", "entropy", "grad_norm", "zero_variance", "learning_rate", "shots_per_second",
-    "validation_mean_shots", "validation_mean_score",
+    "validation_mean_shots", "validation_mean_score", "value_loss", "explained_variance", "cg_residual", "step_kl",
+    "accepted_step", "accuracy", "margin",
 )
 
 

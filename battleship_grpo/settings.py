@@ -9,25 +9,27 @@ from dataclasses import asdict, dataclass, field, fields
 
 from .advantages import BASELINES, SCALES
 from .game import NAMED_RULES, Rules
-from .objectives import KL_ESTIMATORS, LOSS_TYPES
+from .network import ACTIVATIONS, ENCODINGS
+from .objectives import KL_ESTIMATORS, LOSS_TYPES, PREFERENCE_LOSSES, SURROGATES
 from .optim import SCHEDULES
-from .policy import ACTIVATIONS, ENCODINGS
+from .recipes import RECIPES
 from .symmetry import ORDER
 
-ALGORITHMS = ("grpo",)
 BACKENDS = ("numpy", "cupy", "auto")
 
 
-def setting(default, meaning, *, group, kind=None, choices=None, low=None, above=None, high=None, below=None, why=""):
+def setting(default, meaning, *, group, kind=None, choices=None, low=None, above=None, high=None, below=None, why="",
+            by=None):
     """A dataclass field with all that help and validation need: its meaning, its type, its choices or its range.
 
-    The range is low ≤ x ≤ high, above < x < below; `why` is added to the message when it is left.
+    The range is low ≤ x ≤ high, above < x < below; `why` is added to the message when it is left. `by`: the methods
+    that use it; all of them if None.
     """
     bounds = [(low, "≥", lambda x, b: x >= b), (above, ">", lambda x, b: x > b),
               (high, "≤", lambda x, b: x <= b), (below, "<", lambda x, b: x < b)]
     bounds = [(sign, bound, holds) for bound, sign, holds in bounds if bound is not None]
     return field(default=default, metadata={"meaning": meaning, "group": group, "kind": kind or type(default),
-                                            "choices": choices, "bounds": bounds, "why": why})
+                                            "choices": choices, "bounds": bounds, "why": why, "by": by})
 
 
 def whole_numbers(text):
@@ -40,15 +42,22 @@ def whole_numbers(text):
 
 whole_numbers.__name__ = "N,N,…"
 
-GAME, POLICY, SAMPLING, OBJECTIVE, OPTIMISER, RUN = (
-    "the game", "the policy", "sampling and advantages", "the objective", "the optimiser", "the run")
+GAME, POLICY, SAMPLING, OBJECTIVE, OPTIMISER, RUN, CRITIC, TRUST, PAIRS, TEACHER = (
+    "the game", "the policy", "sampling and advantages", "the objective", "the optimiser", "the run",
+    "the critic (ppo, trpo)", "the trust region (trpo)", "preferences (dpo, ipo, simpo) and ranks (ranked_grpo)",
+    "the teacher (sft, distill)")
+
+# methods, as `recipes` has them
+ACTOR_CRITIC, TEACHERS, PAIRED = ("ppo", "trpo"), ("sft", "distill"), ("dpo", "ranked_grpo")
+BY_REWARD, BY_RATIO, BY_REFERENCE = ("grpo", "reinforce", "ppo", "trpo"), ("grpo", "ppo"), ("grpo", *PAIRED)
 
 
 @dataclass(frozen=True)
 class Settings:
     """The settings of a run. Raises ValueError, naming the field and its range, if they make no sense."""
 
-    algorithm: str = setting("grpo", "how to learn", group=RUN, choices=ALGORITHMS)
+    algorithm: str = setting("grpo", "how to learn", group=RUN, choices=tuple(RECIPES))
+    init: str = setting("", "start from the policy of this run folder or policy.npz, not from scratch", group=RUN)
     seconds: float | None = setting(None, "end training after this many seconds; the learning rate follows the clock "
                                     "then, and iterations have no limit unless set", group=RUN, kind=float, above=0)
     iterations: int | None = setting(1100, "end training after this many iterations", group=RUN, kind=int, low=0)
@@ -80,34 +89,93 @@ class Settings:
                                  group=POLICY, low=0)
 
     num_boards: int = setting(128, "B, boards (prompts) per iteration", group=SAMPLING, low=1, high=2**20)
-    num_generations: int = setting(16, "G, games (completions) per board: the group", group=SAMPLING, low=2,
-                                   high=2**16, why="a group of one has nothing to compare with")
+    num_generations: int = setting(16, "G, games (completions) per board: the group", group=SAMPLING, low=1,
+                                   high=2**16)
     temperature: float = setting(1.0, "softmax temperature of sampling and learning", group=SAMPLING, above=0)
-    scale_rewards: str = setting("group", "divide advantages by the standard deviation of the group, of the batch, or "
-                                 "none", group=SAMPLING, choices=SCALES)
+    supervision: str = setting("outcome", "what is rewarded: the outcome, a game's score at its end, or the process, "
+                               "every shot by itself", group=SAMPLING, choices=("outcome", "process"), by=BY_REWARD)
+    scale_rewards: str = setting("group", "divide advantages by the standard deviation of the group, of the batch, by "
+                                 "the group's mean, or not at all", group=SAMPLING, choices=SCALES, by=BY_REWARD)
     advantage_baseline: str = setting("group_mean", "what a score is compared with: the mean of its group, or of the "
-                                      "others in it", group=SAMPLING, choices=BASELINES)
+                                      "others in it; reinforce: the mean of the batch, or none", group=SAMPLING,
+                                      choices=BASELINES, by=("grpo", "reinforce"))
+    gamma: float = setting(1.0, "γ, the discount of rewards per step", group=SAMPLING, low=0, high=1,
+                           by=("reinforce", *ACTOR_CRITIC))
     dynamic_sampling: bool = setting(False, "drop boards whose games all scored the same and draw others (DAPO)",
-                                     group=SAMPLING)
+                                     group=SAMPLING, by=("grpo",))
     max_resamples: int = setting(8, "how often dynamic sampling draws again before it takes what it has",
-                                 group=SAMPLING, low=1)
+                                 group=SAMPLING, low=1, by=("grpo",))
+    top_entropy_quantile: float = setting(1.0, "learn from this share of the shots, the most undecided ones",
+                                          group=SAMPLING, above=0, high=1, by=("grpo",))
 
-    epsilon: float = setting(0.2, "clip of the ratio below: 1 − epsilon", group=OBJECTIVE, low=0, below=1)
-    epsilon_high: float | None = setting(None, "clip of the ratio above: 1 + epsilon_high (default: epsilon)",
-                                         group=OBJECTIVE, kind=float, low=0)
+    surrogate: str = setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft "
+                             "gate (sapo), or left out", group=OBJECTIVE, choices=SURROGATES, by=("grpo",))
+    epsilon: float = setting(0.2, "clip of the ratio below: 1 − epsilon", group=OBJECTIVE, low=0, below=1, by=BY_RATIO)
+    epsilon_high: float | None = setting(None, "clip of the ratio above: 1 + epsilon_high (default: epsilon); with "
+                                         "cispo the bound itself (default: none)", group=OBJECTIVE, kind=float, low=0,
+                                         by=BY_RATIO)
     delta: float | None = setting(None, "bound of the ratio in the unclipped term too (two-sided clip)",
-                                  group=OBJECTIVE, kind=float, above=1)
+                                  group=OBJECTIVE, kind=float, above=1, by=BY_RATIO)
+    sapo_temperature_pos: float = setting(1.0, "steepness of sapo's gate for good games", group=OBJECTIVE, above=0,
+                                          by=("grpo",))
+    sapo_temperature_neg: float = setting(1.05, "and for bad ones", group=OBJECTIVE, above=0, by=("grpo",))
+    importance_sampling_level: str = setting("token", "ratio per shot, or per game (sequence: GSPO); ranked_grpo: sums "
+                                             "or means of log-probabilities", group=OBJECTIVE,
+                                             choices=("token", "sequence"), by=("grpo", "ranked_grpo"))
     loss_type: str = setting("dapo", "normalisation of the loss: per game, constant, or over all shots",
-                             group=OBJECTIVE, choices=LOSS_TYPES)
-    beta: float = setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none", group=OBJECTIVE,
-                          low=0)
-    kl_estimator: str = setting("k3", "estimator of that KL", group=OBJECTIVE, choices=KL_ESTIMATORS)
+                             group=OBJECTIVE, choices=LOSS_TYPES, by=("grpo",))
+    beta: float = setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none; dpo: of the margin",
+                          group=OBJECTIVE, low=0, by=BY_REFERENCE)
+    kl_estimator: str = setting("k3", "estimator of that KL, or exact, over all actions", group=OBJECTIVE,
+                                choices=KL_ESTIMATORS, by=("grpo", "ranked_grpo"))
     reference: str = setting("uniform", "the reference: uniform over legal cells, initial (the frozen first policy), "
-                             "or a policy.npz or run folder", group=OBJECTIVE)
-    sync_ref_model: bool = setting(False, "move the reference towards the policy now and then", group=OBJECTIVE)
+                             "or a policy.npz or run folder", group=OBJECTIVE, by=BY_REFERENCE)
+    sync_ref_model: bool = setting(False, "move the reference towards the policy now and then", group=OBJECTIVE,
+                                   by=BY_REFERENCE)
     ref_model_mixup_alpha: float = setting(0.6, "how far it moves: reference ← α·policy + (1−α)·reference",
-                                           group=OBJECTIVE, low=0, high=1)
-    ref_model_sync_steps: int = setting(512, "how many iterations apart", group=OBJECTIVE, low=1)
+                                           group=OBJECTIVE, low=0, high=1, by=BY_REFERENCE)
+    ref_model_sync_steps: int = setting(512, "how many iterations apart", group=OBJECTIVE, low=1, by=BY_REFERENCE)
+    entropy_coef: float = setting(0.0, "weight of the entropy bonus", group=OBJECTIVE, low=0,
+                                  by=("grpo", "reinforce", "ppo"))
+
+    critic_hidden_sizes: tuple[int, ...] = setting((256,), "units of the critic's hidden layers", group=CRITIC,
+                                                   kind=whole_numbers, by=ACTOR_CRITIC)
+    critic_learning_rate: float = setting(3e-3, "its peak learning rate", group=CRITIC, above=0, by=ACTOR_CRITIC)
+    critic_max_grad_norm: float | None = setting(None, "clip its gradient to this global norm", group=CRITIC,
+                                                 kind=float, above=0, by=ACTOR_CRITIC)
+    critic_epochs: int = setting(4, "its passes over each batch (ppo: num_iterations)", group=CRITIC, low=1,
+                                 by=("trpo",))
+    value_clip: float | None = setting(None, "keep a value within this of its old one", group=CRITIC, kind=float,
+                                       above=0, by=ACTOR_CRITIC)
+    gae_lambda: float = setting(0.95, "λ of generalised advantage estimation", group=CRITIC, low=0, high=1,
+                                by=ACTOR_CRITIC)
+    target_kl: float | None = setting(None, "leave a batch once the policy is this far from the one that played",
+                                      group=CRITIC, kind=float, above=0, by=("ppo",))
+
+    max_kl: float = setting(0.01, "δ, bound on the mean KL of a step", group=TRUST, above=0, by=("trpo",))
+    cg_iterations: int = setting(10, "iterations of conjugate gradient", group=TRUST, low=1, by=("trpo",))
+    cg_damping: float = setting(1e-3, "added to the Fisher matrix's diagonal", group=TRUST, low=0, by=("trpo",))
+    fisher_share: float = setting(0.2, "share of the batch that the Fisher matrix is taken over", group=TRUST, above=0,
+                                  high=1, by=("trpo",))
+    line_search_steps: int = setting(10, "how often the line search tries, each time half as far", group=TRUST, low=1,
+                                     by=("trpo",))
+
+    preference_loss: str = setting("sigmoid", "function of the margin: sigmoid (DPO), ipo or simpo", group=PAIRS,
+                                   choices=PREFERENCE_LOSSES, by=("dpo",))
+    simpo_gamma: float = setting(0.0, "γ, simpo's target margin", group=PAIRS, low=0, by=("dpo",))
+    preferences: str = setting("", "learn offline from this preferences.npz; by default the policy plays its own pairs",
+                               group=PAIRS, by=("dpo",))
+    ranking_beta: float = setting(1.0, "steepness of a pair's loss", group=PAIRS, above=0, by=("ranked_grpo",))
+
+    teacher: str = setting("bayes", "bayes, density, hunt_target, random, or a run folder or policy.npz", group=TEACHER,
+                           by=TEACHERS)
+    teacher_temperature: float = setting(1.0, "temperature of the teacher's probabilities", group=TEACHER, above=0,
+                                         by=TEACHERS)
+    lmbda: float = setting(1.0, "λ, share of the games played by the student itself: 0 offline, 1 on-policy",
+                           group=TEACHER, low=0, high=1, by=TEACHERS)
+    memory_size: int = setting(2**18, "labelled shots to remember", group=TEACHER, low=1, high=2**26, by=TEACHERS)
+    batch_shots: int = setting(4096, "shots per minibatch, drawn from the memory", group=TEACHER, low=1, high=2**24,
+                               by=TEACHERS)
 
     num_iterations: int = setting(1, "μ, passes over each batch of games", group=OPTIMISER, low=1)
     num_minibatches: int = setting(8, "optimiser steps per pass; each takes a share of the boards", group=OPTIMISER,
@@ -124,7 +192,7 @@ class Settings:
                                           above=0)
 
     def __post_init__(self):
-        for name in ("fleet", "hidden_sizes"):  # a JSON file has lists
+        for name in ("fleet", "hidden_sizes", "critic_hidden_sizes"):  # a JSON file has lists
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.iterations is None and self.seconds is None:
@@ -133,12 +201,15 @@ class Settings:
             check(option, getattr(self, option.name))
         if (self.board_size is None) != (self.fleet is None):
             raise ValueError("--board-size and --fleet go together")
-        if not all(1 <= size <= 2**14 for size in self.hidden_sizes):
-            raise ValueError(f"hidden_sizes must lie between 1 and {2**14}, not {self.hidden_sizes}")
+        self.check_method()
+        for name in ("hidden_sizes", "critic_hidden_sizes"):
+            sizes = getattr(self, name)
+            if not all(1 <= size <= 2**14 for size in sizes):
+                raise ValueError(f"{name} must lie between 1 and {2**14}, not {sizes}")
+            if self.equivariant and any(size % ORDER for size in sizes):
+                raise ValueError(f"{name} must be multiples of {ORDER}, not {sizes}, or --no-equivariant")
         if self.backend == "cupy" and (self.processes or 1) > 1:
             raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
-        if self.equivariant and any(size % ORDER for size in self.hidden_sizes):
-            raise ValueError(f"hidden_sizes must be multiples of {ORDER}, not {self.hidden_sizes}, or --no-equivariant")
         if self.num_minibatches * (self.processes or 1) > self.num_boards:
             raise ValueError(f"num_minibatches × processes ({self.num_minibatches} × {self.processes or 1}) must be "
                              f"≤ num_boards ({self.num_boards}): each minibatch of each process holds a board at least")
@@ -146,6 +217,27 @@ class Settings:
             raise ValueError("sync_ref_model needs a reference that can move: --reference initial, or a policy")
         if self.max_shots is not None and self.max_shots > self.make_rules().cells:
             raise ValueError(f"max_shots must be ≤ {self.make_rules().cells}, the cells, not {self.max_shots}")
+
+    def check_method(self):
+        """What only makes sense for some methods."""
+        groups = self.method in ("grpo", *PAIRED) and not self.preferences
+        if groups and self.num_generations < 2:
+            raise ValueError(f"num_generations must be ≥ 2 with {self.algorithm}, not {self.num_generations}: a group "
+                             "of one has nothing to compare with")
+        allowed = {"grpo": {"advantage_baseline": ("group_mean", "leave_one_out"), "scale_rewards": SCALES}}.get(
+            self.method, {"advantage_baseline": ("batch_mean", "none"), "scale_rewards": ("batch", "none")})
+        for name, choices in allowed.items():
+            by = self.__dataclass_fields__[name].metadata["by"]
+            if self.method in by and getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)} with {self.algorithm}, not "
+                                 f"{getattr(self, name)!r}")
+        if self.method == "dpo" and self.preference_loss != "simpo" and self.beta == 0:
+            raise ValueError(f"beta must be > 0 with {self.algorithm}: the margin counts β times")
+
+    @property
+    def method(self):
+        """The class in `algorithms` that runs it."""
+        return RECIPES[self.algorithm].method
 
     def make_rules(self):
         """The rules of the game that these settings name."""
@@ -219,8 +311,20 @@ def add_options(parser):
 
 
 def settings_from(options, preset="default"):
-    """Settings from a preset and the options given on top of it. A time limit alone lifts the limit on iterations."""
-    chosen = {**PRESETS[preset], **options}
+    """Settings from a preset, the algorithm's recipe, and the options given on top of both.
+
+    A time limit alone lifts the limit on iterations. Raises ValueError also for an option that the algorithm would not
+    look at.
+    """
+    algorithm = options.get("algorithm", "grpo")
+    if algorithm not in RECIPES:
+        raise ValueError(f"algorithm must be one of {', '.join(RECIPES)}, not {algorithm!r}")
+    recipe = RECIPES[algorithm]
+    for name in options:
+        by = Settings.__dataclass_fields__[name].metadata["by"]
+        if by and recipe.method not in by:
+            raise ValueError(f"{name} means nothing to {algorithm}: it is for {', '.join(by)}")
+    chosen = {**PRESETS[preset], **recipe.settings, **options}
     if "seconds" in options and "iterations" not in options:
         chosen["iterations"] = None
     return Settings(**chosen)

@@ -35,15 +35,17 @@ def hidden_symmetries(units):
 
 
 def parameter_orbits(sizes, board_size):
-    """int (P,): parameters with the same number must be equal. Laid out as `MLPPolicy.parameters`.
+    """int (P,): parameters with the same number must be equal. Laid out as `MLP.parameters`.
 
     A layer W is equivariant when W[p[i], q[h]] = W[i, h] for the way p that each symmetry moves its inputs and the way
-    q that it moves its outputs; the biases are the last row, whose input, the constant 1, stays where it is.
+    q that it moves its outputs; the biases are the last row, whose input, the constant 1, stays where it is. The last
+    layer's outputs move as cells do if there are as many, and not at all otherwise (a critic's value).
     """
     cells = board_symmetries(board_size)
     planes = sizes[0] // board_size**2
     moves = [np.concatenate([cells + plane * board_size**2 for plane in range(planes)], axis=1)]
-    moves += [hidden_symmetries(units) for units in sizes[1:-1]] + [cells]
+    moves += [hidden_symmetries(units) for units in sizes[1:-1]]
+    moves.append(cells if sizes[-1] == board_size**2 else np.tile(np.arange(sizes[-1]), (ORDER, 1)))
 
     orbits, start = [], 0
     for (rows, columns), (inputs, outputs) in zip(pairwise(moves), pairwise(sizes), strict=True):

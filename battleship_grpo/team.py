@@ -52,6 +52,10 @@ class Team:
         self._meet()
         return slots.sum(axis=0)
 
+    def all(self, flag):
+        """Whether `flag` is true in every process."""
+        return float(self.sum(np.array([float(flag)]))[0]) == self.size
+
     def _meet(self):
         """Go on only when every process has come here."""
         others = [rank for rank in range(self.size) if rank != self.rank]

@@ -96,8 +96,9 @@ def test_the_gradient_of_the_whole_loss(seed, loss_type, kl_estimator, learned_r
     reference = make_policy(env, rng, dtype=np.float64) if learned_reference else None
     grpo = GRPO(settings, env, policy, reference, Team(rows_at_once=20))
     rollout, _ = grpo.sample(rng)
-    advantages = group_advantages(rollout.scores, 4)[rollout.games]
-    ref_log_probs = grpo.reference_log_probs(rollout)
+    grpo.mean_shots = 5.0
+    rollout = rollout.with_columns(advantages=group_advantages(rollout.scores, 4)[rollout.games],
+                                   reference=grpo.reference_log_probs(rollout, kl_estimator == "exact"))
     policy.parameters += rng.normal(size=policy.parameters.shape) * 0.05
     log_probs = policy.distribution(rollout.observations, rollout.legal, temperature).log_prob(rollout.actions)
     ratio = np.exp(log_probs - rollout.log_probs)
@@ -105,12 +106,12 @@ def test_the_gradient_of_the_whole_loss(seed, loss_type, kl_estimator, learned_r
 
     def loss(parameters):
         policy.parameters[:] = parameters
-        return grpo.gradient(rollout, advantages, ref_log_probs, mean_shots=5.0)[1]["loss"]
+        return grpo.gradient(grpo.prepare(rollout))[1]["loss"]
 
     point = policy.parameters.copy()
     expected = numerical_gradient(loss, point)
     policy.parameters[:] = point
-    assert relative_error(grpo.gradient(rollout, advantages, ref_log_probs, mean_shots=5.0)[0], expected) < 1e-6
+    assert relative_error(grpo.gradient(grpo.prepare(rollout))[0], expected) < 1e-6
 
 
 @given(seeds)
@@ -121,8 +122,9 @@ def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
     settings = Settings(num_boards=4, num_generations=5, num_minibatches=1, loss_type="grpo", beta=0.5)
     grpo = GRPO(settings, env, make_policy(env, rng, dtype=np.float64))
     rollout, _ = grpo.sample(rng)
-    advantages, reference = group_advantages(rollout.scores, 5)[rollout.games], grpo.reference_log_probs(rollout)
-    loss = grpo.gradient(rollout, advantages, reference, mean_shots=1.0)[1]["loss"]
+    grpo.mean_shots, reference = 1.0, grpo.reference_log_probs(rollout)
+    rollout = rollout.with_columns(advantages=group_advantages(rollout.scores, 5)[rollout.games], reference=reference)
+    loss = grpo.gradient(grpo.prepare(rollout))[1]["loss"]
     d = rollout.log_probs - reference
     per_game = np.bincount(rollout.games, np.exp(-d) + d - 1) / rollout.lengths
     assert loss == pytest.approx(0.5 * per_game.mean(), rel=1e-9)
@@ -172,7 +174,7 @@ def test_a_nan_is_caught_before_it_reaches_the_parameters():
     env, rng = BattleshipEnv(Rules(2, (2,))), np.random.default_rng(0)
     settings = Settings(num_boards=4, num_generations=4, num_minibatches=1)
     grpo = GRPO(settings, env, make_policy(env, rng))
-    grpo.reference_log_probs = lambda rollout: np.full(rollout.num_shots, np.nan, np.float32)
+    grpo.reference_log_probs = lambda rollout, every_action: np.full(rollout.num_shots, np.nan, np.float32)
     before = grpo.policy.parameters.copy()
     with pytest.raises(FloatingPointError, match="loss is nan"):
         grpo.step(rng, 0.1)
@@ -225,6 +227,10 @@ class SpellingEnv:
         place = (state.written >= 0).sum(axis=1)
         state.written[np.arange(len(place)), place] = actions
         return place == 2
+
+    def rewards(self, state, actions):
+        place = (state.written >= 0).sum(axis=1) - 1
+        return (state.word[np.arange(len(place)), place] == actions).astype(np.float32) / 3
 
     def scores(self, state):
         return (state.word == state.written).mean(axis=1)

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo.advantages import group_advantages, groups_with_variance
-from battleship_grpo.objectives import KL_ESTIMATORS, clip_fractions, clipped_surrogate, kl_penalty, shot_weights
+from battleship_grpo.objectives import clipped_surrogate, kl_penalty, shot_weights
 
 optional_delta = st.none() | st.floats(1.5, 4.0)
 
@@ -28,13 +28,13 @@ def test_clipped_surrogate_slope(seed, epsilon, epsilon_high, delta):
     assume(np.abs(ratio[:, None] - kinks).min() > 1e-4)  # there the loss has a corner
 
     def loss(x):
-        return clipped_surrogate(x, old, advantages, epsilon, epsilon_high, delta).loss
+        return clipped_surrogate(x - old, advantages, epsilon, epsilon_high, delta).loss
 
-    actual = clipped_surrogate(log_probs, old, advantages, epsilon, epsilon_high, delta).d_log_prob
+    actual = clipped_surrogate(log_probs - old, advantages, epsilon, epsilon_high, delta).d_log_prob
     assert relative_error(actual, slope(loss, log_probs)) < 1e-6
 
 
-@given(seeds, st.sampled_from(KL_ESTIMATORS))
+@given(seeds, st.sampled_from(["k1", "k2", "k3"]))
 def test_kl_penalty_slope(seed, estimator):
     log_probs, reference = np.random.default_rng(seed).normal(size=(2, 40))
     actual = kl_penalty(log_probs, reference, estimator).d_log_prob
@@ -61,7 +61,8 @@ def test_kl_estimators_have_the_mean_they_claim(seed):
     for estimator in ("k1", "k3"):
         assert probs @ kl_penalty(log_probs, reference, estimator).loss == pytest.approx(forward)
     score = np.eye(6) - probs  # row a: d log π(a) / d logits
-    mean_slope = {name: (probs * kl_penalty(log_probs, reference, name).d_log_prob) @ score for name in KL_ESTIMATORS}
+    mean_slope = {name: (probs * kl_penalty(log_probs, reference, name).d_log_prob) @ score
+                  for name in ("k1", "k2", "k3")}
     assert np.allclose(mean_slope["k1"], 0)
     kl = numerical(lambda x: np.exp(log_softmax(x)) @ (log_softmax(x) - reference))
     reverse_kl = numerical(lambda x: np.exp(reference) @ (reference - log_softmax(x)))
@@ -72,18 +73,18 @@ def test_kl_estimators_have_the_mean_they_claim(seed):
 def test_on_policy_the_surrogate_is_minus_the_advantage_and_nothing_is_clipped(seed):
     rng = np.random.default_rng(seed)
     log_probs, advantages = rng.normal(size=(2, 30))
-    surrogate = clipped_surrogate(log_probs, log_probs, advantages)
+    surrogate = clipped_surrogate(0 * log_probs, advantages)
     assert (surrogate.loss == -advantages).all() and (surrogate.d_log_prob == -advantages).all()
-    assert not any(clipped.any() for clipped in clip_fractions(log_probs, log_probs, advantages))
 
 
 @given(seeds, st.floats(0.1, 0.5))
 def test_where_the_clip_holds_there_is_no_slope(seed, epsilon):
     rng = np.random.default_rng(seed)
     old, log_probs, advantages = rng.normal(size=(3, 100))
-    low, high = clip_fractions(log_probs, old, advantages, epsilon)
-    moving = clipped_surrogate(log_probs, old, advantages, epsilon).d_log_prob != 0
-    assert (moving == ~(low | high) & (advantages != 0)).all()
+    ratio = np.exp(log_probs - old)
+    low, high = (ratio < 1 - epsilon) & (advantages < 0), (ratio > 1 + epsilon) & (advantages > 0)
+    moving = clipped_surrogate(log_probs - old, advantages, epsilon).d_log_prob != 0
+    assert (moving == ~(low | high)).all()
 
 
 # ------------------------------------------------------------------------------------- normalisation

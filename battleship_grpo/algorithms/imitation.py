@@ -1,0 +1,95 @@
+"""Learning from a teacher: supervised fine-tuning (SFT) and distillation, offline and on-policy.
+
+    a batch of games, played by the teacher (offline) or by the student itself (on-policy)
+    the teacher says what it would have done in every position
+    into the memory; minibatches drawn from there:
+        SFT         −log π(teacher's shot)            −1/S on that shot
+        distill     −Σₐ teacher(a)·log π(a)           π − teacher by the logits (Hinton et al. 2015)
+
+A student that only ever saw its teacher's games does not know what to do after its own mistakes. On its own games, and
+with a memory of all of them, this is DAgger (Ross et al. 2011); with soft targets, generalised knowledge distillation
+(Agarwal et al. 2024), whose λ, the share of the student's own games, is `lmbda`.
+"""
+
+from ..backend import array_module
+from ..rollout import concatenate, sample_groups, separate_shots
+from .learner import Learner, measure
+
+
+class Imitation(Learner):
+    """`teacher`: a baseline, or a policy as a player. A subclass says what it teaches: `lesson` and `objective`."""
+
+    teacher = None
+
+    def __init__(self, settings, env, policy, reference=None, team=None):
+        super().__init__(settings, env, policy, reference, team)
+        self.memory, self.written = None, 0  # arrays of shots, a ring; how many were ever written
+
+    def step(self, rng, learning_rate):
+        rollout, measured = self.sample(rng)
+        self.remember(observations=rollout.observations, legal=rollout.legal, lesson=self.in_pieces(
+            rollout, lambda piece: self.lesson(self.teacher_distribution(piece), rng)))
+        return measured | self.learn_from(self.recall(rng), learning_rate)
+
+    def sample(self, rng):
+        """Games to be labelled: a share `lmbda` of the boards is played by the student, the rest by the teacher."""
+        s = self.settings
+        boards = self.env.tasks(self.team.share(s.num_boards), rng)
+        own = round(len(boards) * s.lmbda)
+        parts = [sample_groups(self.env, player, some, s.num_generations, rng, self.team, s.temperature)
+                 for player, some in ((self.policy, boards[:own]), (self.teacher, boards[own:])) if len(some)]
+        return concatenate(parts), measure(concatenate(parts))
+
+    def teacher_distribution(self, piece):
+        return self.teacher.soft_distribution(piece.observations, piece.legal, self.settings.teacher_temperature)
+
+    def remember(self, **shots):
+        """Write shots into the ring, over the oldest once it is full."""
+        xp, size = array_module(shots["legal"]), self.settings.memory_size
+        if self.memory is None:
+            self.memory = {name: xp.zeros((size, *column.shape[1:]), column.dtype) for name, column in shots.items()}
+        for name, column in shots.items():
+            places = (self.written + xp.arange(len(column))) % size
+            self.memory[name][places[-size:]] = column[-size:]
+        self.written += len(shots["legal"])
+
+    def recall(self, rng):
+        """`batch_shots` shots from the memory, drawn with replacement."""
+        s = self.settings
+        count = self.team.share(s.batch_shots * s.num_minibatches)
+        chosen = (rng.random(count) * min(self.written, s.memory_size)).astype(int)
+        shots = {name: column[chosen] for name, column in self.memory.items()}
+        nowhere = chosen * 0
+        return separate_shots(shots["observations"], shots["legal"], nowhere, {"lesson": shots["lesson"]})
+
+    def state(self):
+        return super().state() | {"written": self.written, **{f"memory_{k}": v for k, v in (self.memory or {}).items()}}
+
+
+class SFT(Imitation):
+
+    def lesson(self, distribution, rng):
+        """The teacher's shot: int (S,)."""
+        return distribution.sample(rng.random(len(distribution.rows), dtype=distribution.logits.dtype))
+
+    def objective(self, distribution, shots, batch):
+        teachers, share = shots.columns["lesson"], 1 / batch.num_shots
+        log_probs = distribution.log_prob(teachers)
+        d_log_prob = 0 * log_probs - share  # the one number per shot
+        return distribution.backward(teachers, d_log_prob), {
+            "loss": -log_probs.sum() * share, "accuracy": (distribution.greedy() == teachers).sum() * share,
+            "entropy": distribution.entropy().sum() * share}
+
+
+class Distill(Imitation):
+
+    def lesson(self, distribution, rng):
+        """The teacher's probabilities: (S, A)."""
+        return distribution.probs
+
+    def objective(self, distribution, shots, batch):
+        targets, share = shots.columns["lesson"], 1 / batch.num_shots
+        loss, slope = distribution.cross_entropy(targets)
+        return slope * share, {
+            "loss": loss.sum() * share, "entropy": distribution.entropy().sum() * share,
+            "accuracy": (distribution.greedy() == targets.argmax(axis=1)).sum() * share}

@@ -1,0 +1,123 @@
+"""Preferences for offline DPO:  python -m battleship_grpo.preferences runs/grpo-mini-seed0 --output preferences.npz
+
+Two games on each board by the same player, the better one first. The file holds boards and shots alone; what was seen,
+hit and scored follows by playing them again, so a file that lies is noticed.
+
+    board   bool (n, cells)        winner, loser   int16 (n, max shots), −1 behind the last shot
+"""
+
+import sys
+
+import numpy as np
+
+from .algorithms.dpo import best_against_worst
+from .env import BattleshipEnv
+from .evaluate import find_entrants
+from .files import read_arrays, write_arrays
+from .game import Rules
+from .rollout import Rollout, sample_groups
+from .settings import Parser, add_rules_options, rules_from
+from .team import Team
+
+FORMAT_VERSION = 1
+
+
+def play_preferences(env, player, num_boards, num_generations, rng):
+    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, …, without ties."""
+    tasks = env.tasks(num_boards, rng)
+    rollout = sample_groups(env, player, tasks, num_generations, rng, Team())
+    boards = np.repeat(np.arange(num_boards), num_generations)
+    rollout = rollout.with_columns(board=boards[rollout.games])
+    pairs = best_against_worst(rollout)
+    actions = np.full((pairs.num_games, env.max_steps), -1, np.int16)
+    actions[pairs.games, pairs.position] = pairs.actions
+    return {"board": tasks[pairs.columns["board"][pairs.starts[::2]]], "winner": actions[::2], "loser": actions[1::2]}
+
+
+def write_preferences(path, rules, arrays):
+    write_arrays(path, arrays | {"board_size": np.array(rules.board_size),
+                                 "fleet": np.array(rules.fleet), "format_version": np.array(FORMAT_VERSION)})
+
+
+def read_preferences(path, env, xp=np):
+    """The pairs of a preferences file, played again, as a `Rollout` of two games per board, winner first.
+
+    Raises ValueError, in one line, for a file that is no such thing, is of other rules, or whose games are not games.
+    """
+    arrays = read_arrays(path)
+    try:
+        version, board_size, fleet = arrays["format_version"], int(arrays["board_size"]), arrays["fleet"]
+        board, winner, loser = arrays["board"], arrays["winner"], arrays["loser"]
+        if int(version) != FORMAT_VERSION:
+            raise ValueError(f"format version {int(version)}; this program reads {FORMAT_VERSION}")
+        rules = Rules(board_size, tuple(map(int, fleet)))
+        if rules != env.rules:
+            raise ValueError(f"its games are of {rules.describe()}, not {env.rules.describe()}")
+        shape = (len(board), env.max_steps)
+        if (board.dtype, board.shape) != (bool, (len(board), rules.cells)) or not len(board):
+            raise ValueError("board must be bool (n, cells), n ≥ 1")
+        if any(games.dtype != np.int16 or games.shape != shape for games in (winner, loser)):
+            raise ValueError(f"winner and loser must be int16 {shape}")
+        pairs = replay(env, np.repeat(board, 2, axis=0), np.stack([winner, loser], axis=1).reshape(-1, shape[1]))
+        if not (pairs.scores[::2] > pairs.scores[1::2]).all():
+            raise ValueError("a winner scored no more than its loser")
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path}: not a preferences file: {error} is missing or malformed") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a usable preferences file: {error}") from None
+    return pairs.to(xp)
+
+
+def replay(env, tasks, actions):
+    """Play recorded actions, int (N, T), −1 behind the last, one game per task: a `Rollout`, two games to a group.
+
+    Raises ValueError where a recorded action is not legal, or the record ends before or after its game.
+    """
+    lengths = (actions >= 0).sum(axis=1)
+    if ((actions >= 0) != (np.arange(actions.shape[1]) < lengths[:, None])).any() or (actions >= env.num_actions).any():
+        raise ValueError("a game has gaps, or shots beyond the board")
+    state, playing = env.reset(tasks), np.arange(len(tasks))
+    scores, played = np.zeros(len(tasks)), []
+    for step in range(env.max_steps):
+        chosen = actions[playing, step].astype(np.int64)
+        observations, legal = env.observations(state).copy(), env.legal_actions(state)
+        if (chosen < 0).any() or not legal[np.arange(len(chosen)), chosen].all():
+            raise ValueError("a game ends early, or has a shot twice")
+        over = env.step(state, chosen)
+        played.append((observations, legal, chosen, np.zeros(len(chosen), np.float32), env.rewards(state, chosen),
+                       playing))
+        if (lengths[playing[over]] != step + 1).any():
+            raise ValueError("a game goes on after its end")
+        scores[playing[over]] = env.scores(env.select(state, over))
+        playing, state = playing[~over], env.select(state, ~over)
+        if len(playing) == 0:
+            break
+    *shots, games = (np.concatenate(column) for column in zip(*played, strict=True))
+    order = np.argsort(games, kind="stable")
+    return Rollout(2, *(column[order] for column in shots), games[order], lengths, scores)
+
+
+def main(arguments=None):
+    parser = Parser(prog="python -m battleship_grpo.preferences", description=__doc__.split("\n\n")[0])
+    parser.add_argument("player", metavar="RUN|BASELINE", help="who plays: a run folder, a policy.npz, or a baseline")
+    parser.add_argument("--boards", type=int, default=2000, metavar="N", help="boards to play on [2000]")
+    parser.add_argument("--num-generations", type=int, default=8, metavar="G", help="games on each [8]")
+    parser.add_argument("--seed", type=int, default=0, metavar="K", help="seed of boards and shots [0]")
+    parser.add_argument("--output", default="preferences.npz", metavar="FILE", help="[preferences.npz]")
+    add_rules_options(parser)
+    options = parser.parse_args(arguments)
+    if not 1 <= options.boards <= 10**6 or not 2 <= options.num_generations <= 1000 or options.seed < 0:
+        parser.error("boards must be ≥ 1 and ≤ 1000000, num_generations ≥ 2 and ≤ 1000, seed ≥ 0")
+    try:
+        rules, [player] = find_entrants([options.player], rules_from(options))
+        arrays = play_preferences(BattleshipEnv(rules), player, options.boards, options.num_generations,
+                                  np.random.default_rng(options.seed))
+        write_preferences(options.output, rules, arrays)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(f"{options.output}: {len(arrays['board']):,} pairs of games by {player.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
