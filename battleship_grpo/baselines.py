@@ -23,7 +23,7 @@ from .optimal import FOG, costs_of_firing, fewest_shots
 from .policy import MaskedSoftmax
 
 MOST_LAYOUTS = 600_000  # for `bayes`: 6×6 with 2,3,4,5 has 428,832
-PRODUCT_SIZE = 4_000_000  # elements of observations × layouts at a time: 16 MB
+PRODUCT_SIZE = 1_000_000  # elements of observations × layouts at a time: 4 MB
 
 
 @lru_cache(maxsize=16)
@@ -141,10 +141,10 @@ class HuntTarget(Player):
 class Bayes(Player):
     """The cell most likely to hold a ship, by the exact posterior over all placements of the fleet.
 
-    A layout, a set of ship cells, is consistent when it covers all hits and no miss. With hits as +1 and misses as a
-    large negative number, one product of observations with layouts shows which are, and a second adds those up:
+    A layout, a set of ship cells, is consistent when it covers all hits and no miss. With sets of cells written as the
+    bits of whole numbers, that is one comparison, and a product of its outcome with the layouts adds up their cells:
 
-        consistent = (signed observation · layout == number of hits)        posterior = mean of consistent layouts
+        consistent = (layout & fired == hits)        posterior = mean of consistent layouts
 
     Layouts count as often as there are placements that cover them; all numbers are whole, and exact in float32.
     """
@@ -159,7 +159,7 @@ class Bayes(Player):
         layouts = all_boards(rules)
         first, kinds = distinct(layouts)
         times = np.bincount(kinds)[:, None]
-        self.layouts = xp.asarray(layouts[first].T, xp.float32)  # (cells, layouts)
+        self.layouts = bits(xp.asarray(layouts[first]))  # (words, layouts)
         self.counted = xp.asarray(np.concatenate([layouts[first] * times, times], axis=1), xp.float32)
 
     def counts(self, observations):
@@ -169,12 +169,13 @@ class Bayes(Player):
         """
         xp = array_module(observations)
         first, kinds = distinct(observations)
-        seen = observations[first].astype(np.float32)
-        hits = (seen > 0).sum(axis=1, keepdims=True)
-        signed = xp.where(seen < 0, -self.rules.cells, seen)  # one miss outweighs all hits
+        seen = observations[first]
+        fired, hits = bits(seen != 0), bits(seen > 0)
         counts = xp.empty((len(seen), self.rules.cells + 1), np.float32)
         for part in split(len(seen), -(-len(seen) * self.layouts.shape[1] // PRODUCT_SIZE)):
-            consistent = signed[part] @ self.layouts == hits[part]  # (part, layouts)
+            consistent = xp.ones((part.stop - part.start, self.layouts.shape[1]), bool)
+            for layouts, shots, hit in zip(self.layouts, fired, hits, strict=True):
+                consistent &= (layouts & shots[part, None]) == hit[part, None]
             counts[part] = consistent.astype(np.float32) @ self.counted
         return counts[kinds]
 
@@ -190,6 +191,14 @@ class Bayes(Player):
         """In proportion to the posterior to the power 1/temperature; as it decreases to 0, the cells it likes best."""
         xp = array_module(observations)
         return MaskedSoftmax(xp.log(self.posterior(observations).clip(1e-9)), legal, temperature)
+
+
+def bits(cells):
+    """Sets of cells, bool (N, cells), as the bits of whole numbers, 32 cells to each: uint32 (words, N)."""
+    xp, words = array_module(cells), range(0, cells.shape[1], 32)
+    powers = 2.0 ** xp.arange(32)
+    return xp.stack([(part @ powers[: part.shape[1]]).astype(xp.uint32)
+                     for part in (cells[:, start : start + 32].astype(np.float64) for start in words)])
 
 
 def distinct(rows):

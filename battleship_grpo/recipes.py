@@ -16,7 +16,8 @@ class Recipe(NamedTuple):
 
 
 PER_SHOT = {"num_boards": 512, "num_generations": 1, "scale_rewards": "batch", "supervision": "process"}
-IMITATION = {"num_generations": 1, "num_minibatches": 4}
+IMITATION = {"num_generations": 1, "num_minibatches": 8, "batch_shots": 2048, "temperature": 0.1,
+             "teacher_temperature": 0.1, "learning_rate": 2e-2}
 
 RECIPES = {
     # ---- before the group
@@ -25,19 +26,20 @@ RECIPES = {
     "distill": Recipe("distill", "Hinton et al. 2015; Agarwal et al. 2024, GKD",
                       "imitate a teacher's probabilities: soft targets say more than a shot", IMITATION),
     "reinforce": Recipe("reinforce", "Williams 1992", "make the shots of good games more likely",
-                        PER_SHOT | {"num_minibatches": 1, "advantage_baseline": "batch_mean"}),
+                        PER_SHOT | {"num_minibatches": 1, "advantage_baseline": "batch_mean", "learning_rate": 5e-3}),
     "trpo": Recipe("trpo", "Schulman et al. 2015", "the largest natural-gradient step within a bound on the KL",
                    PER_SHOT),
     "ppo": Recipe("ppo", "Schulman et al. 2017", "clip the ratio instead: several cheap steps per batch",
                   PER_SHOT | {"num_minibatches": 4}),
     "dpo": Recipe("dpo", "Rafailov et al. 2023", "learn from which of two games was better: no reward, no critic",
-                  {"beta": 0.1, "reference": "initial", "preference_loss": "sigmoid"}),
+                  {"beta": 0.1, "reference": "initial", "preference_loss": "sigmoid", "learning_rate": 3e-3}),
     "ipo": Recipe("dpo", "Azar et al. 2024", "DPO with a target for the margin, so that it stops growing",
                   {"beta": 0.1, "reference": "initial", "preference_loss": "ipo"}),
     "simpo": Recipe("dpo", "Meng et al. 2024", "DPO by mean log-probability, without a reference",
                     {"beta": 2.0, "simpo_gamma": 1.0, "preference_loss": "simpo"}),
     "ranked_grpo": Recipe("ranked_grpo", "tutorials; Burges et al. 2005, RankNet",
-                          "rank the group and prefer the better game in each pair", {"beta": 0.02}),
+                          "rank the group and prefer the better game in each pair",
+                          {"beta": 0.02, "importance_sampling_level": "sequence", "ranking_beta": 5.0}),
     # ---- GRPO and its family
     "grpo": Recipe("grpo", "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other", {}),
     "grpo_process": Recipe("grpo", "Shao et al. 2024, DeepSeekMath §4.1.3",

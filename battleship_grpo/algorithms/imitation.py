@@ -23,6 +23,7 @@ class Imitation(Learner):
 
     def __init__(self, settings, env, policy, reference=None, team=None):
         super().__init__(settings, env, policy, reference, team)
+        self.temperature = 1.0  # `settings.temperature` is for playing: low, the student sees where its best shots lead
         self.memory, self.written = None, 0  # arrays of shots, a ring; how many were ever written
 
     def step(self, rng, learning_rate):

@@ -28,6 +28,7 @@ class Learner:
     def __init__(self, settings, env, policy, reference=None, team=None):
         self.settings, self.env, self.policy, self.reference = settings, env, policy, reference
         self.team = team or Team()
+        self.temperature = settings.temperature  # of the softmax that is learnt
         self.optimiser = adamw(settings, policy, settings.learning_rate)
         self.steps = 0
 
@@ -102,7 +103,7 @@ class Learner:
         """dL/dparameters (P,) of the policy over a minibatch, and what was measured, as a dict of numbers."""
         def of(piece):
             logits, inputs = self.policy.forward(piece.observations)
-            distribution = MaskedSoftmax(logits, piece.legal, self.settings.temperature)
+            distribution = MaskedSoftmax(logits, piece.legal, self.temperature)
             d_logits, stats = self.objective(distribution, piece, batch)
             return self.policy.backward(inputs, d_logits), stats
 
