@@ -159,7 +159,7 @@ class Bayes(Player):
         layouts = all_boards(rules)
         first, kinds = distinct(layouts)
         times = np.bincount(kinds)[:, None]
-        self.layouts = bits(xp.asarray(layouts[first]))  # (words, layouts)
+        self.layouts = bits(xp.asarray(layouts[first]))
         self.counted = xp.asarray(np.concatenate([layouts[first] * times, times], axis=1), xp.float32)
 
     def counts(self, observations):
@@ -172,8 +172,8 @@ class Bayes(Player):
         seen = observations[first]
         fired, hits = bits(seen != 0), bits(seen > 0)
         counts = xp.empty((len(seen), self.rules.cells + 1), np.float32)
-        for part in split(len(seen), -(-len(seen) * self.layouts.shape[1] // PRODUCT_SIZE)):
-            consistent = xp.ones((part.stop - part.start, self.layouts.shape[1]), bool)
+        for part in split(len(seen), -(-len(seen) * len(self.counted) // PRODUCT_SIZE)):
+            consistent = xp.ones((part.stop - part.start, len(self.counted)), bool)
             for layouts, shots, hit in zip(self.layouts, fired, hits, strict=True):
                 consistent &= (layouts & shots[part, None]) == hit[part, None]
             counts[part] = consistent.astype(np.float32) @ self.counted
@@ -194,11 +194,10 @@ class Bayes(Player):
 
 
 def bits(cells):
-    """Sets of cells, bool (N, cells), as the bits of whole numbers, 32 cells to each: uint32 (words, N)."""
-    xp, words = array_module(cells), range(0, cells.shape[1], 32)
-    powers = 2.0 ** xp.arange(32)
-    return xp.stack([(part @ powers[: part.shape[1]]).astype(xp.uint32)
-                     for part in (cells[:, start : start + 32].astype(np.float64) for start in words)])
+    """Sets of cells, bool (N, cells), as the bits of whole numbers: for every 32 cells an array uint32 (N,)."""
+    words = [cells[:, start : start + 32].astype(np.float64) for start in range(0, cells.shape[1], 32)]
+    powers = 2.0 ** array_module(cells).arange(32)
+    return [(word @ powers[: word.shape[1]]).astype(np.uint32) for word in words]
 
 
 def distinct(rows):

@@ -11,7 +11,7 @@ __name__ = "strict_arrays"
 copies = 0  # from the device to the host, by asnumpy or by asking an array for a Python number or truth value
 
 bool, float32, float64 = np.bool_, np.float32, np.float64
-int8, int16, int64, uint8, uint32 = np.int8, np.int16, np.int64, np.uint8, np.uint32
+int8, int16, int64, uint8 = np.int8, np.int16, np.int64, np.uint8
 
 
 def _count():
