@@ -40,6 +40,14 @@ def trace(axes, x, y, colour, label, spikes=False):
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
 
+def trace_measured(axes, metrics, curves):
+    """Those of `curves`, column name → (colour, label), that this run measured."""
+    for name, (colour, label) in curves.items():
+        measured = np.isfinite(metrics[name])
+        if measured.any():
+            trace(axes, metrics["seconds"][measured], metrics[name][measured], colour, label)
+
+
 def mark_level(axes, value, text, above):
     """A horizontal line that says, above or below it, what it stands for."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2)
@@ -51,7 +59,7 @@ def learning_curves(metrics, title, levels=()):
     """Four panels over a run. metrics: column name → float (iterations,). levels: (mean shots, label, label above?)."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
-    shots, exploring, clipping, size = figure.subplots(2, 2).flat
+    shots, exploring, shares, size = figure.subplots(2, 2).flat
     x = metrics["seconds"]
 
     trace(shots, x, metrics["mean_shots"], BLUE, "sampled play", spikes=True)
@@ -63,14 +71,17 @@ def learning_curves(metrics, title, levels=()):
         mark_level(shots, value, text, above)
     style(shots, "Fewer shots to sink the fleet", "seconds of training", "mean shots per game")
 
-    trace(exploring, x, metrics["entropy"], PURPLE, "entropy of a shot (nats)")
-    trace(exploring, x, metrics["kl_ref"], RED, "KL to the reference (nats)")
+    trace_measured(exploring, metrics, {
+        "entropy": (PURPLE, "entropy of a shot (nats)"), "kl_ref": (RED, "KL to the reference (nats)"),
+        "kl_old": (GREEN, "KL to the policy that played (nats)"), "step_kl": (ORANGE, "KL of the step (nats)")})
     style(exploring, "It makes up its mind", "seconds of training", "nats")
 
-    trace(clipping, x, metrics["clip_low"], BLUE, "clipped below (bad games)")
-    trace(clipping, x, metrics["clip_high"], ORANGE, "clipped above (good games)")
-    trace(clipping, x, metrics["zero_variance"], GREEN, "boards with equal scores")
-    style(clipping, "What the clip holds, what teaches nothing", "seconds of training", "share")
+    trace_measured(shares, metrics, {
+        "clip_low": (BLUE, "clipped below (bad games)"), "clip_high": (ORANGE, "clipped above (good games)"),
+        "zero_variance": (GREEN, "boards with equal scores"), "accuracy": (PURPLE, "agrees with teacher or preference"),
+        "explained_variance": (GREY, "variance that the critic explains"),
+        "accepted_step": (RED, "of the trust region's longest step")})
+    style(shares, "What holds it, what it agrees with", "seconds of training", "share")
 
     trace(size, x, metrics["grad_norm"], RED, "gradient norm")
     style(size, "Step by step", "seconds of training", "gradient norm")
@@ -78,8 +89,9 @@ def learning_curves(metrics, title, levels=()):
     rate.plot(x, metrics["learning_rate"], color=GREY, linewidth=1.5)
     rate.set_ylabel("learning rate (grey)", fontsize=11, color=GREY)
     rate.spines[["top"]].set_visible(False)
-    for axes in (shots, exploring, clipping, size):
-        axes.legend(frameon=False, fontsize=10)
+    for axes in (shots, exploring, shares, size):
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=10)
         axes.set_ylim(bottom=None if axes is shots else 0)
     return figure
 

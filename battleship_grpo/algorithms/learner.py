@@ -161,10 +161,12 @@ def adamw(settings, network, learning_rate):
 
 def measure(rollout):
     """Games, shots and means of a batch as it was played."""
-    teaches = groups_with_variance(rollout.scores, rollout.num_generations)
-    return {"games": rollout.num_games, "shots": rollout.num_shots,
-            "mean_shots": rollout.num_shots / rollout.num_games, "mean_score": float(rollout.scores.mean()),
-            "zero_variance": 1 - float(teaches.mean())}
+    measured = {"games": rollout.num_games, "shots": rollout.num_shots,
+                "mean_shots": rollout.num_shots / rollout.num_games, "mean_score": float(rollout.scores.mean())}
+    if rollout.num_generations > 1:
+        teaches = groups_with_variance(rollout.scores, rollout.num_generations)
+        measured["zero_variance"] = 1 - float(teaches.mean())
+    return measured
 
 
 def require_finite(stats):
