@@ -48,6 +48,7 @@ def compare(algorithms, seeds=3, seconds=None, jobs=2, output_dir="runs/compare"
             stopped=lambda: False, **settings):
     """Train every algorithm from seeds 0 … seeds−1, and write compare.csv, compare.md and compare.png.
 
+    algorithms          names of `RECIPES`
     seconds, settings   of every run: `seconds` (30 unless `iterations` are given), `rules`, or any other of `Settings`
     executor            where the runs are carried out; None: in processes of this machine, `jobs` side by side
     stopped             asked now and then; once it is true, `Stopped` is raised
@@ -62,6 +63,7 @@ def compare(algorithms, seeds=3, seconds=None, jobs=2, output_dir="runs/compare"
     folder, console = Path(output_dir), console or stderr_console()
     runs = plan(algorithms, seeds, jobs, folder, settings)
     finished = {run: load(run)[0] for run in runs if is_finished(run)}
+    make_folder(folder)
     failures = carry_out(runs, finished, executor or FreshProcesses(jobs), executor is None, console, stopped)
     return write_results(folder, runs, failures)
 
@@ -199,6 +201,13 @@ def save(run, summary, files):
     return summary
 
 
+def make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
+
+
 def is_finished(run):
     """Whether a run's folder holds its results. Raises ValueError where it holds anything else than this run."""
     folder = Path(run.output_dir)
@@ -245,10 +254,9 @@ def write_results(folder, runs, failures):
     finished = [run for algorithm in results.values() for run in algorithm]
     rules, bayes = runs[0].make_rules(), finished[0][0]["bayes"] if finished else None
     reach = threshold(rules, bayes)
-    reasons = {run.algorithm: f"seed {run.seed}: {reason}" for run, reason in failures.items()}
+    reasons = {run.algorithm: f"seed {run.seed}: {failures[run]}" for run in reversed(runs) if run in failures}
     rows = rank([row_of(name, found, reach, reasons.get(name, "")) for name, found in results.items()])
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "compare.csv", [list(rows[0]), *(row.values() for row in rows)])
     title = finding(rows, runs[0])
     write_text(folder / "compare.md", markdown(rows, runs[0], title))

@@ -170,7 +170,7 @@ def finding(rows, run):
     said = f"After {limit} on {run.rules_name()} {best['algorithm']} plays best: {best['greedy_mean_shots']:.2f} shots"
     soonest = min(finished, key=lambda row: row["shots_to_threshold"])
     if len(finished) > 1 and soonest["shots_to_threshold"] < math.inf:
-        said += f" · {soonest['algorithm']} is soonest at {soonest['threshold']}"
+        said += f" · by training shots {soonest['algorithm']} is first at {soonest['threshold']}"
     return said
 
 

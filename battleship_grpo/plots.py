@@ -42,11 +42,12 @@ def trace(axes, x, y, colour, label, spikes=False):
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
 
-def mark_level(axes, value, text, above):
-    """A horizontal line that says, above or below it, what it stands for."""
+def mark_level(axes, value, text, above, left=False):
+    """A horizontal line that says, above or below its end, what it stands for."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2)
-    axes.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3 if above else -3),
-                  textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=10, color=GREY)
+    axes.annotate(text, (0 if left else 1, value), xycoords=("axes fraction", "data"),
+                  xytext=(4 if left else -4, 3 if above else -3), textcoords="offset points",
+                  ha="left" if left else "right", va="bottom" if above else "top", fontsize=10, color=GREY)
 
 
 def learning_curves(metrics, title, levels=()):
@@ -102,7 +103,7 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
         for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
             spread_over_seeds(axes, [(seed[row], seed[2]) for seed in curves[label]], colours.get(label), label)
         for value, text, above in levels:
-            mark_level(axes, value, text, above)
+            mark_level(axes, value, text, above, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -108,7 +108,7 @@ def comparison_progress(console, runs, finished, failures):
     def progress():
         ended, seconds = len(finished) + len(failures), time.monotonic() - start
         rest = f", {seconds / (ended - before) * (len(runs) - ended):.0f} s to go" if ended > before else ""
-        return f"{ended} of {len(runs)} runs{rest}"
+        return f"{ended} of {len(runs)} runs, {seconds:.0f} s{rest}"
 
     def progress_table():
         table = Table(title=progress(), title_justify="left")
@@ -139,7 +139,7 @@ def show_comparison(title, headings, lines, legend):
     table = Table(title=title, title_justify="left")
     for heading, cells in zip(headings, zip(*lines, strict=True), strict=True):
         table.add_column(heading, justify="right" if table.columns else "left",
-                         min_width=max(map(len, [*cells, *heading.split()])))
+                         width=max(map(len, [*cells, *heading.split()])))  # headings break at spaces
     for line in lines:
         table.add_row(*line)
     console.print(table)

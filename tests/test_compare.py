@@ -29,6 +29,14 @@ COLUMNS = [*dict.fromkeys(figure.name for figures in TABLES.values() for figure 
 OF_THE_CLOCK = {"seconds_per_update", "shots_per_second", "peak_memory_mb"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_curves():
+    """Runs in this process leave an empty curves.png: drawing it takes longer than everything else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("battleship_grpo.train.draw_curves", lambda *arguments: arguments[-1].touch())
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder with a finished comparison, two seeds of two algorithms, and the rows that came of it."""
@@ -111,6 +119,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(copied, damage, says):
     assert times(copied) == before
 
 
+def test_a_file_in_the_way_is_noticed_before_anything_is_run(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(["--algorithms", "grpo", "--output-dir", str(tmp_path / "file")])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2 and "cannot make the folder" in shown and shown.count("\n") == 1
+
+
 def rewrite(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -166,6 +182,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
     os.killpg(process.pid, signal.SIGINT)
     shown = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in shown
+    assert (tmp_path / "reinforce-seed0" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert shown.strip().splitlines()[-1].startswith("stopped: 1 of 2 runs are finished and kept; the same command")
     assert not (tmp_path / "grpo-seed0").exists()
     before = times(tmp_path)
