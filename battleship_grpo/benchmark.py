@@ -14,6 +14,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from .backend import array_module, keep_freed_memory, load_backend, make_generator
+from .costs import peak_memory
 from .env import BattleshipEnv
 from .evaluate import play_out
 from .game import NAMED_RULES, random_boards
@@ -160,16 +161,6 @@ def seconds_to_reach(team, options, targets):
 
 
 # ------------------------------------------------------------------------------------- the whole
-
-
-def peak_memory():
-    """The most memory that this process has held, in MB; NaN where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def slowest_stage(case):

@@ -7,12 +7,14 @@ import numpy as np
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from .files import replacing
 from .game import column_name
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
+EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
 
 
 def style(axes, title, x_label, y_label):
@@ -48,11 +50,12 @@ def trace_measured(axes, metrics, curves):
             trace(axes, metrics["seconds"][measured], metrics[name][measured], colour, label)
 
 
-def mark_level(axes, value, text, above):
-    """A horizontal line that says, above or below it, what it stands for."""
+def mark_level(axes, value, text, above, left=False):
+    """A horizontal line that says, above or below its end, what it stands for."""
     axes.axhline(value, color=GREY, linestyle="--", linewidth=1.2)
-    axes.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3 if above else -3),
-                  textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=10, color=GREY)
+    axes.annotate(text, (0 if left else 1, value), xycoords=("axes fraction", "data"),
+                  xytext=(4 if left else -4, 3 if above else -3), textcoords="offset points",
+                  ha="left" if left else "right", va="bottom" if above else "top", fontsize=10, color=GREY)
 
 
 def learning_curves(metrics, title, levels=()):
@@ -94,6 +97,53 @@ def learning_curves(metrics, title, levels=()):
             axes.legend(frameon=False, fontsize=10)
         axes.set_ylim(bottom=None if axes is shots else 0)
     return figure
+
+
+def compare_curves(curves, featured, title, legend_title, levels=()):
+    """Two panels, against training shots and against seconds: the mean over seeds, and a band from least to most.
+
+    curves: label → (training shots, seconds, mean shots) of each seed, (3, iterations); in the order of the legend.
+    featured: the labels, at most 8, that get a colour; the others are thin and grey.
+    levels: (mean shots, label, label above?).
+    """
+    figure = Figure(figsize=(14, 7.5), layout="constrained")
+    figure.suptitle(title, fontsize=18, fontweight="bold")
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = dict(zip(featured, EIGHT, strict=False))
+    for axes, row, x_label, ticks in ((panels[0], 0, "training shots", EngFormatter(sep="")),
+                                      (panels[1], 1, "seconds of training", "{x:g}")):
+        for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
+            spread_over_seeds(axes, [(seed[row], seed[2]) for seed in curves[label]], colours.get(label), label)
+        for value, text, above in levels:
+            mark_level(axes, value, text, above, left=True)  # where curves that start at random play are not yet
+        style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ticks)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(labelsize=12)
+        axes.label_outer()
+    lines, labels = panels[0].get_legend_handles_labels()
+    lines = dict(zip(labels, lines, strict=True))
+    figure.legend([lines[label] for label in curves], list(curves), loc="outside right center", frameon=False,
+                  fontsize=13, title=legend_title, title_fontsize=11)
+    return figure
+
+
+def spread_over_seeds(axes, seeds, colour, label, points=300):
+    """A band from the least to the most over seeds, their mean as a line; thin and grey without a colour.
+
+    seeds: (x, values) of each, x increasing. Where they were measured at different x, on a common grid, as far as all
+    of them reach.
+    """
+    start, stop = max(x[0] for x, _ in seeds), min(x[-1] for x, _ in seeds)
+    grid = np.geomspace(start, max(start, stop), points)
+    values = np.stack([np.interp(grid, x, y) for x, y in seeds])
+    if colour is None:
+        axes.plot(grid, values.mean(axis=0), color=GREY, alpha=0.45, linewidth=1, label=label)
+        return
+    axes.fill_between(grid, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    axes.plot(grid, values.mean(axis=0), color=colour, linewidth=2.6, label=label)
 
 
 def shots_distributions(shots, rules):

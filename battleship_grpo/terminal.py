@@ -4,6 +4,7 @@ import time
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -94,6 +95,55 @@ def show_evaluation(rows, rules):
     console.print(table)
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.\n"
                   "Gap closed: 0% random play, 100% exact Bayesian play.", highlight=False)
+
+
+@contextmanager
+def comparison_progress(console, runs, finished, failures):
+    """Shows how far a comparison is: a live table on a terminal, a line per run elsewhere. Yields `show(run)`.
+
+    runs: the settings of all. finished: run → summary. failures: run → reason. Both grow meanwhile.
+    """
+    start, before = time.monotonic(), len(finished)
+
+    def progress():
+        ended, seconds = len(finished) + len(failures), time.monotonic() - start
+        rest = f", {seconds / (ended - before) * (len(runs) - ended):.0f} s to go" if ended > before else ""
+        return f"{ended} of {len(runs)} runs, {seconds:.0f} s{rest}"
+
+    def progress_table():
+        table = Table(title=progress(), title_justify="left")
+        for name in ("algorithm", "finished", "failed", "to do", "greedy shots so far"):
+            table.add_column(name, justify="right" if table.columns else "left")
+        for algorithm in dict.fromkeys(run.algorithm for run in runs):
+            total, failed = (sum(run.algorithm == algorithm for run in some) for some in (runs, failures))
+            shots = [summary["greedy"]["mean_shots"] for run, summary in finished.items() if run.algorithm == algorithm]
+            mean = f"{sum(shots) / len(shots):.2f}" if shots else ""
+            table.add_row(algorithm, str(len(shots)), str(failed), str(total - len(shots) - failed), mean)
+        return table
+
+    def line(run):
+        shots = f"{finished[run]['greedy']['mean_shots']:.2f} shots" if run in finished else f"failed: {failures[run]}"
+        console.print(f"{progress()}: {run.algorithm}, seed {run.seed}: {shots}")
+
+    if not console.is_terminal:
+        console.print(f"{len(runs)} runs, {before} of them finished already")
+        yield line
+        return
+    with Live(get_renderable=progress_table, console=console, refresh_per_second=2, transient=True):
+        yield lambda run: None
+
+
+def show_comparison(title, headings, lines, legend):
+    """A table of a comparison, and what its columns mean: [(heading, meaning)]."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    table = Table(title=title, title_justify="left")
+    for heading, cells in zip(headings, zip(*lines, strict=True), strict=True):
+        table.add_column(heading, justify="right" if table.columns else "left",
+                         width=max(map(len, [*cells, *heading.split()])))  # headings break at spaces
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    console.print("\n".join(f"{heading}: {meaning}" for heading, meaning in legend) + "\n")
 
 
 def stderr_console():

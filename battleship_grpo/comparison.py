@@ -1,0 +1,200 @@
+"""The figures of a comparison: from the runs of each algorithm to a row of a table, and the table as text.
+
+A run is its summary, as summary.json has it, and its metrics, column name → float (iterations,).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .costs import BATCH_GAMES, BATCHES
+
+WINDOW = 5000  # games: as many for every algorithm, so that the same noise is left in every curve
+MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
+
+
+# ------------------------------------------------------------------------------------- a run
+
+
+def recent_means(games, shots, window=WINDOW):
+    """Mean shots per game over the last `window` games, or over all where there were fewer: (iterations,).
+
+    games, shots: how many there were up to and with each iteration.
+    """
+    games, shots = (np.concatenate([[0.0], counts]) for counts in (games, shots))
+    start = np.searchsorted(games, np.maximum(games[1:] - window, 0), side="right") - 1
+    return (shots[1:] - shots[start]) / (games[1:] - games[start])
+
+
+def first_at_most(values, x, level):
+    """The x of the first value ≤ level; inf if there is none."""
+    reached = values <= level
+    return float(x[reached.argmax()]) if reached.any() else math.inf
+
+
+def largest_relapse(values):
+    """The most that a value lies above the least before it: 0 if they only ever fall."""
+    return float((values - np.minimum.accumulate(values)).max(initial=0.0))
+
+
+def threshold(rules, bayes):
+    """Mean shots at which an algorithm counts as having learnt the game: `MILESTONE` of the way to `bayes`.
+
+    Where exact Bayesian play is not known, half-way from random play to not a single miss.
+    """
+    if bayes is None:
+        return round((rules.random_mean_shots + rules.ship_cells) / 2, 1)
+    return round(rules.random_mean_shots - MILESTONE * (rules.random_mean_shots - bayes), 1)
+
+
+def curve_of(metrics):
+    """Training shots, seconds, and mean shots over the last games: (3, iterations)."""
+    return np.stack([metrics["shots"], metrics["seconds"], recent_means(metrics["games"], metrics["shots"])])
+
+
+# ------------------------------------------------------------------------------------- a row
+
+
+class Figure(NamedTuple):
+    name: str  # in compare.csv
+    heading: str
+    show: Callable
+    meaning: str
+
+
+def number(form, scale=1):
+    return lambda value: format(value / scale, form)
+
+
+def millions_or_never(value):
+    return "never" if value == math.inf else f"{value / 1e6:.2f}"
+
+
+NAME = Figure("algorithm", "algorithm", str, "")
+TABLES = {
+    "how well it plays": (
+        NAME,
+        Figure("runs", "runs", str, "finished runs, each from another seed"),
+        Figure("greedy_mean_shots", "greedy", number(".3f"), "mean shots of greedy play at the end; mean over seeds"),
+        Figure("greedy_deviation", "± seeds", number(".3f"), "its standard deviation over seeds"),
+        Figure("sampled_mean_shots", "sampled", number(".2f"), "mean shots of sampled play at the end"),
+        Figure("gap_closed", "gap closed", number(".1%"),
+               "by greedy play: 0% random play, 100% exact Bayesian play"),
+        Figure("shots", "Mshots", number(".2f", 1e6), "million training shots of a run"),
+    ),
+    "how it learns": (
+        NAME,
+        Figure("shots_to_threshold", "Mshots to {threshold}", millions_or_never,
+               f"million training shots until the last {WINDOW:,} games took {{threshold}} shots on average; median "
+               "over seeds"),
+        Figure("relapse", "relapse", number(".2f"),
+               f"the most that the mean of the last {WINDOW:,} games rose above its best so far; largest over seeds"),
+        Figure("gradient_variance", "gradient noise", number(".2f"), "relative variance of the policy gradient at the "
+               f"start, E‖g − ḡ‖²/‖ḡ‖², over {BATCHES} batches of {BATCH_GAMES} games"),
+        Figure("updates", "updates", number(",.0f"), "of a run: a batch of games, played and learnt from"),
+        Figure("seconds_per_update", "ms per update", number(",.1f", 1e-3), "mean over training"),
+        Figure("shots_per_second", "kshots per s", number(",.0f", 1e3), "training shots, in one process on one core"),
+    ),
+    "what it costs": (
+        NAME,
+        Figure("networks", "networks", str, "held while learning"),
+        Figure("parameters", "parameters", number(",.0f"), "of all networks"),
+        Figure("optimiser_numbers", "optimiser", number(",.0f"), "numbers that AdamW remembers"),
+        Figure("flops_per_update", "Gflop per update", number(".2f", 1e9),
+               "floating-point operations of the networks' matrix products in the first update; the work of a teacher "
+               "that is no network is not counted"),
+        Figure("flops_per_shot", "kflop per shot", number(",.0f", 1e3), "the same, per training shot"),
+        Figure("peak_memory_mb", "MB", number(",.0f"), "most memory that the process held while learning, program "
+               "included"),
+    ),
+}
+
+
+def row_of(algorithm, runs, reach, failed=""):
+    """The figures of an algorithm, name → number, from its finished runs; None where there is nothing to tell."""
+    row = {figure.name: None for figures in TABLES.values() for figure in figures} | {
+        "algorithm": algorithm, "runs": len(runs), "failed": failed, "threshold": reach}
+    if not runs:
+        return row
+    summaries = [summary for summary, _ in runs]
+    curves = [curve_of(metrics) for _, metrics in runs]
+    costs = [summary["costs"] for summary in summaries]
+    greedy = [summary["greedy"]["mean_shots"] for summary in summaries]
+    iterations, shots, seconds = (sum(summary[key] for summary in summaries)
+                                  for key in ("iterations", "shots", "seconds"))
+    square = sum(cost["gradient_square"] for cost in costs)
+    memory = [cost["peak_memory_mb"] for cost in costs if cost["peak_memory_mb"] is not None]
+    return row | {
+        "greedy_mean_shots": float(np.mean(greedy)),
+        "greedy_deviation": float(np.std(greedy, ddof=1)) if len(greedy) > 1 else None,
+        "sampled_mean_shots": float(np.mean([summary["sampled"]["mean_shots"] for summary in summaries])),
+        "gap_closed": mean_or_none([summary["gap_closed"] for summary in summaries]),
+        "shots_to_threshold": middle([first_at_most(means, fired, reach) for fired, _, means in curves]),
+        "relapse": max(largest_relapse(means) for _, _, means in curves),
+        "gradient_variance": sum(cost["gradient_variance"] for cost in costs) / square if square > 0 else None,
+        **{name: costs[0][name] for name in ("networks", "parameters", "optimiser_numbers")},
+        "flops_per_update": float(np.mean([cost["flops_per_update"] for cost in costs])),
+        "flops_per_shot": float(np.mean([cost["flops_per_shot"] for cost in costs])),
+        "seconds_per_update": seconds / iterations, "shots_per_second": shots / seconds,
+        "updates": iterations / len(runs), "shots": shots / len(runs),
+        "peak_memory_mb": max(memory) if memory else None,
+    }
+
+
+def mean_or_none(values):
+    return None if None in values else float(np.mean(values))
+
+
+def middle(values):
+    """The median, the worse of the two in the middle: it is inf as soon as half of the values are."""
+    return sorted(values)[len(values) // 2]
+
+
+def rank(rows):
+    """The best first, by greedy play; those without a finished run last."""
+    return sorted(rows, key=lambda row: math.inf if row["runs"] == 0 else row["greedy_mean_shots"])
+
+
+# ------------------------------------------------------------------------------------- as text
+
+
+def finding(rows, run):
+    """A line that says what came out."""
+    finished = [row for row in rows if row["runs"]]
+    limit = f"{run.seconds:g} s" if run.seconds is not None else f"{run.iterations:,} updates"
+    if not finished:
+        return f"No run of {limit} on {run.rules_name()} came to an end"
+    best = finished[0]
+    said = f"After {limit} on {run.rules_name()} {best['algorithm']} plays best: {best['greedy_mean_shots']:.2f} shots"
+    soonest = min(finished, key=lambda row: row["shots_to_threshold"])
+    if len(finished) > 1 and soonest["shots_to_threshold"] < math.inf:
+        said += f" · by training shots {soonest['algorithm']} is first at {soonest['threshold']}"
+    return said
+
+
+def table(figures, rows):
+    """(headings, lines of cells) of some figures, as people read them."""
+    return ([figure.heading.format(**rows[0]) for figure in figures],
+            [["–" if row[figure.name] is None else figure.show(row[figure.name]) for figure in figures]
+             for row in rows])
+
+
+def legend(figures, rows):
+    """What the columns mean: [(heading, meaning)]."""
+    return [(figure.heading.format(**rows[0]), figure.meaning.format(**rows[0]))
+            for figure in figures if figure.meaning]
+
+
+def markdown(rows, run, title):
+    """The comparison as a Markdown page: tables, and the meaning of every column."""
+    parts = [f"# {title}", f"Played: {run.make_rules().describe()}. Fewer shots are better; one process per run."]
+    for name, figures in TABLES.items():
+        headings, lines = table(figures, rows)
+        parts.append(f"## {name.capitalize()}")
+        rule = ["---", *["---:"] * (len(headings) - 1)]
+        parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *lines)))
+        parts.append("\n".join(f"- **{heading}**: {meaning}" for heading, meaning in legend(figures, rows)))
+    parts += [f"**{row['algorithm']}** failed: {row['failed']}" for row in rows if row["failed"]]
+    return "\n\n".join(parts) + "\n"

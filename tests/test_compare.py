@@ -1,0 +1,238 @@
+"""A comparison as people run it: its files, what it does not repeat, what it leaves alone, and on a cluster."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battleship_grpo import compare as command
+from battleship_grpo.compare import compare, main
+from battleship_grpo.comparison import TABLES, first_at_most, largest_relapse, middle, recent_means, threshold
+from battleship_grpo.game import NAMED_RULES
+from battleship_grpo.policy import MLPPolicy
+
+TINY = {"board_size": 3, "fleet": (2,), "iterations": 3, "hidden_sizes": (8,)}
+ALGORITHMS = ["reinforce", "grpo"]
+COLUMNS = [*dict.fromkeys(figure.name for figures in TABLES.values() for figure in figures), "failed", "threshold"]
+OF_THE_CLOCK = {"seconds_per_update", "shots_per_second", "peak_memory_mb"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_curves():
+    """Runs in this process leave an empty curves.png: drawing it takes longer than everything else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("battleship_grpo.train.draw_curves", lambda *arguments: arguments[-1].touch())
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished comparison, two seeds of two algorithms, and the rows that came of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with ThreadPoolExecutor(1) as threads:
+        return folder, compare(ALGORITHMS, seeds=2, output_dir=folder, executor=threads, **TINY)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of it, to be damaged."""
+    return shutil.copytree(finished[0], tmp_path / "copied")
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
+
+
+def test_files_hold_the_table_the_curves_and_the_runs(finished):
+    folder, rows = finished
+    with open(folder / "compare.csv", newline="") as file:
+        read = list(csv.DictReader(file))
+    assert list(read[0]) == list(rows[0]) == COLUMNS
+    assert {row["algorithm"] for row in read} == set(ALGORITHMS)
+    shots = [row["greedy_mean_shots"] for row in rows]
+    assert shots == sorted(shots) and [float(row["greedy_mean_shots"]) for row in read] == pytest.approx(shots)
+    page = (folder / "compare.md").read_text(encoding="utf-8")
+    assert all(f"| {name} | 2 | " in page for name in ALGORITHMS)
+    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+    for name in ALGORITHMS:
+        for seed in range(2):
+            run = folder / f"{name}-seed{seed}"
+            assert MLPPolicy.load(run / "policy.npz").rules.board_size == 3
+            assert json.loads((run / "summary.json").read_text())["seed"] == seed
+
+
+def test_rows_are_what_the_runs_say(finished):
+    folder, rows = finished
+    for row in rows:
+        found = [json.loads(path.read_text()) for path in folder.glob(f"{row['algorithm']}-seed*/summary.json")]
+        greedy = [summary["greedy"]["mean_shots"] for summary in found]
+        assert row["greedy_mean_shots"] == pytest.approx(np.mean(greedy))
+        assert row["greedy_deviation"] == pytest.approx(abs(greedy[0] - greedy[1]) / 2**0.5)
+        assert row["updates"] == 3 and row["networks"] == 1 and row["parameters"] == 19 * 8 + 9 * 9
+        assert row["optimiser_numbers"] == 2 * row["parameters"]
+        assert row["flops_per_update"] > row["flops_per_shot"] > row["parameters"]
+
+
+def test_what_is_finished_is_not_repeated_and_what_is_half_done_is(copied, finished):
+    before = times(copied)
+    assert compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY) == finished[1] and times(copied) == before
+    half = copied / "grpo-seed1"
+    (half / "summary.json").unlink()
+    (half / "notes.txt").write_text("mine")
+    with ThreadPoolExecutor(1) as threads:
+        rows = compare(ALGORITHMS, seeds=2, output_dir=copied, executor=threads, **TINY)
+        assert threads.submit(int).result() == 0  # another's executor is not shut down
+    assert stripped(rows) == stripped(finished[1]) and (half / "notes.txt").read_text() == "mine"
+    after = times(copied)
+    assert {path.parent.name for path in before if before[path] != after.get(path)} == {"grpo-seed1"}
+
+
+def stripped(rows):
+    return [{name: value for name, value in row.items() if name not in OF_THE_CLOCK} for row in rows]
+
+
+@pytest.mark.parametrize(("damage", "says"), [
+    (lambda run: rewrite(run / "config.json", learning_rate=0.5), "learning_rate 0.5, not 0.012"),
+    (lambda run: rewrite(run / "config.json", iterations=4), "iterations 4, not 3"),
+    (lambda run: (run / "config.json").write_text("{"), "no run that can be read"),
+    (lambda run: (run / "config.json").unlink(), "no run that can be read"),
+    (lambda run: (run / "summary.json").write_text("{}"), "not of a comparison"),
+])
+def test_a_folder_that_holds_something_else_is_left_alone(copied, damage, says):
+    damage(copied / "grpo-seed0")
+    shutil.rmtree(copied / "reinforce-seed0")  # would have to be run
+    before = times(copied)
+    with pytest.raises(ValueError, match=f"grpo-seed0 holds something else .*{says}"):
+        compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY)
+    assert times(copied) == before
+
+
+def test_a_file_in_the_way_is_noticed_before_anything_is_run(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(["--algorithms", "grpo", "--output-dir", str(tmp_path / "file")])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2 and "cannot make the folder" in shown and shown.count("\n") == 1
+
+
+def rewrite(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_cluster_gives_the_same_results(finished, tmp_path):
+    """Dask, its worker in a thread: every figure but those of the clock, and the policies to the last bit."""
+    with (LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+          Client(cluster) as client, client.get_executor() as executor):
+        compare(ALGORITHMS, seeds=1, output_dir=tmp_path, executor=executor, **TINY)
+    for name in ALGORITHMS:
+        here, there = (load_run(folder / f"{name}-seed0") for folder in (finished[0], tmp_path))
+        assert here == there
+
+
+def load_run(folder):
+    """What a run's folder says, without what the clock says."""
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["seconds"], summary["costs"]["peak_memory_mb"]
+    return summary, (folder / "policy.npz").read_bytes()
+
+
+def test_a_run_that_fails_is_told_and_stops_no_other(monkeypatch, tmp_path, capsys):
+    """One line at the end, exit status 2, and a row without numbers, last in the table."""
+    whole = command.train
+
+    def broken(settings, *arguments):
+        if settings.algorithm == "grpo":
+            raise FloatingPointError("loss is nan")
+        return whole(settings, *arguments)
+
+    monkeypatch.setattr(command, "train", broken)
+    monkeypatch.setattr(command, "FreshProcesses", ThreadPoolExecutor)
+    assert main(["--algorithms", "grpo,reinforce", "--seeds", "1", "--seconds", "0.1", "--jobs", "1",
+                 "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "error: some runs failed: grpo (seed 0: loss is nan)"
+    with open(tmp_path / "compare.csv", newline="") as file:
+        good, bad = csv.DictReader(file)
+    assert (good["algorithm"], good["runs"], good["failed"]) == ("reinforce", "1", "")
+    assert (bad["runs"], bad["failed"], bad["greedy_mean_shots"]) == ("0", "seed 0: loss is nan", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, capsys):
+    """A real command with processes of its own, and a signal to all of them, as from a terminal."""
+    arguments = ["--algorithms", "reinforce,grpo", "--seeds", "1", "--seconds", "0.2", "--jobs", "1",
+                 "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", *arguments], start_new_session=True,
+                               stderr=subprocess.PIPE, text=True, cwd=Path(command.__file__).parents[1])
+    first = tmp_path / "reinforce-seed0" / "summary.json"
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    shown = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in shown
+    assert (tmp_path / "reinforce-seed0" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert shown.strip().splitlines()[-1].startswith("stopped: 1 of 2 runs are finished and kept; the same command")
+    assert not (tmp_path / "grpo-seed0").exists()
+    before = times(tmp_path)
+    assert main(arguments) == 0 and {path: times(tmp_path)[path] for path in before} == before
+    assert "how it learns" in capsys.readouterr().out
+    with open(tmp_path / "compare.csv", newline="") as file:
+        assert all(float(row["peak_memory_mb"]) > 20 for row in csv.DictReader(file))  # measured in fresh processes
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--algorithms", "grpo,nonsense"], "unknown algorithm 'nonsense': choose from all, sft, distill, reinforce"),
+    (["--algorithms", ","], "no algorithm"), (["--seeds", "0"], "seeds must be ≥ 1 and ≤ 100"),
+    (["--seeds", "101"], "seeds must be"), (["--jobs", "0"], "jobs must be ≥ 1 and ≤ 64"), (["--jobs", "65"], "jobs"),
+    (["--seconds", "0"], "seconds must be > 0"), (["--seconds", "nan"], "seconds must be > 0"),
+    (["--rules", "huge"], "--rules"), (["--fleet", "2"], "--board-size and --fleet go together"),
+    (["--board-size", "3", "--fleet", "4"], "does not fit"), (["--nonsense"], "--nonsense"),
+])
+def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--output-dir", str(tmp_path / "new")])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2 and says in shown and shown.count("\n") == 1 and not (tmp_path / "new").exists()
+
+
+# ------------------------------------------------------------------------------------- figures
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(50, 500)), min_size=1, max_size=30), st.integers(1, 200))
+def test_recent_means_are_over_as_few_iterations_as_hold_the_window(iterations, window):
+    games, shots = np.array(iterations, float).T
+    for i, mean in enumerate(recent_means(games.cumsum(), shots.cumsum(), window)):
+        enough = [j for j in range(i + 1) if games[j : i + 1].sum() >= window]
+        part = slice(max(enough, default=0), i + 1)
+        assert mean == pytest.approx(shots[part].sum() / games[part].sum())
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.floats(0, 100))
+def test_relapse_and_first_reach_follow_their_definitions(values, level):
+    values = np.array(values)
+    pairs = [values[j] - values[i] for i in range(len(values)) for j in range(i, len(values))]
+    assert largest_relapse(values) == pytest.approx(max(pairs))
+    below = np.flatnonzero(values <= level)
+    assert first_at_most(values, np.arange(len(values)), level) == (below[0] if len(below) else np.inf)
+
+
+def test_never_is_the_median_once_half_of_the_runs_never_came_there():
+    assert middle([3.0, 1.0, np.inf]) == 3.0 and middle([np.inf, 1.0]) == np.inf == middle([1.0, np.inf, np.inf])
+
+
+def test_the_threshold_is_18_on_mini_and_lies_between_random_and_best_play_elsewhere():
+    assert threshold(NAMED_RULES["mini"], 15.552) == 18.0
+    classic = NAMED_RULES["classic"]
+    assert classic.ship_cells < threshold(classic, None) < classic.random_mean_shots

@@ -1,0 +1,126 @@
+"""What learning costs: counts of operations against the products that NumPy is asked for, and noise that is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battleship_grpo.algorithms import METHODS
+from battleship_grpo.costs import (
+    counting,
+    first_gradient,
+    generator,
+    gradient_noise,
+    gradients_at_start,
+    measure_costs,
+    networks_of,
+)
+from battleship_grpo.network import MLP
+from battleship_grpo.recipes import RECIPES
+from battleship_grpo.settings import settings_from
+from battleship_grpo.team import Team
+from battleship_grpo.train import build
+
+ONE_OF_EACH = [next(name for name, recipe in RECIPES.items() if recipe.method == method) for method in METHODS]
+
+
+class Products(np.ndarray):
+    """Arrays that add up the operations of every matrix product they take part in."""
+
+    done = 0
+    __module__ = "numpy"  # the array library that the network finds
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        plain = [np.asarray(array) for array in inputs]
+        if ufunc is np.matmul:
+            Products.done += 2 * plain[0].shape[0] * plain[0].shape[1] * plain[1].shape[1]
+        if out is not None:
+            options["out"] = tuple(np.asarray(array) for array in out)
+        result = getattr(ufunc, method)(*plain, **options)
+        return out[0] if out is not None else result.view(Products)
+
+
+@given(st.lists(st.integers(1, 9), max_size=3), st.integers(1, 20), st.sampled_from(["relu", "tanh"]),
+       st.sampled_from(["planes", "signed"]))
+def test_operations_counted_are_those_of_the_matrix_products_done(hidden, rows, activation, encoding):
+    rng = np.random.default_rng(0)
+    network = MLP(5, 4, hidden, activation, encoding, rng)
+    network._adopt(network.parameters.view(Products))
+    observations = rng.integers(-1, 2, (rows, 5)).astype(np.int8)
+    sums, (_, inputs) = network.first_sums(observations), network.forward(observations)
+    calls = {"forward": (observations,), "first_sums": (observations,), "outputs_from": (sums,),
+             "jvp": (inputs, network.parameters), "backward": (inputs, np.ones((rows, 4), np.float32))}
+    for method, arguments in calls.items():
+        Products.done = 0
+        with counting([network]) as counts:
+            getattr(network, method)(*arguments)
+        assert dict(counts) == {method: Products.done} and (Products.done > 0 or not hidden)
+        assert method not in vars(network)
+
+
+def test_operations_of_a_known_network():
+    """8 inputs and the constant 1, 16 hidden, 3 outputs: 9·16 and 17·3 weights."""
+    network, observations = MLP(4, 3, (16,)), np.zeros((10, 4), np.int8)
+    with counting([network]) as counts:
+        _, inputs = network.forward(observations)
+        network.backward(inputs, np.zeros((10, 3), np.float32))
+        sums = network.first_sums(observations)
+        network.reveal(sums, np.zeros(10, int), np.ones(10))
+        network.outputs_from(sums)
+    assert dict(counts) == {"forward": 20 * (9 * 16 + 17 * 3), "backward": 20 * (9 * 16 + 17 * 3 + 17 * 3),
+                            "first_sums": 20 * 9 * 16, "reveal": 10 * 16, "outputs_from": 20 * 17 * 3}
+
+
+def test_noise_of_gradients_is_estimated_without_bias():
+    """Means over 4,000 estimates from 3 gradients each, known noise: both within 6 standard errors (p < 1e-8).
+
+    The square of the mean gradient, which holds a third of the noise, would be 30 standard errors off.
+    """
+    rng, mean, deviation = np.random.default_rng(0), np.array([0.3, -0.4]), np.array([1.0, 0.5])
+    estimates = np.array([gradient_noise(mean + deviation * rng.standard_normal((3, 2))) for _ in range(4000)])
+    expected = np.array([(deviation**2).sum(), (mean**2).sum()])
+    errors = (estimates.mean(axis=0) - expected) / (estimates.std(axis=0, ddof=1) / len(estimates) ** 0.5)
+    assert (abs(errors) < 6).all()
+
+
+@given(st.integers(2, 6), st.integers(1, 4), st.integers(0, 1000))
+def test_noise_is_the_sample_variance_and_its_square_comes_from_different_gradients(count, size, seed):
+    gradients = np.random.default_rng(seed).standard_normal((count, size))
+    variance, square = gradient_noise(gradients)
+    products = gradients @ gradients.T
+    assert variance == pytest.approx(gradients.var(axis=0, ddof=1).sum())
+    assert square == pytest.approx((products.sum() - np.trace(products)) / (count * (count - 1)))
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_first_gradient_is_that_of_a_step_and_changes_nothing(name):
+    settings = settings_from({"algorithm": name, "rules": "tiny", "hidden_sizes": (8,), "num_boards": 8,
+                              "num_minibatches": 1})
+    algorithm = build(settings, Team())
+    before = {key: network.parameters.copy() for key, network in algorithm.networks().items()}
+    attributes = dict(vars(algorithm))
+    found = first_gradient(algorithm, generator(algorithm, 7))
+    assert vars(algorithm) == attributes and found.any()
+    assert all((network.parameters == before[key]).all() for key, network in algorithm.networks().items())
+
+    used, gradient = [], algorithm.gradient
+    algorithm.gradient = lambda batch: used.append(gradient(batch)) or used[-1]
+    algorithm.step(generator(algorithm, 7), 1e-3)
+    assert (used[0][0] == found).all()
+
+
+def test_more_games_mean_less_noise():
+    """Sixteen times the games, a sixteenth of the noise: between 1/32 and 1/8 here (p < 1e-6: over 10 sigma)."""
+    settings = settings_from({"algorithm": "reinforce", "rules": "tiny", "hidden_sizes": (8,)})
+    few, many = (gradient_noise(gradients_at_start(settings, 64, games))[0] for games in (16, 256))
+    assert 8 < few / many < 32
+
+
+def test_costs_count_every_network_that_is_held(tmp_path):
+    quick = {"rules": "tiny", "hidden_sizes": (8,), "num_boards": 16}
+    build(settings_from(quick), Team()).policy.save(tmp_path / "teacher.npz")
+    ppo = measure_costs(settings_from({**quick, "algorithm": "ppo", "critic_hidden_sizes": (16,)}))
+    policy, critic = 33 * 8 + 9 * 16, 33 * 16 + 17
+    assert (ppo["networks"], ppo["parameters"], ppo["optimiser_numbers"]) == (2, policy + critic, 2 * (policy + critic))
+    taught = build(settings_from({**quick, "algorithm": "distill", "teacher": str(tmp_path / "teacher.npz")}), Team())
+    assert set(networks_of(taught)) == {"policy", "teacher"}
