@@ -15,7 +15,7 @@ from .env import BattleshipEnv
 from .evaluate import find_entrants
 from .files import read_arrays, write_arrays
 from .game import Rules
-from .rollout import Rollout, sample_groups
+from .rollout import play, sample_groups
 from .settings import Parser, add_rules_options, rules_from
 from .team import Team
 
@@ -73,28 +73,16 @@ def replay(env, tasks, actions):
 
     Raises ValueError where a recorded action is not legal, or the record ends before or after its game.
     """
-    lengths = (actions >= 0).sum(axis=1)
-    if ((actions >= 0) != (np.arange(actions.shape[1]) < lengths[:, None])).any() or (actions >= env.num_actions).any():
-        raise ValueError("a game has gaps, or shots beyond the board")
-    state, playing = env.reset(tasks), np.arange(len(tasks))
-    scores, played = np.zeros(len(tasks)), []
-    for step in range(env.max_steps):
-        chosen = actions[playing, step].astype(np.int64)
-        observations, legal = env.observations(state).copy(), env.legal_actions(state)
-        if (chosen < 0).any() or not legal[np.arange(len(chosen)), chosen].all():
-            raise ValueError("a game ends early, or has a shot twice")
-        over = env.step(state, chosen)
-        played.append((observations, legal, chosen, np.zeros(len(chosen), np.float32), env.rewards(state, chosen),
-                       playing))
-        if (lengths[playing[over]] != step + 1).any():
-            raise ValueError("a game goes on after its end")
-        scores[playing[over]] = env.scores(env.select(state, over))
-        playing, state = playing[~over], env.select(state, ~over)
-        if len(playing) == 0:
-            break
-    *shots, games = (np.concatenate(column) for column in zip(*played, strict=True))
-    order = np.argsort(games, kind="stable")
-    return Rollout(2, *(column[order] for column in shots), games[order], lengths, scores)
+    def choose(step, games, observations, legal):
+        chosen = actions[games, step].astype(np.int64)
+        if (chosen < 0).any() or (chosen >= env.num_actions).any() or not legal[np.arange(len(games)), chosen].all():
+            raise ValueError("a game ends early, or has a shot twice or beyond the board")
+        return chosen, np.zeros(len(games), np.float32)
+
+    rollout = play(env, tasks, choose, num_generations=2)
+    if ((actions != -1) != (np.arange(actions.shape[1]) < rollout.lengths[:, None])).any():
+        raise ValueError("a game goes on after its end")
+    return rollout
 
 
 def main(arguments=None):

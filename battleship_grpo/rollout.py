@@ -163,41 +163,65 @@ def sample_groups(env, policy, tasks, num_generations, rng, team, temperature=1.
     rollouts = []
     for boards in team.pieces(len(tasks), num_games):
         games = slice(boards.start * num_generations, boards.stop * num_generations)
-        repeated = xp.repeat(tasks[boards], num_generations, axis=0)
-        rollouts.append(_play(env, policy, repeated, uniforms[:, games], num_generations, temperature))
+        choose = Sampler(env, policy, uniforms[:, games], temperature)
+        rollouts.append(play(env, xp.repeat(tasks[boards], num_generations, axis=0), choose, num_generations))
     return concatenate(rollouts)
 
 
-def _play(env, policy, tasks, uniforms, num_generations, temperature):
-    """One game on each task to its end. Games that are over leave the arrays at once, and cost nothing from then on."""
-    xp = array_module(policy.parameters)
-    num_games = len(tasks)
-    state = env.reset(tasks)
-    playing = xp.arange(num_games)  # the game in each row of `state`
-    lengths, scores = xp.zeros(num_games, np.int64), xp.zeros(num_games)
-    step_by_step = env.reveals_one_cell and isinstance(policy, MLPPolicy)
-    sums = policy.first_sums(env.observations(state)) if step_by_step else None
+def play(env, tasks, choose, num_generations):
+    """One game on each task to its end; `choose(step, games, observations, legal)` → actions, their log-probabilities.
+
+    `games` are the numbers of those still played. A game that is over leaves the arrays at once, and costs nothing from
+    then on.
+    """
+    xp = array_module(tasks)
+    state, playing = env.reset(tasks), xp.arange(len(tasks))  # the game in each row of `state`
+    lengths, scores = xp.zeros(len(tasks), np.int64), xp.zeros(len(tasks))
     played = []  # what happened, step by step
     for step in range(env.max_steps):
         observations, legal = env.observations(state).copy(), env.legal_actions(state)
-        if step_by_step:
-            distribution = MaskedSoftmax(policy.outputs_from(sums), legal, temperature)
-        else:
-            distribution = policy.distribution(observations, legal, temperature)
-        actions = distribution.sample(uniforms[step, playing])
+        actions, log_probs = choose(step, playing, observations, legal)
         over = env.step(state, actions)
-        played.append((observations, legal, actions, distribution.log_prob(actions), env.rewards(state, actions),
-                       playing))
-        if step_by_step:
-            policy.reveal(sums, actions, env.observations(state)[distribution.rows, actions])
+        played.append((observations, legal, actions, log_probs, env.rewards(state, actions), playing))
         if over.any():
             ended = playing[over]
             lengths[ended], scores[ended] = step + 1, env.scores(env.select(state, over))
             playing, state = playing[~over], env.select(state, ~over)
-            sums = sums[~over] if step_by_step else None
             if len(playing) == 0:
                 break
 
     *shots, games = (xp.concatenate(column) for column in zip(*played, strict=True))
     order = xp.argsort(games, kind="stable")  # from step by step to game by game
     return Rollout(num_generations, *(column[order] for column in shots), games[order], lengths, scores)
+
+
+class Sampler:
+    """Draws every action from the policy, with uniform random numbers (T, N): one for each step of each game.
+
+    Where a shot changes one number of the observation, the first layer's sums are not computed anew but kept up to
+    date: one row of weights to add instead of a product with all of them.
+    """
+
+    def __init__(self, env, policy, uniforms, temperature):
+        self.policy, self.uniforms, self.temperature = policy, uniforms, temperature
+        self.step_by_step = env.reveals_one_cell and isinstance(policy, MLPPolicy)
+        self.games = None  # those of the step before
+
+    def __call__(self, step, games, observations, legal):
+        if self.step_by_step:
+            self.update_sums(games, observations)
+            distribution = MaskedSoftmax(self.policy.outputs_from(self.sums), legal, self.temperature)
+        else:
+            distribution = self.policy.distribution(observations, legal, self.temperature)
+        self.games, self.actions = games, distribution.sample(self.uniforms[step, games])
+        return self.actions, distribution.log_prob(self.actions)
+
+    def update_sums(self, games, observations):
+        if self.games is None:
+            self.sums = self.policy.first_sums(observations)
+            return
+        xp, actions = array_module(games), self.actions
+        if len(games) < len(self.games):
+            still_played = xp.searchsorted(self.games, games)
+            self.sums, actions = self.sums[still_played], actions[still_played]
+        self.policy.reveal(self.sums, actions, observations[xp.arange(len(games)), actions])
