@@ -35,7 +35,7 @@ class ActorCritic(Learner):
         rng = np.random.default_rng([settings.seed, 1])
         board_size = None if policy.orbits is None else policy.rules.board_size
         critic = MLP(env.observation_size, 1, settings.critic_hidden_sizes, policy.activation, policy.encoding, rng,
-                     output_gain=settings.output_gain, board_size=board_size)
+                     policy.parameters.dtype, settings.output_gain, board_size)
         self.critic = critic.copy(array_module(policy.parameters))
         self.critic_optimiser = adamw(settings, self.critic, settings.critic_learning_rate)
 
