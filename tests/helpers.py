@@ -59,7 +59,7 @@ def chi_square_bound(degrees, sigmas=6.0):
 
 SMALL = {"board_size": 3, "fleet": (2,), "hidden_sizes": (4,), "critic_hidden_sizes": (4,), "activation": "tanh",
          "equivariant": False, "num_boards": 4, "num_generations": 4, "num_minibatches": 1, "memory_size": 200,
-         "batch_shots": 50}
+         "batch_shots": 64}
 
 
 def small_learner(algorithm, rng, rows_at_once=50, **changes):
