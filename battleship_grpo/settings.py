@@ -176,7 +176,7 @@ class Settings:
                            group=TEACHER, low=0, high=1, by=TEACHERS)
     memory_size: int = setting(2**18, "labelled shots to remember", group=TEACHER, low=1, high=2**26, by=TEACHERS)
     batch_shots: int = setting(4096, "shots per minibatch, drawn from the memory", group=TEACHER, low=64, high=2**24,
-                               by=TEACHERS)
+                               why="each of up to 64 processes takes a share", by=TEACHERS)
 
     num_iterations: int = setting(1, "μ, passes over each batch of games", group=OPTIMISER, low=1, by=BY_ADAMW)
     num_minibatches: int = setting(8, "optimiser steps per pass; each takes a share of the boards", group=OPTIMISER,
