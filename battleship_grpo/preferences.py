@@ -23,12 +23,17 @@ FORMAT_VERSION = 1
 
 
 def play_preferences(env, player, num_boards, num_generations, rng):
-    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, …, without ties."""
+    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, …, without ties.
+
+    Raises ValueError where there are none but ties.
+    """
     tasks = env.tasks(num_boards, rng)
     rollout = sample_groups(env, player, tasks, num_generations, rng, Team())
     boards = np.repeat(np.arange(num_boards), num_generations)
     rollout = rollout.with_columns(board=boards[rollout.games])
     pairs = best_against_worst(rollout)
+    if not pairs.num_games:
+        raise ValueError("there is nothing to prefer: on every board all games came out alike")
     actions = np.full((pairs.num_games, env.max_steps), -1, np.int16)
     actions[pairs.games, pairs.position] = pairs.actions
     return {"board": tasks[pairs.columns["board"][pairs.starts[::2]]], "winner": actions[::2], "loser": actions[1::2]}
@@ -56,6 +61,8 @@ def read_preferences(path, env, xp=np):
         shape = (len(board), env.max_steps)
         if (board.dtype, board.shape) != (bool, (len(board), rules.cells)) or not len(board):
             raise ValueError("board must be bool (n, cells), n ≥ 1")
+        if (board.sum(axis=1) != rules.ship_cells).any():
+            raise ValueError(f"a board has not the {rules.ship_cells} ship cells of its fleet")
         if any(games.dtype != np.int16 or games.shape != shape for games in (winner, loser)):
             raise ValueError(f"winner and loser must be int16 {shape}")
         pairs = replay(env, np.repeat(board, 2, axis=0), np.stack([winner, loser], axis=1).reshape(-1, shape[1]))

@@ -74,8 +74,9 @@ class Rollout:
         """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
         xp = array_module(self.lengths)
         lengths = self.lengths[games]
-        new_games = xp.repeat(xp.arange(len(games)), lengths)
-        shots = (self.starts[games] - starts_of(lengths))[new_games] + xp.arange(len(new_games))
+        places = xp.arange(int(lengths.sum()))
+        new_games = xp.searchsorted(lengths.cumsum(), places, side="right")
+        shots = (self.starts[games] - starts_of(lengths))[new_games] + places
         return replace(self._cut(shots, games, new_games), num_generations=num_generations)
 
     def _cut(self, shots, games, games_of_shots):

@@ -50,6 +50,7 @@ GAME, POLICY, SAMPLING, OBJECTIVE, OPTIMISER, RUN, CRITIC, TRUST, PAIRS, TEACHER
 # methods, as `recipes` has them
 ACTOR_CRITIC, TEACHERS, PAIRED = ("ppo", "trpo"), ("sft", "distill"), ("dpo", "ranked_grpo")
 BY_REWARD, BY_RATIO, BY_REFERENCE = ("grpo", "reinforce", "ppo", "trpo"), ("grpo", "ppo"), ("grpo", *PAIRED)
+BY_ADAMW = ("grpo", "reinforce", "ppo", *PAIRED, *TEACHERS)  # trpo's policy takes steps of another kind
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,14 @@ class Settings:
     lmbda: float = setting(1.0, "λ, share of the games played by the student itself: 0 offline, 1 on-policy",
                            group=TEACHER, low=0, high=1, by=TEACHERS)
     memory_size: int = setting(2**18, "labelled shots to remember", group=TEACHER, low=1, high=2**26, by=TEACHERS)
-    batch_shots: int = setting(4096, "shots per minibatch, drawn from the memory", group=TEACHER, low=1, high=2**24,
-                               by=TEACHERS)
+    batch_shots: int = setting(4096, "shots per minibatch, drawn from the memory", group=TEACHER, low=64, high=2**24,
+                               why="each of up to 64 processes takes a share", by=TEACHERS)
 
-    num_iterations: int = setting(1, "μ, passes over each batch of games", group=OPTIMISER, low=1)
+    num_iterations: int = setting(1, "μ, passes over each batch of games", group=OPTIMISER, low=1, by=BY_ADAMW)
     num_minibatches: int = setting(8, "optimiser steps per pass; each takes a share of the boards", group=OPTIMISER,
                                    low=1)
-    learning_rate: float = setting(1.2e-2, "peak learning rate of AdamW", group=OPTIMISER, above=0)
+    learning_rate: float = setting(1.2e-2, "peak learning rate of AdamW", group=OPTIMISER, above=0,
+                                   by=BY_ADAMW)
     lr_scheduler_type: str = setting("linear", "learning rate over the run", group=OPTIMISER, choices=SCHEDULES)
     warmup_ratio: float = setting(0.02, "share of the run over which the rate climbs from 0", group=OPTIMISER, low=0,
                                   below=1)
@@ -189,7 +191,7 @@ class Settings:
     adam_beta2: float = setting(0.999, "AdamW's β₂", group=OPTIMISER, low=0, below=1)
     adam_epsilon: float = setting(1e-8, "AdamW's ε", group=OPTIMISER, above=0)
     max_grad_norm: float | None = setting(0.1, "clip the gradient to this global norm", group=OPTIMISER, kind=float,
-                                          above=0)
+                                          above=0, by=BY_ADAMW)
 
     def __post_init__(self):
         for name in ("fleet", "hidden_sizes", "critic_hidden_sizes"):  # a JSON file has lists
@@ -224,15 +226,19 @@ class Settings:
         if groups and self.num_generations < 2:
             raise ValueError(f"num_generations must be ≥ 2 with {self.algorithm}, not {self.num_generations}: a group "
                              "of one has nothing to compare with")
-        allowed = {"grpo": {"advantage_baseline": ("group_mean", "leave_one_out"), "scale_rewards": SCALES}}.get(
-            self.method, {"advantage_baseline": ("batch_mean", "none"), "scale_rewards": ("batch", "none")})
+        allowed = {
+            "grpo": {"advantage_baseline": ("group_mean", "leave_one_out"), "scale_rewards": SCALES},
+            "ranked_grpo": {"kl_estimator": ("k1", "k2", "k3")},
+        }.get(self.method, {"advantage_baseline": ("batch_mean", "none"), "scale_rewards": ("batch", "none")})
         for name, choices in allowed.items():
             by = self.__dataclass_fields__[name].metadata["by"]
             if self.method in by and getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)} with {self.algorithm}, not "
                                  f"{getattr(self, name)!r}")
-        if self.method == "dpo" and self.preference_loss != "simpo" and self.beta == 0:
+        if self.method == "dpo" and self.beta == 0:
             raise ValueError(f"beta must be > 0 with {self.algorithm}: the margin counts β times")
+        if self.simpo_gamma and self.preference_loss != "simpo":
+            raise ValueError(f"simpo_gamma means nothing to preference_loss {self.preference_loss}: it is for simpo")
 
     @property
     def method(self):

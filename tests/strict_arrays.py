@@ -114,15 +114,15 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor
         setattr(ndarray, f"__i{_name}__", _in_place(f"__i{_name}__"))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne", "neg", "invert", "abs"):
     setattr(ndarray, f"__{_name}__", _through(getattr(np.ndarray, f"__{_name}__")))
-for _name in ("sum", "mean", "std", "max", "min", "any", "all", "argmax", "argmin", "astype", "reshape", "copy",
+for _name in ("sum", "mean", "std", "var", "max", "min", "any", "all", "argmax", "argmin", "astype", "reshape", "copy",
               "transpose", "ravel", "argsort", "cumsum", "clip", "take"):
     setattr(ndarray, _name, _through(getattr(np.ndarray, _name)))
 
 _FUNCTIONS = (
     "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip",
     "concatenate", "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log",
-    "log1p", "matmul", "maximum", "mean", "minimum", "ones", "ones_like", "pad", "sin", "sqrt", "stack", "sum",
-    "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
+    "log1p", "matmul", "maximum", "mean", "minimum", "ones", "ones_like", "pad", "searchsorted", "sin", "sqrt", "stack",
+    "sum", "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
 )
 for _name in _FUNCTIONS:
     globals()[_name] = _through(getattr(np, _name))

@@ -4,20 +4,22 @@ The device is a stand-in as strict as CuPy; where CuPy and a GPU are at hand, th
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import strict_arrays
 
-from battleship_grpo import backend
-from battleship_grpo.algorithms.grpo import GRPO
+from battleship_grpo import backend, train
 from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
 from battleship_grpo.baselines import BASELINES, baseline
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import PolicyPlayer, Sampled, judge
-from battleship_grpo.game import NAMED_RULES, Rules, random_boards
+from battleship_grpo.game import NAMED_RULES, random_boards
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.settings import Settings
+from battleship_grpo.preferences import play_preferences, write_preferences
+from battleship_grpo.recipes import RECIPES
+from battleship_grpo.settings import settings_from
 from battleship_grpo.team import Team
 from battleship_grpo.train import main
 
@@ -49,44 +51,64 @@ def replayed(xp, seed):
     return generator(xp, seed)
 
 
-RECIPES = {
-    "grpo": {},
-    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", "num_iterations": 2},
-    "dapo": {"loss_type": "dapo", "epsilon_high": 0.28, "dynamic_sampling": True, "beta": 0.0},
-    "bnpo, batch scale, k2, delta": {"loss_type": "bnpo", "scale_rewards": "batch", "kl_estimator": "k2", "delta": 2.0},
-    "leave one out, k1, moving reference": {"advantage_baseline": "leave_one_out", "kl_estimator": "k1",
-                                            "reference": "initial", "sync_ref_model": True, "ref_model_sync_steps": 2},
+COMBINATIONS = {
+    "dr_grpo, two passes": {"algorithm": "dr_grpo", "num_iterations": 2},
+    "bnpo, batch scale, k2, delta": {"algorithm": "bnpo", "scale_rewards": "batch", "kl_estimator": "k2", "delta": 2.0},
+    "leave one out, k1, moving reference": {
+        "algorithm": "grpo", "advantage_baseline": "leave_one_out", "kl_estimator": "k1", "reference": "initial",
+        "sync_ref_model": True, "ref_model_sync_steps": 2},
+    "exact KL, entropy, uniform": {"algorithm": "grpo", "kl_estimator": "exact", "entropy_coef": 0.01},
+    "exact KL, initial, sequences": {"algorithm": "gspo", "kl_estimator": "exact", "reference": "initial", "beta": 0.1},
+    "reinforce, outcome": {"algorithm": "reinforce", "supervision": "outcome", "entropy_coef": 0.01, "gamma": 0.9},
+    "ppo, value clip, early end": {"algorithm": "ppo", "value_clip": 0.2, "target_kl": 1e-5, "num_iterations": 3},
+    "ranked, means": {"algorithm": "ranked_grpo", "importance_sampling_level": "sequence"},
+    "distill, offline": {"algorithm": "distill", "lmbda": 0.5, "memory_size": 300},
 }
+CASES = {name: {"algorithm": name} for name in RECIPES} | COMBINATIONS
 
 
-def train_a_little(xp, changes, steps=3, rules=None, num_boards=6):
-    rules = rules or Rules(4, (2, 3))
-    settings = Settings(num_boards=num_boards, num_generations=4, num_minibatches=2, **changes)
-    policy = MLPPolicy(rules.cells, rules.cells, (16,), rules=rules, rng=np.random.default_rng(0), equivariant=True)
-    policy = policy.copy(xp)
-    reference = policy.copy() if settings.reference == "initial" else None
-    grpo = GRPO(settings, BattleshipEnv(rules), policy, reference, Team(rows_at_once=10**9))
-    measured = [grpo.step(replayed(xp, step), 1e-2) for step in range(steps)]
-    return to_numpy(policy.parameters), measured, grpo
+def train_a_little(xp, changes, steps=3, num_boards=6):
+    """A few steps of an algorithm on `tiny`, built as a run is, from random numbers that are the same everywhere."""
+    settings = settings_from({"rules": "tiny", "num_boards": num_boards, "num_generations": 4, "num_minibatches": 2,
+                              "hidden_sizes": (16,), **changes})
+    settings = replace(settings, critic_hidden_sizes=(8,), batch_shots=64, output_gain=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "load_backend", lambda name: xp)
+        learner = train.build(settings, Team())
+    learner.team.rows_at_once = sys.maxsize
+    measured = [learner.step(replayed(xp, step), 1e-2) for step in range(steps)]
+    return to_numpy(learner.policy.parameters), measured, learner
 
 
-@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
 def test_training_on_a_device_agrees_with_numpy(xp, changes):
-    """Three steps of AdamW in float32 from the same random numbers: 1e-3 apart at most, of steps near 1e-1."""
+    """Three steps in float32 from the same random numbers: 1e-3 apart at most, of steps near 1e-1."""
     expected, on_numpy, _ = train_a_little(np, changes)
-    actual, on_device, grpo = train_a_little(xp, changes)
+    actual, on_device, learner = train_a_little(xp, changes)
     assert np.abs(actual - expected).max() < (1e-6 if xp is strict_arrays else 1e-3)
     for one, other in zip(on_device, on_numpy, strict=True):
         assert one == pytest.approx(other, abs=1e-6 if xp is strict_arrays else 1e-2)
-    assert all(isinstance(array, np.ndarray) for array in grpo.state().values())
+    assert all(array_module(network.parameters) is xp for network in learner.networks().values())
+    assert all(isinstance(array, np.ndarray) for array in learner.state().values())
 
 
-def test_a_step_copies_to_the_host_a_number_of_times_that_the_batch_does_not_raise():
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo", "dpo", "ranked_grpo", "distill"])
+def test_a_step_copies_to_the_host_a_number_of_times_that_the_batch_does_not_raise(algorithm):
     """At most once per shot of the longest game, and a few per minibatch."""
     for num_boards in (4, 40):
         before = strict_arrays.copies
-        train_a_little(strict_arrays, {}, steps=1, num_boards=num_boards)
+        train_a_little(strict_arrays, {"algorithm": algorithm}, steps=1, num_boards=num_boards)
         assert strict_arrays.copies - before <= 16 + 8 * 2 + 8
+
+
+def test_offline_preferences_are_learnt_from_on_the_device(xp, tmp_path):
+    path, rules = tmp_path / "preferences.npz", NAMED_RULES["tiny"]
+    pairs = play_preferences(BattleshipEnv(rules), baseline("hunt_target", rules), 20, 4, np.random.default_rng(0))
+    write_preferences(path, rules, pairs)
+    changes = {"algorithm": "dpo", "preferences": str(path)}
+    expected, _, _ = train_a_little(np, changes)
+    actual, _, _ = train_a_little(xp, changes)
+    assert np.abs(actual - expected).max() < (1e-6 if xp is strict_arrays else 1e-3)
 
 
 def test_boards_and_play_stay_on_the_device(xp):

@@ -2,27 +2,48 @@
 
 import numpy as np
 import pytest
-from helpers import relative_error, seeds
+from helpers import numerical_gradient, relative_error, seeds
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo.advantages import group_advantages, groups_with_variance
-from battleship_grpo.objectives import clipped_surrogate, kl_penalty, shot_weights
+from battleship_grpo.algorithms.critic import value_loss
+from battleship_grpo.objectives import (
+    PREFERENCE_LOSSES,
+    SURROGATES,
+    cispo,
+    clipped_surrogate,
+    kl_penalty,
+    log_sigmoid,
+    policy_gradient,
+    preference_loss,
+    ranking_loss,
+    sapo,
+    shot_weights,
+    sigmoid,
+    surrogate,
+)
+from battleship_grpo.settings import Settings
 
 optional_delta = st.none() | st.floats(1.5, 4.0)
 
 
-def slope(per_shot_loss, log_probs, step=1e-6):
-    """d loss / d log π of every shot at once: each loss depends on its own shot only."""
-    return (per_shot_loss(log_probs + step) - per_shot_loss(log_probs - step)) / (2 * step)
+def slope(loss, points, step=1e-6):
+    """d loss / d point of every shot (or pair) at once: each loss depends on its own point only."""
+    return (loss(points + step) - loss(points - step)) / (2 * step)
+
+
+def some_shots(seed, count=60):
+    """Old and new log-probabilities, and advantages, every other one 0: float64 (count,) each."""
+    rng = np.random.default_rng(seed)
+    old, log_probs = rng.normal(size=(2, count)) - 2
+    return old, log_probs, rng.normal(size=count) * rng.integers(0, 2, count)
 
 
 @given(seeds, st.floats(0.05, 0.9), st.none() | st.floats(0.05, 0.9), optional_delta)
 def test_clipped_surrogate_slope(seed, epsilon, epsilon_high, delta):
     """On both sides of every clip; relative error below 1e-6 in float64."""
-    rng = np.random.default_rng(seed)
-    old, log_probs = rng.normal(size=(2, 60)) - 2
-    advantages = rng.normal(size=60) * rng.integers(0, 2, 60)
+    old, log_probs, advantages = some_shots(seed)
     ratio = np.exp(log_probs - old)
     kinks = np.array([1 - epsilon, 1 + (epsilon if epsilon_high is None else epsilon_high), delta or 1e9])
     assume(np.abs(ratio[:, None] - kinks).min() > 1e-4)  # there the loss has a corner
@@ -32,6 +53,48 @@ def test_clipped_surrogate_slope(seed, epsilon, epsilon_high, delta):
 
     actual = clipped_surrogate(log_probs - old, advantages, epsilon, epsilon_high, delta).d_log_prob
     assert relative_error(actual, slope(loss, log_probs)) < 1e-6
+
+
+@given(st.booleans(), optional_delta)
+def test_every_clip_state_has_the_slope_that_the_smaller_term_has(good, delta):
+    """Below, within and above the clip, and beyond δ: bad shots below and good ones above are held, and those beyond δ.
+
+    A good shot below the clip still pushes, and so does a bad one above it: there the clip would make the loss better.
+    """
+    ratio, advantage = np.array([0.5, 1.0, 1.4, 5.0]), 1.0 if good else -1.0
+    loss, d_log_prob = clipped_surrogate(np.log(ratio), np.full(4, advantage), 0.2, 0.3, delta)
+    follows = np.array([True, True, False, False]) if good else np.array([False, True, True, delta is None])
+    held_at = np.array([0.8, 1, 1.3, 1.3]) if good else np.array([0.8, 1, 1.4, delta or 5.0])
+    assert np.allclose(d_log_prob, np.where(follows, -ratio * advantage, 0))
+    assert np.allclose(loss, -np.where(follows, ratio, held_at) * advantage)
+
+
+@given(seeds, st.none() | st.floats(0.3, 3.0))
+def test_cispo_slope_is_that_of_log_probabilities_under_a_constant_weight(seed, epsilon_high):
+    old, log_probs, advantages = some_shots(seed)
+    ratio = np.exp(log_probs - old)
+    weight = ratio if epsilon_high is None else np.minimum(ratio, epsilon_high)
+    actual = cispo(log_probs - old, log_probs, advantages, epsilon_high)
+    assert np.allclose(actual.loss, -weight * advantages * log_probs)
+    assert relative_error(actual.d_log_prob, slope(lambda x: -weight * advantages * x, log_probs)) < 1e-6
+    assert ((actual.d_log_prob != 0) == (advantages != 0)).all()  # no shot is left out
+
+
+@given(seeds, st.floats(0.3, 3.0), st.floats(0.3, 3.0))
+def test_sapo_slope(seed, positive, negative):
+    old, log_probs, advantages = some_shots(seed)
+    actual = sapo(log_probs - old, advantages, positive, negative).d_log_prob
+    expected = slope(lambda x: sapo(x - old, advantages, positive, negative).loss, log_probs)
+    assert relative_error(actual, expected) < 1e-6
+
+
+@given(seeds)
+def test_at_a_ratio_of_one_every_surrogate_has_the_slope_of_the_policy_gradient(seed):
+    _, log_probs, advantages = some_shots(seed)
+    assert (slope(lambda x: policy_gradient(x, advantages).loss, log_probs) == pytest.approx(-advantages, abs=1e-6))
+    for name in SURROGATES:
+        actual = surrogate(log_probs, log_probs, advantages, Settings(surrogate=name))
+        assert actual.d_log_prob == pytest.approx(-advantages, rel=1e-12)
 
 
 @given(seeds, st.sampled_from(["k1", "k2", "k3"]))
@@ -85,6 +148,84 @@ def test_where_the_clip_holds_there_is_no_slope(seed, epsilon):
     low, high = (ratio < 1 - epsilon) & (advantages < 0), (ratio > 1 + epsilon) & (advantages > 0)
     moving = clipped_surrogate(log_probs - old, advantages, epsilon).d_log_prob != 0
     assert (moving == ~(low | high)).all()
+
+
+# ------------------------------------------------------------------------------------- pairs and ranks
+
+
+@given(seeds, st.sampled_from(PREFERENCE_LOSSES), st.floats(0.05, 3.0), st.floats(0.0, 2.0))
+def test_preference_slope(seed, loss, beta, gamma):
+    margins = np.random.default_rng(seed).normal(size=40) * 5
+    actual = preference_loss(margins, loss, beta, gamma)[1]
+    assert relative_error(actual, slope(lambda x: preference_loss(x, loss, beta, gamma)[0], margins)) < 1e-6
+
+
+@given(st.floats(0.01, 5.0))
+def test_before_the_first_step_a_pair_costs_log_2_and_pushes_by_half_beta(beta):
+    """At π = π_ref every margin is 0."""
+    loss, d_margin = preference_loss(np.zeros(3), "sigmoid", beta)
+    assert loss == pytest.approx(np.log(2)) and d_margin == pytest.approx(-beta / 2)
+
+
+def test_without_the_logarithm_the_worst_pairs_teach_nothing():
+    """A published DPO has −mean σ. Its slope is gone where the policy is most wrong; there DPO's is largest."""
+    margins = np.linspace(-50, 50, 201)
+    dpo = -preference_loss(margins, "sigmoid", beta=1.0)[1]
+    published = slope(sigmoid, margins)
+    assert dpo.argmax() == 0 and dpo[0] == pytest.approx(1)
+    assert published[0] < 1e-12 and published.argmax() == 100  # largest where it could go either way
+
+
+@given(seeds, st.integers(1, 4), st.integers(2, 6), st.floats(0.1, 3.0))
+def test_ranking_slope_with_ties(seed, num_boards, num_generations, beta):
+    """Few different scores: most groups have ties. A group of equal scores has loss and slope exactly 0."""
+    rng = np.random.default_rng(seed)
+    shape = num_boards, num_generations
+    log_probs, scores = rng.normal(size=shape), rng.integers(0, 3, shape)
+    loss, actual = ranking_loss(log_probs, scores, beta)
+    expected = numerical_gradient(lambda x: ranking_loss(x, scores, beta)[0].sum(), log_probs)
+    assert relative_error(actual, expected) < 1e-6
+    equal = scores.max(axis=1) == scores.min(axis=1)
+    assert (loss[equal] == 0).all() and (actual[equal] == 0).all() and (loss[~equal] > 0).all()
+    assert np.allclose(actual.sum(axis=1), 0)  # what one game is given, others give
+
+
+@given(seeds, st.integers(2, 5), st.floats(0.1, 2.0))
+def test_ranking_is_the_mean_of_the_preference_loss_over_all_pairs(seed, num_generations, beta):
+    rng = np.random.default_rng(seed)
+    log_probs, scores = rng.normal(size=(1, num_generations)), rng.integers(0, 3, (1, num_generations))
+    margins = [log_probs[0, i] - log_probs[0, j] for i in range(num_generations) for j in range(num_generations)
+               if scores[0, i] > scores[0, j]]
+    expected = preference_loss(np.array(margins), "sigmoid", beta)[0].mean() if margins else 0
+    assert ranking_loss(log_probs, scores, beta)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoids_do_not_overflow(dtype):
+    """Warnings are errors here. In between they are what they are called."""
+    extreme, usual = np.array([-1e4, 1e4], dtype), np.linspace(-8, 8, 50).astype(dtype)
+    assert sigmoid(extreme).tolist() == [0, 1] and log_sigmoid(extreme).tolist() == [-1e4, 0]
+    assert sigmoid(usual) == pytest.approx(1 / (1 + np.exp(-usual)), rel=1e-3)
+    assert log_sigmoid(usual) == pytest.approx(np.log(1 / (1 + np.exp(-usual))), rel=1e-3)
+    for loss in PREFERENCE_LOSSES:
+        assert all(np.isfinite(part).all() for part in preference_loss(extreme, loss, 1.0))
+
+
+# ------------------------------------------------------------------------------------- values
+
+
+@given(seeds, st.none() | st.floats(0.1, 1.0))
+def test_value_loss_slope(seed, value_clip):
+    """Half the squared error; with the clip never less than that, and without slope where the clipped term counts."""
+    values, old, returns = np.random.default_rng(seed).normal(size=(3, 50))
+    if value_clip is not None:
+        clipped = old + np.clip(values - old, -value_clip, value_clip)
+        corners = [np.abs(np.abs(values - old) - value_clip), np.abs(np.abs(clipped - returns) - abs(values - returns))]
+        assume(corners[0].min() > 1e-4 and corners[1][values != clipped].min(initial=1) > 1e-4)
+    loss, actual = value_loss(values, old, returns, value_clip)
+    assert relative_error(actual, slope(lambda v: value_loss(v, old, returns, value_clip).loss, values)) < 1e-6
+    assert (loss >= (values - returns) ** 2 / 2).all()
+    assert value_clip is not None or loss == pytest.approx((values - returns) ** 2 / 2)
 
 
 # ------------------------------------------------------------------------------------- normalisation

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import Rules
+from battleship_grpo.network import MLP
 from battleship_grpo.optim import AdamW
 from battleship_grpo.policy import MaskedSoftmax, MLPPolicy
 from battleship_grpo.symmetry import board_symmetries
@@ -40,6 +41,70 @@ def test_backward_is_the_derivative_of_the_log_probabilities(seed, hidden_sizes,
     logits, inputs = policy.forward(observations)
     distribution = MaskedSoftmax(logits, legal, temperature)
     assert relative_error(policy.backward(inputs, distribution.backward(actions, c)), expected) < 1e-6
+
+
+def some_distribution(seed, temperature, shots=6, actions=5):
+    """Logits (N, A) and a function from logits to their distribution, some actions illegal; another one's log π."""
+    rng = np.random.default_rng(seed)
+    logits, legal = rng.normal(size=(shots, actions)) * 2, random_legal(rng, shots, actions)
+    other = MaskedSoftmax(rng.normal(size=(shots, actions)), legal).log_probs()
+    return logits, lambda x: MaskedSoftmax(x, legal, temperature), other
+
+
+@given(seeds, st.floats(0.5, 2.0))
+def test_slopes_by_the_logits_are_derivatives(seed, temperature):
+    """Entropy, KL and cross-entropy of random sums of rows, against central differences; 0 on illegal actions."""
+    logits, distribution, other = some_distribution(seed, temperature)
+    c, targets, now = np.random.default_rng(seed).normal(size=len(logits)), np.exp(other), distribution(logits)
+    cases = [(now.entropy_slope(), lambda d: d.entropy()), (now.kl_slope(other), lambda d: d.kl(other)),
+             (now.cross_entropy(targets)[1], lambda d: d.cross_entropy(targets)[0])]
+    for slope, value in cases:
+        expected = numerical_gradient(lambda x, value=value: c @ value(distribution(x)), logits)
+        assert relative_error(c[:, None] * slope, expected) < 1e-6
+        assert (slope[~now.legal] == 0).all()
+
+
+@given(seeds, st.floats(0.5, 2.0))
+def test_kl_and_cross_entropy_are_what_they_are_called(seed, temperature):
+    logits, distribution, other = some_distribution(seed, temperature)
+    now, targets = distribution(logits), np.exp(other)
+    log_ratio = np.where(now.legal, now.log_probs() - other, 0)
+    assert np.allclose(now.kl(other), (now.probs * log_ratio).sum(axis=1)) and (now.kl(other) >= -1e-12).all()
+    assert np.allclose(now.kl(now.log_probs()), 0)
+    own = -(targets * np.where(now.legal, other, 0)).sum(axis=1)
+    assert np.allclose(now.cross_entropy(targets)[0], MaskedSoftmax(other, now.legal).kl(now.log_probs()) + own)
+
+
+@given(seeds, st.floats(0.5, 2.0))
+def test_fisher_is_the_matrix_of_the_papers_and_the_curvature_of_the_kl(seed, temperature):
+    logits, distribution, _ = some_distribution(seed, temperature)
+    now, d_logits = distribution(logits), np.random.default_rng(seed).normal(size=logits.shape)
+    matrices = np.array([np.diag(p) - np.outer(p, p) for p in now.probs]) / temperature**2
+    assert np.allclose(now.fisher(d_logits), np.einsum("nab,nb->na", matrices, d_logits))
+    h = 1e-5  # the slope of KL(π_old‖π) by the logits of π is (π − π_old) / T
+    above, below = (distribution(logits + sign * h * d_logits).probs for sign in (1, -1))
+    assert relative_error(now.fisher(d_logits), (above - below) / (2 * h) / temperature) < 1e-6
+
+
+layers = st.lists(st.integers(1, 6), min_size=0, max_size=2)  # hidden ones: of one to three in all
+
+
+@given(seeds, layers, st.sampled_from(["relu", "tanh"]), st.sampled_from(["planes", "signed"]))
+def test_jvp_is_the_derivative_along_a_direction_and_the_adjoint_of_backward(seed, hidden_sizes, activation, encoding):
+    """⟨J·v, u⟩ = ⟨v, Jᵀ·u⟩ for any v and u; and J·v against central differences, relative error below 1e-6."""
+    rng = np.random.default_rng(seed)
+    policy = float64_policy(rng, hidden_sizes, activation, encoding)
+    observations, vector = rng.integers(-1, 2, (7, 5)).astype(np.int8), rng.normal(size=policy.parameters.shape)
+    outputs, inputs = policy.forward(observations)
+    moved, u = policy.jvp(inputs, vector), rng.normal(size=outputs.shape)
+
+    def outputs_at(step):
+        twin = policy.copy()
+        twin.parameters += step * vector
+        return twin.forward(observations)[0]
+
+    assert relative_error(moved, (outputs_at(1e-6) - outputs_at(-1e-6)) / 2e-6) < 1e-6
+    assert (moved * u).sum() == pytest.approx(vector @ policy.backward(inputs, u), rel=1e-9, abs=1e-9)
 
 
 @given(seeds, st.sampled_from([0.1, 1.0, 100.0, 1e4]))
@@ -111,6 +176,19 @@ def test_an_equivariant_policy_turns_with_the_board_and_stays_so(seed, board_siz
     for symmetry in board_symmetries(board_size):
         turned, _ = policy.forward(observations[:, symmetry])
         assert np.allclose(turned, logits[:, symmetry], atol=1e-4)
+
+
+@given(seeds, st.integers(2, 5), st.sampled_from([(), (8,), (16, 8)]), st.sampled_from(["planes", "signed"]))
+def test_the_value_of_a_turned_board_is_the_same(seed, board_size, hidden_sizes, encoding):
+    """One output, which turns with nothing: a critic. Also after steps along gradients that know no symmetry."""
+    rng = np.random.default_rng(seed)
+    critic = MLP(board_size**2, 1, hidden_sizes, "tanh", encoding, rng, board_size=board_size)
+    critic.parameters += critic.tied(rng.normal(size=critic.parameters.shape).astype(np.float32))
+    observations = rng.integers(-1, 2, (6, board_size**2)).astype(np.int8)
+    values, _ = critic.forward(observations)
+    assert values.std() > 1e-3
+    for symmetry in board_symmetries(board_size):
+        assert np.allclose(critic.forward(observations[:, symmetry])[0], values, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------- files

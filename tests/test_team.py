@@ -1,16 +1,18 @@
 """Several processes that train as one: sums that all agree on, and no waiting for the dead."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from battleship_grpo.settings import Settings
+from battleship_grpo.settings import settings_from
 from battleship_grpo.team import Team, gather
 from battleship_grpo.train import build, learn
 
-SETTINGS = Settings(board_size=3, fleet=(2,), num_boards=7, num_generations=4, num_minibatches=2, hidden_sizes=(8,),
-                    iterations=3, dynamic_sampling=True)
+SETTINGS = {"board_size": 3, "fleet": (2,), "num_boards": 7, "num_generations": 4, "num_minibatches": 2,
+            "hidden_sizes": (8,), "iterations": 3}
+ALGORITHMS = ("dapo", "reinforce", "ppo", "trpo", "dpo", "ranked_grpo", "sft", "distill")
 
 
 def add_up(team, rounds):
@@ -22,12 +24,15 @@ def add_up(team, rounds):
         sum(range(int(rng.integers(20_000))))  # dawdle
 
 
-def learn_together(team, seen):
+def learn_together(team, algorithms):
     """Train, and have everybody's parameters added up: equal ones add up to size times one's own."""
-    algorithm = build(SETTINGS, team)
-    totals = learn(algorithm, SETTINGS)
-    parameters = algorithm.policy.parameters
-    assert (team.sum(parameters) == team.size * parameters).all()
+    totals = {}
+    for name in algorithms:
+        settings = replace(settings_from({"algorithm": name} | SETTINGS), critic_hidden_sizes=(8,))
+        learner = build(settings, team)
+        totals[name] = learn(learner, settings)
+        for network in learner.networks().values():
+            assert (team.sum(network.parameters) == team.size * network.parameters).all()
     return totals
 
 
@@ -46,10 +51,12 @@ def test_a_sum_is_the_same_in_every_process(size):
 
 
 def test_processes_that_train_together_keep_equal_parameters():
-    """Sizes of two make the comparison exact in float32. All games count: 7 boards are 4 and 3."""
-    with gather(2, learn_together, None) as team:
-        totals = learn_together(team, None)
-    assert totals["iterations"] == 3 and totals["games"] >= 3 * 7 * 4
+    """Whatever they train by. Sizes of two make the comparison exact in float32. All games count: 7 boards are 4 and 3.
+    """
+    with gather(2, learn_together, ALGORITHMS) as team:
+        totals = learn_together(team, ALGORITHMS)
+    for name in ALGORITHMS:
+        assert totals[name]["iterations"] == 3 and totals[name]["games"] >= 3 * 7 * 4, name
 
 
 def test_a_process_that_dies_is_noticed():

@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
+from battleship_grpo.algorithms import METHODS
 from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.recipes import RECIPES
 from battleship_grpo.run_folder import METRICS
 from battleship_grpo.settings import PRESETS, Settings, settings_from
 from battleship_grpo.train import main, parse
@@ -92,6 +95,20 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--backend", "abacus"], "--backend"), (["--seed", "x"], "--seed"), (["--nonsense"], "--nonsense"),
     (["--hidden-sizes", "0"], "hidden_sizes"), (["--num-boards", "100000000000"], "num_boards"),
     (["--num-boards", "1000000", "--num-generations", "60000"], "not enough memory"),
+    (["--algorithm", "ppo", "--surrogate", "sapo"], "surrogate means nothing to ppo: it is for grpo"),
+    (["--algorithm", "trpo", "--learning-rate", "1"], "learning_rate means nothing to trpo"),
+    (["--algorithm", "dpo", "--scale-rewards", "none"], "scale_rewards means nothing to dpo"),
+    (["--algorithm", "sft", "--beta", "1"], "beta means nothing to sft"), (["--teacher", "random"], "nothing to grpo"),
+    (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of batch, none with ppo"),
+    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "one of batch_mean, none with reinforce"),
+    (["--advantage-baseline", "batch_mean"], "one of group_mean, leave_one_out with grpo"),
+    (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "one of k1, k2, k3 with ranked_grpo"),
+    (["--algorithm", "ranked_grpo", "--num-generations", "1"], "a group of one"),
+    (["--algorithm", "ipo", "--beta", "0"], "beta must be > 0 with ipo"),
+    (["--algorithm", "dpo", "--simpo-gamma", "1"], "simpo_gamma means nothing"),
+    (["--algorithm", "dpo", "--preferences", "missing.npz"], "missing.npz: no such file"),
+    (["--algorithm", "ppo", "--critic-hidden-sizes", "12"], "critic_hidden_sizes must be multiples of 8"),
+    (["--init", "missing"], "missing: no such file"),
 ])
 def test_a_mistake_is_one_clear_line_and_exit_status_2(options, says, tmp_path, capsys):
     try:
@@ -113,6 +130,26 @@ def test_every_preset_is_valid_and_a_time_limit_lifts_its_iterations():
     for preset in PRESETS:
         assert settings_from({}, preset).iterations and settings_from({"seconds": 1.0}, preset).iterations is None
     assert settings_from({"seconds": 1.0, "iterations": 7}).iterations == 7
+
+
+def test_every_recipe_is_valid_on_every_preset_and_uses_what_it_sets():
+    for name, recipe in RECIPES.items():
+        for preset in PRESETS:
+            settings = settings_from({"algorithm": name}, preset)
+            assert settings.method in METHODS and settings.method == recipe.method
+            assert all(getattr(settings, option) == value for option, value in recipe.settings.items())
+        methods = (Settings.__dataclass_fields__[option].metadata["by"] for option in recipe.settings)
+        assert all(by is None or recipe.method in by for by in methods)
+
+
+def test_an_option_is_refused_by_every_method_that_does_not_look_at_it():
+    by_method = {recipe.method: name for name, recipe in RECIPES.items()}
+    for option in fields(Settings):
+        by = option.metadata["by"]
+        assert by is None or set(by) <= set(METHODS)
+        for method in set(METHODS) - set(by or METHODS):
+            with pytest.raises(ValueError, match=f"{option.name} means nothing to"):
+                settings_from({"algorithm": by_method[method], option.name: option.default})
 
 
 def test_help_names_every_setting_with_its_meaning(capsys):

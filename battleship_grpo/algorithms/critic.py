@@ -5,6 +5,7 @@ GRPO's whole point is to do without it. PPO and TRPO cannot: their advantages co
 
 import numpy as np
 
+from ..advantages import gae, normalised, shot_rewards
 from ..backend import array_module
 from ..network import MLP
 from ..objectives import PerShot
@@ -35,13 +36,25 @@ class ActorCritic(Learner):
         rng = np.random.default_rng([settings.seed, 1])
         board_size = None if policy.orbits is None else policy.rules.board_size
         critic = MLP(env.observation_size, 1, settings.critic_hidden_sizes, policy.activation, policy.encoding, rng,
-                     output_gain=settings.output_gain, board_size=board_size)
+                     policy.parameters.dtype, settings.output_gain, board_size)
         self.critic = critic.copy(array_module(policy.parameters))
         self.critic_optimiser = adamw(settings, self.critic, settings.critic_learning_rate)
 
     def values(self, rollout):
         """V(s) of every shot: (S,)."""
         return self.in_pieces(rollout, lambda piece: self.critic.forward(piece.observations)[0][:, 0])
+
+    def with_advantages(self, rollout):
+        """The record with Â by GAE, normalised, the values V, and the returns R = Â + V that the critic is to learn.
+
+        Also the share of the returns' variance that the values explain.
+        """
+        s, values = self.settings, self.values(rollout)
+        advantages = gae(rollout, shot_rewards(rollout, s.supervision), values, s.gamma, s.gae_lambda)
+        returns = advantages + values
+        explained = float(1 - (returns - values).var() / (returns.var() + 1e-12))
+        return rollout.with_columns(advantages=normalised(advantages, "batch_mean", s.scale_rewards),
+                                    values=values, returns=returns), explained
 
     def value_gradient(self, batch):
         """dL/dparameters of the critic over a minibatch with `values` and `returns`, and what was measured."""

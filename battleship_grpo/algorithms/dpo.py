@@ -20,8 +20,9 @@ def best_against_worst(rollout):
     Every game is in one pair at most; pairs of equal scores are left out.
     """
     xp, size = array_module(rollout.scores), rollout.num_generations
-    order = rollout.scores.reshape(-1, size).argsort(axis=1) + xp.arange(0, rollout.num_games, size)[:, None]
-    winners, losers = order[:, : -size // 2 - 1 : -1].reshape(-1), order[:, : size // 2].reshape(-1)
+    order = xp.argsort(rollout.scores.reshape(-1, size), axis=1, kind="stable")
+    order += xp.arange(0, rollout.num_games, size)[:, None]
+    winners, losers = order[:, ::-1][:, : size // 2].reshape(-1), order[:, : size // 2].reshape(-1)
     decided = rollout.scores[winners] > rollout.scores[losers]
     return rollout.take_games(xp.stack([winners[decided], losers[decided]], axis=1).reshape(-1), 2)
 
@@ -57,7 +58,7 @@ class DPO(Learner):
             per_game, scale = shots.sum_games(log_probs) / shots.lengths, 1 / shots.lengths
         else:
             per_game, scale = shots.sum_games(log_probs - shots.columns["reference"]), 1
-        winners, losers = per_game.reshape(-1, 2).T
+        winners, losers = per_game[::2], per_game[1::2]
         loss, slope = preference_loss(winners - losers, s.preference_loss, s.beta, s.simpo_gamma)
         d_game = xp.stack([slope, -slope], axis=1).reshape(-1) * scale / batch.num_boards
         d_log_prob = d_game.astype(log_probs.dtype)[shots.games]  # the one number per shot

@@ -11,7 +11,9 @@ with a memory of all of them, this is DAgger (Ross et al. 2011); with soft targe
 (Agarwal et al. 2024), whose λ, the share of the student's own games, is `lmbda`.
 """
 
-from ..backend import array_module
+import numpy as np
+
+from ..backend import array_module, to_numpy
 from ..rollout import concatenate, sample_groups, separate_shots
 from .learner import Learner, measure
 
@@ -39,7 +41,8 @@ class Imitation(Learner):
         own = round(len(boards) * s.lmbda)
         parts = [sample_groups(self.env, player, some, s.num_generations, rng, self.team, s.temperature)
                  for player, some in ((self.policy, boards[:own]), (self.teacher, boards[own:])) if len(some)]
-        return concatenate(parts), measure(concatenate(parts))
+        rollout = concatenate(parts)
+        return rollout, measure(rollout)
 
     def teacher_distribution(self, piece):
         return self.teacher.soft_distribution(piece.observations, piece.legal, self.settings.teacher_temperature)
@@ -64,7 +67,8 @@ class Imitation(Learner):
         return separate_shots(shots["observations"], shots["legal"], nowhere, {"lesson": shots["lesson"]})
 
     def state(self):
-        return super().state() | {"written": self.written, **{f"memory_{k}": v for k, v in (self.memory or {}).items()}}
+        memory = {f"memory_{name}": to_numpy(column) for name, column in (self.memory or {}).items()}
+        return super().state() | memory | {"written": np.array(self.written)}
 
 
 class SFT(Imitation):

@@ -10,7 +10,6 @@
 The textbook's one loss for both networks falls into two here, for they share no parameters.
 """
 
-from ..advantages import gae, normalised, shot_rewards
 from ..objectives import clipped_surrogate, kl_penalty
 from .critic import ActorCritic
 
@@ -18,14 +17,8 @@ from .critic import ActorCritic
 class PPO(ActorCritic):
 
     def step(self, rng, learning_rate):
-        s = self.settings
         rollout, measured = self.sample(rng)
-        values = self.values(rollout)
-        advantages = gae(rollout, shot_rewards(rollout, s.supervision), values, s.gamma, s.gae_lambda)
-        returns = advantages + values
-        measured["explained_variance"] = float(1 - (returns - values).var() / (returns.var() + 1e-12))
-        rollout = rollout.with_columns(advantages=normalised(advantages, "batch_mean", s.scale_rewards),
-                                       values=values, returns=returns)
+        rollout, measured["explained_variance"] = self.with_advantages(rollout)
         return measured | self.learn_from(rollout, learning_rate)
 
     def learn_from_minibatch(self, batch):

@@ -10,7 +10,6 @@ longest step √(2δ / xᵀFx). F is far too large to write down, and need not b
 A backtracking line search then makes sure that the bound and the improvement hold for the true KL and surrogate.
 """
 
-from ..advantages import gae, normalised, shot_rewards
 from ..backend import array_module, split
 from ..policy import MaskedSoftmax
 from .critic import ActorCritic
@@ -37,19 +36,12 @@ def conjugate_gradient(product, b, iterations, tolerance=1e-10):
 class TRPO(ActorCritic):
 
     def step(self, rng, learning_rate):
-        s = self.settings
-        self.optimiser.learning_rate = learning_rate
+        self.optimiser.learning_rate = learning_rate  # which the critic's follows
         rollout, measured = self.sample(rng)
-        values = self.values(rollout)
-        advantages = gae(rollout, shot_rewards(rollout, s.supervision), values, s.gamma, s.gae_lambda)
-        returns = advantages + values
-        measured["explained_variance"] = float(1 - (returns - values).var() / (returns.var() + 1e-12))
+        rollout, measured["explained_variance"] = self.with_advantages(rollout)
         batch = rollout.with_columns(
-            advantages=normalised(advantages, "batch_mean", s.scale_rewards), values=values, returns=returns,
             old_logits=self.in_pieces(rollout, lambda piece: self.policy.forward(piece.observations)[0]))
-        measured |= self.natural_step(batch)
-        measured["value_loss"] = self.fit_critic(batch)
-        return measured | self.finish([{}])
+        return measured | self.finish([self.natural_step(batch) | {"value_loss": self.fit_critic(batch)}])
 
     def natural_step(self, batch):
         """Along F⁻¹g as far as the trust region allows. Returns what was measured."""

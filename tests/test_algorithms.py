@@ -1,0 +1,427 @@
+"""Every algorithm: the gradient of its whole loss, the identities that tie it to its neighbours, and that it learns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import batch_of, numerical_gradient, play_randomly, relative_error, seeds, small_learner, small_rules
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from battleship_grpo.advantages import discounted_sums, gae, normalised, shot_rewards
+from battleship_grpo.algorithms.trpo import conjugate_gradient
+from battleship_grpo.evaluate import PolicyPlayer, judge
+from battleship_grpo.objectives import KL_ESTIMATORS, LOSS_TYPES, PREFERENCE_LOSSES, SURROGATES
+from battleship_grpo.recipes import RECIPES
+from battleship_grpo.settings import settings_from
+from battleship_grpo.team import Team
+from battleship_grpo.train import build, learn
+
+# ------------------------------------------------------------------------------------- the gradient of the loss
+
+
+def log_ratios(learner, batch):
+    """log π/π_old of every shot, (S,), at the policy's present parameters."""
+    distribution = learner.policy.distribution(batch.observations, batch.legal, learner.settings.temperature)
+    return distribution.log_prob(batch.actions) - batch.log_probs
+
+
+def check_gradient(learner, batch):
+    """dL/dparameters against central differences of L. The weight of cispo is held: its old policy moves along."""
+    policy, held = learner.policy, log_ratios(learner, batch)
+
+    def loss(parameters):
+        policy.parameters[:] = parameters
+        if learner.settings.surrogate == "cispo":
+            moved = batch.log_probs + log_ratios(learner, batch) - held
+            return learner.gradient(replace(batch, log_probs=moved))[1]["loss"]
+        return learner.gradient(batch)[1]["loss"]
+
+    point = policy.parameters.copy()
+    expected = numerical_gradient(loss, point)
+    policy.parameters[:] = point
+    assert np.linalg.norm(expected) > 1e-4  # a loss that does not move proves nothing
+    assert relative_error(learner.gradient(batch)[0], expected) < 1e-6
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_gradient_of_every_recipe(name):
+    """From parameters to the scalar loss and back, through the real step, after π has moved away from π_old."""
+    rng = np.random.default_rng(0)
+    learner = small_learner(name, rng)
+    batch = batch_of(learner, rng)
+    learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.1
+    check_gradient(learner, batch)
+
+
+@given(seeds, st.data())
+def test_the_gradient_of_all_that_grpo_can_be(seed, data):
+    """Every choice with every other; not at a corner of the loss."""
+    epsilon, epsilon_high = 0.1, 0.25
+    choices = {
+        "surrogate": SURROGATES, "importance_sampling_level": ("token", "sequence"), "loss_type": LOSS_TYPES,
+        "kl_estimator": KL_ESTIMATORS, "entropy_coef": (0.0, 0.2), "reference": ("uniform", "initial"),
+        "temperature": (0.7, 1.0, 1.5), "delta": (None, 1.7), "supervision": ("outcome", "process"),
+        "top_entropy_quantile": (0.5, 1.0)}
+    chosen = {name: data.draw(st.sampled_from(values), name) for name, values in choices.items()}
+    rng = np.random.default_rng(seed)
+    learner = small_learner("grpo", rng, 10**6, beta=0.3, epsilon=epsilon, epsilon_high=epsilon_high, num_boards=3,
+                            num_generations=3, **chosen)
+    batch = batch_of(learner, rng)
+    learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.05
+    log_ratio = log_ratios(learner, batch)
+    ratio = np.exp(np.concatenate([log_ratio, batch.game_means(log_ratio)]))
+    assume(np.abs(ratio[:, None] - [1 - epsilon, 1 + epsilon_high, 1.7]).min() > 1e-4)
+    assume(np.abs(batch.columns["advantages"]).max() > 0)
+    check_gradient(learner, batch)
+
+
+@pytest.mark.parametrize(("name", "changes"), [
+    *(("reinforce", {"supervision": supervision, "entropy_coef": 0.2, "temperature": 0.7})
+      for supervision in ("outcome", "process")),
+    ("ppo", {"entropy_coef": 0.2, "epsilon": 0.05, "epsilon_high": 0.1, "delta": 1.2, "supervision": "outcome"}),
+    ("trpo", {"temperature": 1.5}),
+    *(("dpo", {"preference_loss": loss, "temperature": 0.7}) for loss in PREFERENCE_LOSSES),
+    *(("ranked_grpo", {"importance_sampling_level": level, "reference": "initial", "beta": 0.3, "ranking_beta": 0.5,
+                       "kl_estimator": "k2"}) for level in ("token", "sequence")),
+    ("sft", {"temperature": 0.7}), ("distill", {"temperature": 1.5, "teacher_temperature": 0.5, "lmbda": 0.5}),
+])
+def test_the_gradient_of_the_others_with_their_options(name, changes):
+    rng = np.random.default_rng(1)
+    learner = small_learner(name, rng, **changes)
+    batch = batch_of(learner, rng)
+    learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.1
+    check_gradient(learner, batch)
+
+
+@pytest.mark.parametrize("value_clip", [None, 0.05])
+def test_the_gradient_of_the_critic(value_clip):
+    """After it has left the values that it had when the batch was played."""
+    rng = np.random.default_rng(2)
+    learner = small_learner("ppo", rng, value_clip=value_clip)
+    batch, critic = batch_of(learner, rng), learner.critic
+    critic.parameters += rng.normal(size=critic.parameters.shape) * 0.1
+    point = critic.parameters.copy()
+    actual, _ = learner.value_gradient(batch)
+
+    def loss(parameters):
+        critic.parameters[:] = parameters
+        return learner.value_gradient(batch)[1]["value_loss"]
+
+    expected = numerical_gradient(loss, point)
+    assert np.linalg.norm(expected) > 1e-3 and relative_error(actual, expected) < 1e-6
+
+
+@given(seeds, st.sampled_from(["grpo", "ppo", "dpo", "ranked_grpo", "sft", "distill"]), st.integers(1, 40))
+def test_gradients_of_pieces_add_up(seed, name, rows_at_once):
+    """However a minibatch is cut, the gradient and everything measured are the same."""
+    rng = np.random.default_rng(seed)
+    learner = small_learner(name, rng, num_boards=8)
+    batch = batch_of(learner, rng)
+    whole, stats = learner.gradient(batch)
+    learner.team.rows_at_once = rows_at_once
+    gradient, again = learner.gradient(batch)
+    assert np.allclose(gradient, whole, atol=1e-9) and again == pytest.approx(stats, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------- natural gradient
+
+
+@pytest.mark.parametrize("equivariant", [False, True])
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_the_fisher_product_is_the_fisher_matrix_times_the_vector(equivariant, temperature):
+    """F = E[s sᵀ] with the score s = ∇log π(a|s), over all actions by their probability; tied: within that subspace."""
+    rng = np.random.default_rng(0)
+    learner = small_learner("trpo", rng, equivariant=equivariant, temperature=temperature, rows_at_once=7,
+                            **({"hidden_sizes": (8,), "critic_hidden_sizes": (8,)} if equivariant else {}))
+    batch, policy = batch_of(learner, rng), learner.policy
+    fisher = np.zeros((len(policy.parameters),) * 2)
+    for shot in range(batch.num_shots):
+        row = slice(shot, shot + 1)
+        distribution = policy.distribution(batch.observations[row], batch.legal[row], temperature)
+        for action in np.flatnonzero(batch.legal[shot]):
+            _, inputs = policy.forward(batch.observations[row])
+            score = policy.backward(inputs, distribution.backward(np.array([action]), np.ones(1)))
+            fisher += distribution.probs[0, action] * np.outer(score, score) / batch.num_shots
+    for vector in rng.normal(size=(5, len(policy.parameters))):
+        vector = policy.tied(vector)
+        expected = policy.tied(fisher @ vector)
+        assert relative_error(learner.fisher_product(batch, vector), expected) < 1e-9
+
+
+@given(seeds, st.integers(1, 12))
+def test_conjugate_gradient_solves_positive_definite_systems(seed, size):
+    """In as many iterations as there are unknowns, but for rounding; and it tells the residual that there is."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(size, size))
+    matrix, b = root @ root.T + np.eye(size), rng.normal(size=size)
+    x, residual = conjugate_gradient(lambda v: matrix @ v, b, 2 * size, tolerance=1e-20)
+    assert relative_error(x, np.linalg.solve(matrix, b)) < 1e-6 and residual < 1e-6
+    early, residual = conjugate_gradient(lambda v: matrix @ v, b, 1)
+    assert residual == pytest.approx(np.linalg.norm(b - matrix @ early) / np.linalg.norm(b), abs=1e-9)
+
+
+def test_conjugate_gradient_finds_the_natural_gradient():
+    """(F + damping)·x = g on a policy, where F has far fewer directions than there are parameters."""
+    rng = np.random.default_rng(3)
+    learner = small_learner("trpo", rng)
+    batch = batch_of(learner, rng)
+    gradient, _ = learner.gradient(batch)
+
+    def product(vector):
+        return learner.fisher_product(batch, vector) + 1e-3 * vector
+
+    x, residual = conjugate_gradient(product, gradient, 200)
+    assert residual < 1e-4 and relative_error(product(x), gradient) < 1e-4
+
+
+@pytest.mark.parametrize(("seed", "max_kl"), [(0, 0.001), (1, 0.01), (2, 0.01), (3, 0.1), (4, 0.5)])
+def test_every_accepted_step_of_trpo_keeps_within_the_bound_and_improves(seed, max_kl):
+    """Mean KL(π_old‖π) ≤ δ and a larger surrogate, both worked out anew from probabilities."""
+    rng = np.random.default_rng(seed)
+    learner = small_learner("trpo", rng, max_kl=max_kl, num_boards=20)
+    natural_step, batches = learner.natural_step, []
+    learner.natural_step = lambda batch: batches.append(batch) or natural_step(batch)
+    accepted = 0
+    for _ in range(6):
+        before = learner.policy.copy()
+        measured = learner.step(rng, 1e-2)
+        batch = batches.pop()
+        old, new = (policy.distribution(batch.observations, batch.legal).probs for policy in (before, learner.policy))
+        rows = np.arange(batch.num_shots), batch.actions
+        kl = np.where(batch.legal, old * np.log(np.where(batch.legal, old / np.where(batch.legal, new, 1), 1)), 0)
+        assert kl.sum(axis=1).mean() == pytest.approx(measured["step_kl"], abs=1e-9)
+        assert kl.sum(axis=1).mean() <= max_kl * (1 + 1e-9)
+        if measured["accepted_step"]:
+            accepted += 1
+            advantages = batch.columns["advantages"]
+            assert (new[rows] / old[rows] * advantages).mean() > advantages.mean()
+    assert accepted >= 3
+
+
+def test_a_line_search_that_finds_nothing_leaves_the_policy_bit_for_bit():
+    rng = np.random.default_rng(0)
+    learner = small_learner("trpo", rng)
+    learner.surrogate_and_kl = lambda batch: (-np.inf, np.inf)  # better and better, and too far
+    before = learner.policy.parameters.copy()
+    measured = learner.step(rng, 1e-2)
+    assert (learner.policy.parameters == before).all()
+    assert measured["accepted_step"] == 0 and measured["step_kl"] == 0
+
+
+def test_without_a_gradient_trpo_stays_where_it_is():
+    """Fleet and board the same: no shot is better than another, whatever the critic thinks."""
+    rng = np.random.default_rng(0)
+    learner = small_learner("trpo", rng, board_size=2, fleet=(2, 2), scale_rewards="none", gae_lambda=1.0)
+    learner.values = lambda rollout: np.zeros(rollout.num_shots)
+    before = learner.policy.parameters.copy()
+    assert learner.step(rng, 1e-2)["accepted_step"] == 0 and (learner.policy.parameters == before).all()
+
+
+# ------------------------------------------------------------------------------------- identities: advantages
+
+
+@given(small_rules(), seeds, st.booleans())
+def test_the_rewards_of_a_game_add_up_to_its_score_minus_one(rules, seed, cut_short):
+    """Also where games end unsunk: those lose what was left."""
+    _, games = play_randomly(rules, seed, max_shots=max(1, rules.cells * 2 // 3) if cut_short else None)
+    assert games.sum_games(games.rewards) == pytest.approx(games.scores - 1, abs=1e-5)
+    assert (games.rewards <= 0).all()
+
+
+@given(small_rules(), seeds, st.floats(0, 1))
+def test_discounted_sums_are_what_a_loop_over_each_game_finds(rules, seed, discount):
+    _, games = play_randomly(rules, seed)
+    values = np.random.default_rng(seed).normal(size=games.num_shots)
+    expected, following = np.zeros(games.num_shots), 0.0
+    for shot in reversed(range(games.num_shots)):
+        last = shot == games.num_shots - 1 or games.games[shot + 1] != games.games[shot]
+        following = values[shot] + (0 if last else discount * following)
+        expected[shot] = following
+    assert np.allclose(discounted_sums(games, values, discount), expected)
+
+
+@given(small_rules(), seeds, st.sampled_from(["outcome", "process"]), st.floats(-2, 2))
+def test_gae_with_lambda_1_and_a_constant_critic_is_the_reward_to_go_less_the_constant(rules, seed, supervision, c):
+    _, games = play_randomly(rules, seed)
+    rewards = shot_rewards(games, supervision).astype(float)
+    actual = gae(games, rewards, np.full(games.num_shots, c), gamma=1.0, lam=1.0)
+    assert np.allclose(actual, discounted_sums(games, rewards, 1.0) - c)
+
+
+@given(small_rules(), seeds, st.floats(0, 1))
+def test_gae_with_lambda_0_is_the_residual_of_one_step(rules, seed, gamma):
+    _, games = play_randomly(rules, seed)
+    values = np.random.default_rng(seed).normal(size=games.num_shots)
+    rewards = shot_rewards(games, "process").astype(float)
+    last = np.append(games.games[1:] != games.games[:-1], True)
+    following = np.where(last, 0, np.append(values[1:], 0))
+    assert np.allclose(gae(games, rewards, values, gamma, 0.0), rewards + gamma * following - values)
+
+
+@given(small_rules(), seeds)
+def test_reinforce_with_the_outcome_alone_compares_scores_with_their_mean(rules, seed):
+    """γ = 1: every shot of a game has its score; the mean is that over shots."""
+    _, games = play_randomly(rules, seed, num_generations=1)
+    returns = discounted_sums(games, shot_rewards(games, "outcome"), 1.0)
+    scores = games.scores[games.games]
+    assert np.allclose(normalised(returns, "batch_mean", "none"), scores - scores.mean(), atol=1e-5)
+    assert np.allclose(normalised(returns, "none", "none"), scores, atol=1e-5)
+
+
+@given(small_rules(), seeds)
+def test_process_advantages_are_sums_to_come_of_rewards_normalised_on_their_board(rules, seed):
+    _, games = play_randomly(rules, seed)
+    learner = small_learner("grpo_process", np.random.default_rng(seed))
+    actual = learner.advantages(games)
+    boards = games.games // games.num_generations
+    for board in range(games.num_boards):
+        rewards = games.rewards[boards == board].astype(float)
+        unit = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+        of_game = games.games[boards == board]
+        expected = [unit[shot:][of_game[shot:] == of_game[shot]].sum() for shot in range(len(unit))]
+        assert np.allclose(actual[boards == board], expected, atol=1e-2)  # rewards are float32
+
+
+def test_only_the_most_undecided_shots_have_an_advantage():
+    rng = np.random.default_rng(0)
+    learner = small_learner("top_entropy", rng, top_entropy_quantile=0.3)
+    batch = batch_of(learner, rng)
+    entropy = learner.policy.distribution(batch.observations, batch.legal).entropy()
+    teaches = batch.columns["advantages"] != 0
+    assert 0 < teaches.mean() <= 0.3 + 1 / batch.num_shots
+    assert entropy[teaches].min() >= np.quantile(entropy, 0.69)
+
+
+# ------------------------------------------------------------------------------------- identities: algorithms
+
+
+def same_batch_gradient(learner, batch, **changes):
+    """The gradient of a batch under other settings."""
+    learner.settings = replace(learner.settings, **changes)
+    return learner.gradient(learner.prepare(batch))[0]
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_on_policy_every_surrogate_has_the_same_gradient(loss_type):
+    """At ρ = 1 they are all REINFORCE."""
+    rng = np.random.default_rng(0)
+    learner = small_learner("grpo", rng, loss_type=loss_type, beta=0.0)
+    batch = batch_of(learner, rng)
+    first, *others = (same_batch_gradient(learner, batch, surrogate=name) for name in SURROGATES)
+    assert np.linalg.norm(first) > 1e-3 and all(np.allclose(first, other, atol=1e-12) for other in others)
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES)
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_where_games_have_one_shot_sequences_are_tokens(surrogate, loss_type):
+    rng = np.random.default_rng(0)
+    learner = small_learner("grpo", rng, fleet=(1,), max_shots=1, surrogate=surrogate, loss_type=loss_type,
+                            num_boards=20)
+    batch = batch_of(learner, rng)
+    learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.2
+    token, sequence = (same_batch_gradient(learner, batch, importance_sampling_level=level)
+                       for level in ("token", "sequence"))
+    assert np.linalg.norm(token) > 1e-3 and np.allclose(token, sequence, atol=1e-12)
+
+
+def test_with_one_minibatch_dapo_and_bnpo_are_the_same():
+    rng = np.random.default_rng(0)
+    learner = small_learner("grpo", rng)
+    batch = batch_of(learner, rng)
+    dapo, bnpo = (same_batch_gradient(learner, batch, loss_type=name) for name in ("dapo", "bnpo"))
+    assert np.linalg.norm(dapo) > 1e-3 and np.allclose(dapo, bnpo, atol=1e-12)
+
+
+def test_grpo_with_two_games_is_a_comparison():
+    """Scaled by its deviation, the better game has advantage 1/√2 and the worse one −1/√2, however much better it was.
+
+    So on policy its gradient points where DPO's does, whose slope at π = π_ref is ∓β/2 on the same shots. The ε in the
+    deviation lets it depend on the scores by less than 1 in 500.
+    """
+    rng = np.random.default_rng(0)
+    grpo = small_learner("grpo", rng, num_generations=2, num_boards=30, beta=0.0)
+    batch = batch_of(grpo, rng)
+    advantages, scores = batch.columns["advantages"], batch.scores.reshape(-1, 2)
+    decided = np.repeat(scores[:, 0] != scores[:, 1], 2)[batch.games]
+    better = np.stack([scores[:, 0] > scores[:, 1], scores[:, 1] > scores[:, 0]], axis=1).reshape(-1)[batch.games]
+    assert advantages[decided & better] == pytest.approx(0.5**0.5, rel=2e-3)
+    assert advantages[decided & ~better] == pytest.approx(-(0.5**0.5), rel=2e-3)
+    assert (advantages[~decided] == 0).all()
+
+    dpo = small_learner("dpo", rng, num_generations=2, num_boards=30)
+    dpo.policy.parameters[:] = dpo.reference.parameters[:] = grpo.policy.parameters
+    dpo.sample = lambda rng: (batch, {})
+    one, other = grpo.gradient(batch)[0], dpo.gradient(batch_of(dpo, rng))[0]
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 1 - 1e-5
+
+
+def test_dpo_starts_at_log_2_and_pushes_every_shot_by_half_beta():
+    """At π = π_ref: −β/2 per pair on each shot of the winner, +β/2 on each of the loser."""
+    rng = np.random.default_rng(0)
+    learner = small_learner("dpo", rng, num_boards=10, beta=0.3)
+    learner.reference.parameters[:] = learner.policy.parameters
+    batch = batch_of(learner, rng)
+    gradient, stats = learner.gradient(batch)
+    assert stats["loss"] == pytest.approx(np.log(2)) and stats["margin"] == pytest.approx(0, abs=1e-12)
+    slopes = np.where(batch.games % 2 == 0, -1, 1) * 0.3 / 2 / batch.num_boards
+    _, inputs = learner.policy.forward(batch.observations)
+    d_logits = learner.policy.distribution(batch.observations, batch.legal).backward(batch.actions, slopes)
+    assert np.allclose(gradient, learner.policy.backward(inputs, d_logits), atol=1e-12)
+
+
+def test_sft_is_distillation_from_a_teacher_without_doubts():
+    rng = np.random.default_rng(0)
+    sft, distill = (small_learner(name, np.random.default_rng(1)) for name in ("sft", "distill"))
+    batch = batch_of(sft, rng)
+    shots = batch.columns["lesson"]
+    one, measured = sft.gradient(batch)
+    other, again = distill.gradient(batch.with_columns(lesson=np.eye(9)[shots]))
+    assert np.allclose(one, other, atol=1e-12) and measured == pytest.approx(again)
+
+
+def test_the_ranking_of_two_games_is_dpo_without_a_reference():
+    """Two games to a group, no ties and no KL: one pair each, and where π_ref counts as 0, the same margin."""
+    rng = np.random.default_rng(0)
+    ranked = small_learner("ranked_grpo", rng, num_generations=2, num_boards=20, beta=0.0, ranking_beta=0.4)
+    dpo = small_learner("dpo", rng, num_generations=2, num_boards=20, beta=0.4, reference="uniform")
+    dpo.policy.parameters[:] = ranked.policy.parameters
+    pairs = batch_of(dpo, rng)
+    no_reference = pairs.with_columns(reference=np.zeros(pairs.num_shots))
+    assert np.allclose(ranked.gradient(no_reference)[0], dpo.gradient(no_reference)[0], atol=1e-12)
+
+
+def test_ppo_leaves_a_batch_once_the_policy_is_far_enough():
+    steps = {}
+    for target_kl in (None, 1e-4):
+        learner = small_learner("ppo", np.random.default_rng(1), num_iterations=50, target_kl=target_kl)
+        learner.step(np.random.default_rng(2), 1e-2)
+        steps[target_kl] = learner.optimiser.steps
+        assert learner.critic_optimiser.steps == learner.optimiser.steps
+    assert steps[None] == 50 and 1 < steps[1e-4] < 50
+
+
+# ------------------------------------------------------------------------------------- learning
+
+STEPS = {"learning_rate": 1e-2, "max_grad_norm": 0.5}
+LEARNING = {
+    "reinforce": STEPS | {"num_boards": 256}, "ppo": STEPS | {"num_boards": 256},
+    "trpo": {"num_boards": 256, "max_kl": 0.03, "iterations": 30},
+    "dpo": STEPS, "ipo": STEPS, "ranked_grpo": STEPS, "sft": STEPS, "distill": STEPS,
+}
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_every_algorithm_beats_random_play_by_more_than_chance(name):
+    """`tiny`, judged greedily on every placement, so that nothing is left to chance but the seed, which is fixed.
+
+    Untrained policies need 14.2 shots, as random play does, with a standard deviation over seeds of 0.5: 11.2 is six
+    of those away.
+    """
+    settings = settings_from({
+        "algorithm": name, "rules": "tiny", "iterations": 60, "num_boards": 32, "hidden_sizes": (32,),
+        "num_minibatches": 4} | LEARNING[name])
+    learner = build(settings, Team())
+    learn(learner, settings)
+    result = judge(PolicyPlayer("trained", learner.policy), learner.env, games=1, seed=0)
+    assert result.exact and result.mean_shots < 11.2

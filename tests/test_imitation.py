@@ -1,0 +1,176 @@
+"""Learning from a teacher: a memory that forgets the oldest, lessons that say what they should, and runs that chain."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import SMALL, batch_of, seeds, small_learner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battleship_grpo import train
+from battleship_grpo.baselines import BASELINES, baseline
+from battleship_grpo.env import BattleshipEnv
+from battleship_grpo.evaluate import PolicyPlayer
+from battleship_grpo.game import NAMED_RULES, Rules
+from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.settings import Settings, settings_from
+
+# ------------------------------------------------------------------------------------- the memory
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 40), seeds)
+def test_the_memory_holds_exactly_the_newest_shots(writes, memory_size, seed):
+    """However they come: in writes smaller and larger than the ring. Only what was written is ever recalled."""
+    learner = small_learner("sft", np.random.default_rng(0), memory_size=memory_size)
+    written = 0
+    for count in writes:
+        numbers = np.arange(written, written + count)
+        learner.remember(observations=numbers[:, None], legal=np.ones((count, 1), bool), lesson=numbers)
+        written += count
+        newest = set(range(max(0, written - memory_size), written))
+        assert set(learner.memory["lesson"][: min(written, memory_size)].tolist()) == newest
+        recalled = learner.recall(np.random.default_rng(seed))
+        assert set(recalled.columns["lesson"].tolist()) <= newest
+        assert (recalled.observations[:, 0] == recalled.columns["lesson"]).all()  # shots stay whole
+
+
+def test_what_is_recalled_is_drawn_from_all_that_is_remembered():
+    """2000 draws from 10 shots: that one is missing has a probability of 10 · 0.9²⁰⁰⁰ < 1e-90."""
+    learner = small_learner("sft", np.random.default_rng(0), memory_size=10, batch_shots=2000)
+    learner.remember(observations=np.zeros((25, 1)), legal=np.ones((25, 1), bool), lesson=np.arange(25))
+    recalled = learner.recall(np.random.default_rng(0))
+    assert recalled.num_games == recalled.num_shots == 2000
+    assert set(recalled.columns["lesson"].tolist()) == set(range(15, 25))
+
+
+# ------------------------------------------------------------------------------------- lessons
+
+
+def positions(rules, seed, count=60):
+    """Observations and legal cells of random shots on random boards."""
+    rng = np.random.default_rng(seed)
+    boards = BattleshipEnv(rules).tasks(count, rng)
+    fired = rng.random(boards.shape) < 0.4 * rng.random((count, 1))
+    observations = np.where(fired, np.where(boards, 1, -1), 0).astype(np.int8)
+    unsunk = (boards & ~fired).any(axis=1)
+    return observations[unsunk], ~fired[unsunk]
+
+
+@given(seeds)
+def test_bayes_teaches_its_posterior_and_as_it_cools_its_preferred_cells(seed):
+    rules = NAMED_RULES["tiny"]
+    player = baseline("bayes", rules)
+    observations, legal = positions(rules, seed)
+    posterior = np.where(legal, player.posterior(observations), 0)
+    soft = player.soft_distribution(observations, legal)
+    assert np.allclose(soft.probs, posterior / posterior.sum(axis=1, keepdims=True), atol=1e-5)
+    cold, preferred = player.soft_distribution(observations, legal, 1e-5).probs, player.preferred(observations, legal)
+    assert np.allclose(cold, preferred / preferred.sum(axis=1, keepdims=True), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_teacher_teaches_legal_shots_that_it_would_fire(name):
+    rules = Rules(3, (2,))
+    player, (observations, legal) = baseline(name, rules), positions(rules, 0)
+    probs = player.soft_distribution(observations, legal, 0.5).probs
+    assert np.allclose(probs.sum(axis=1), 1, atol=1e-5) and (probs[~legal] == 0).all()
+    assert (probs[player.preferred(observations, legal)] > 0).all()
+
+
+def test_a_policy_teaches_its_own_probabilities_at_the_temperature_of_the_teacher():
+    rules = Rules(3, (2,))
+    policy = MLPPolicy(9, 9, (4,), rules=rules, rng=np.random.default_rng(0), output_gain=5.0)
+    observations, legal = positions(rules, 0)
+    taught = PolicyPlayer("policy", policy).soft_distribution(observations, legal, 2.0)
+    assert (taught.probs == policy.distribution(observations, legal, 2.0).probs).all()
+
+
+@pytest.mark.parametrize(("lmbda", "own"), [(0.0, 0), (0.25, 2), (1.0, 8)])
+def test_lambda_is_the_share_of_boards_that_the_student_plays(lmbda, own):
+    learner = small_learner("sft", np.random.default_rng(0), lmbda=lmbda, num_boards=8, num_generations=2)
+    rollout, _ = learner.sample(np.random.default_rng(0))
+    again = learner.policy.distribution(rollout.observations, rollout.legal).log_prob(rollout.actions)
+    by_student = np.isclose(again, rollout.log_probs, atol=1e-6)
+    first = int(rollout.first_shots[own])
+    assert rollout.num_boards == 8 and by_student[:first].all()
+    assert own == 8 or by_student[first:].mean() < 0.5
+
+
+def test_lessons_stay_with_their_positions():
+    """Every shot of a minibatch bears the lesson of what is seen there."""
+    rng = np.random.default_rng(0)
+    learner = small_learner("distill", rng)
+    batch = batch_of(learner, rng)
+    expected = learner.teacher.soft_distribution(batch.observations, batch.legal).probs
+    assert np.allclose(batch.columns["lesson"], expected)
+
+
+# ------------------------------------------------------------------------------------- runs from runs
+
+TINY = ["--rules", "tiny", "--hidden-sizes", "16", "--iterations", "2", "--num-boards", "8", "--num-minibatches", "2",
+        "--processes", "1"]
+FOLDER = {"config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "summary.json", "curves.png"}
+
+
+def test_imitate_reinforce_distil_in_three_commands(tmp_path):
+    """In miniature what a reasoning model goes through; each run takes up what the one before left."""
+    sft, grpo, distilled = (str(tmp_path / name) for name in ("sft", "grpo", "distilled"))
+    assert train.main([*TINY, "--algorithm", "sft", "--teacher", "hunt_target", "--output-dir", sft]) == 0
+    assert train.main([*TINY, "--init", sft, "--reference", sft, "--output-dir", grpo]) == 0
+    small = [*TINY[:2], "--hidden-sizes", "8", *TINY[4:]]
+    assert train.main([*small, "--algorithm", "distill", "--teacher", grpo, "--output-dir", distilled]) == 0
+    for name, algorithm in (("sft", "sft"), ("grpo", "grpo"), ("distilled", "distill")):
+        assert {path.name for path in (tmp_path / name).iterdir()} == FOLDER
+        assert json.loads((tmp_path / name / "summary.json").read_text())["algorithm"] == algorithm
+    assert MLPPolicy.load(tmp_path / "distilled" / "policy.npz").sizes == (32, 8, 16)
+
+
+def saved(path, **changes):
+    """The file of a random policy for `tiny`."""
+    shape = {"hidden_sizes": (16,), "activation": "relu", "encoding": "planes", "equivariant": True} | changes
+    rules = shape.pop("rules", NAMED_RULES["tiny"])
+    MLPPolicy(rules.cells, rules.cells, rules=rules, rng=np.random.default_rng(5), **shape).save(path)
+    return str(path)
+
+
+def test_a_run_starts_from_the_policy_that_init_names(tmp_path):
+    path = saved(tmp_path / "policy.npz")
+    assert train.main([*TINY, "--iterations", "0", "--init", path, "--output-dir", str(tmp_path / "run")]) == 0
+    one, other = MLPPolicy.load(path), MLPPolicy.load(tmp_path / "run" / "policy.npz")
+    assert (one.parameters == other.parameters).all()
+    tied = train.make_policy(settings_from({"rules": "tiny", "hidden_sizes": (16,), "init": path}),
+                             BattleshipEnv(one.rules))
+    assert (tied.tied(tied.parameters) == one.parameters).all() and tied.orbits is not None
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"hidden_sizes": (8,)}, "add --hidden-sizes 8"), ({"hidden_sizes": (16, 8)}, "add --hidden-sizes 16,8"),
+    ({"activation": "tanh"}, "add --activation tanh"), ({"encoding": "signed"}, "add --encoding signed"),
+    ({"equivariant": False}, "--no-equivariant"), ({"rules": Rules(4, (2, 2))}, "4x4, fleet 2,2, not 4x4, fleet 2,3"),
+])
+def test_init_from_a_policy_of_another_kind_is_refused_in_one_line(changes, says, tmp_path, capsys):
+    path = saved(tmp_path / "policy.npz", **changes)
+    assert train.main([*TINY, "--init", path, "--output-dir", str(tmp_path / "run")]) == 2
+    shown = capsys.readouterr().err.strip()
+    assert says in shown and "\n" not in shown and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("teacher", "says"), [
+    ("nobody", "neither a run folder"), ("optimal", "optimal"), ("policy.npz", "5x5"),
+])
+def test_a_teacher_that_cannot_teach_these_rules_is_refused_in_one_line(teacher, says, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "policy.npz")
+    options = ["--algorithm", "sft", "--teacher", teacher, "--iterations", "1", "--processes", "1"]
+    assert train.main([*options, "--output-dir", "run"]) == 2
+    shown = capsys.readouterr().err.strip()
+    assert says in shown and "\n" not in shown and not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_holds_the_memory(tmp_path):
+    learner = small_learner("sft", np.random.default_rng(0))
+    learner.step(np.random.default_rng(0), 1e-2)
+    state = learner.state()
+    assert state["written"] == learner.written > 0 and state["memory_lesson"].shape == (SMALL["memory_size"],)
+    assert Settings(algorithm="sft").memory_size > SMALL["memory_size"]
