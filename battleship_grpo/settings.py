@@ -212,9 +212,9 @@ class Settings:
                 raise ValueError(f"{name} must be multiples of {ORDER}, not {sizes}, or --no-equivariant")
         if self.backend == "cupy" and (self.processes or 1) > 1:
             raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
-        if self.num_minibatches * (self.processes or 1) > self.num_boards:
-            raise ValueError(f"num_minibatches × processes ({self.num_minibatches} × {self.processes or 1}) must be "
-                             f"≤ num_boards ({self.num_boards}): each minibatch of each process holds a board at least")
+        if self.boards_per_process * (self.processes or 1) > self.num_boards:
+            raise ValueError(f"num_boards must be ≥ {self.boards_per_process * (self.processes or 1)}, not "
+                             f"{self.num_boards}: in each process each of num_minibatches needs a board at least")
         if self.sync_ref_model and self.reference == "uniform":
             raise ValueError("sync_ref_model needs a reference that can move: --reference initial, or a policy")
         if self.max_shots is not None and self.max_shots > self.make_rules().cells:
@@ -244,6 +244,11 @@ class Settings:
     def method(self):
         """The class in `algorithms` that runs it."""
         return RECIPES[self.algorithm].method
+
+    @property
+    def boards_per_process(self):
+        """The fewest boards that a process can learn from: one for each minibatch, unless those come from a memory."""
+        return 1 if self.method in TEACHERS else self.num_minibatches
 
     def make_rules(self):
         """The rules of the game that these settings name."""

@@ -37,7 +37,7 @@ VALIDATION = 2**32 - 1  # stands where a process's number does, in the seed of v
 def default_processes(settings):
     """As many as there are cores to run on, at most 8, and no more than can have a board in each minibatch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores, settings.num_boards // settings.num_minibatches)
+    return min(8, cores, settings.num_boards // settings.boards_per_process)
 
 
 def build(settings, team):

@@ -383,7 +383,8 @@ def test_sft_is_distillation_from_a_teacher_without_doubts():
 def test_the_ranking_of_two_games_is_dpo_without_a_reference():
     """Two games to a group, no ties and no KL: one pair each, and where π_ref counts as 0, the same margin."""
     rng = np.random.default_rng(0)
-    ranked = small_learner("ranked_grpo", rng, num_generations=2, num_boards=20, beta=0.0, ranking_beta=0.4)
+    ranked = small_learner("ranked_grpo", rng, num_generations=2, num_boards=20, beta=0.0, ranking_beta=0.4,
+                           importance_sampling_level="token")
     dpo = small_learner("dpo", rng, num_generations=2, num_boards=20, beta=0.4, reference="uniform")
     dpo.policy.parameters[:] = ranked.policy.parameters
     pairs = batch_of(dpo, rng)

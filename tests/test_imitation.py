@@ -88,7 +88,8 @@ def test_a_policy_teaches_its_own_probabilities_at_the_temperature_of_the_teache
 
 @pytest.mark.parametrize(("lmbda", "own"), [(0.0, 0), (0.25, 2), (1.0, 8)])
 def test_lambda_is_the_share_of_boards_that_the_student_plays(lmbda, own):
-    learner = small_learner("sft", np.random.default_rng(0), lmbda=lmbda, num_boards=8, num_generations=2)
+    learner = small_learner("sft", np.random.default_rng(0), lmbda=lmbda, num_boards=8, num_generations=2,
+                            temperature=1.0)
     rollout, _ = learner.sample(np.random.default_rng(0))
     again = learner.policy.distribution(rollout.observations, rollout.legal).log_prob(rollout.actions)
     by_student = np.isclose(again, rollout.log_probs, atol=1e-6)
@@ -100,7 +101,7 @@ def test_lambda_is_the_share_of_boards_that_the_student_plays(lmbda, own):
 def test_lessons_stay_with_their_positions():
     """Every shot of a minibatch bears the lesson of what is seen there."""
     rng = np.random.default_rng(0)
-    learner = small_learner("distill", rng)
+    learner = small_learner("distill", rng, teacher_temperature=1.0)
     batch = batch_of(learner, rng)
     expected = learner.teacher.soft_distribution(batch.observations, batch.legal).probs
     assert np.allclose(batch.columns["lesson"], expected)
