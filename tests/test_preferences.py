@@ -83,7 +83,8 @@ def shoot_on(arrays):
 @pytest.mark.parametrize(("change", "says"), [
     (swap, "scored no more"), (drop_last, "ends early"), (shoot_on, "after its end"),
     (lambda a: a["loser"].__setitem__((0, 1), a["loser"][0, 0]), "a shot twice"),
-    (lambda a: a["loser"].__setitem__((0, 0), -1), "ends early"), (lambda a: a["loser"].__setitem__((0, 0), 9), "beyond"),
+    (lambda a: a["loser"].__setitem__((0, 0), -1), "ends early"),
+    (lambda a: a["loser"].__setitem__((0, 0), 9), "beyond"),
     (lambda a: a["winner"].fill(-1), "ends early"), (lambda a: a["board"].fill(True), "2 ship cells"),
     (lambda a: a.update(winner=a["winner"].astype(np.int64)), "int16"),
     (lambda a: a.update(winner=a["winner"][:-1]), "int16"), (lambda a: a.update(loser=a["loser"][:, :-1]), "int16"),
