@@ -158,7 +158,6 @@ class BattleshipVector(VectorEnv):
             self.games.observation_space, self.games.action_space)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._all = np.ones(num_envs, bool)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -185,7 +184,7 @@ class BattleshipVector(VectorEnv):
 
     def _info(self):
         """The masks, and as Gymnasium has it which games have one: all."""
-        return {"action_mask": self.games.masks().view(np.int8), "_action_mask": self._all.copy()}
+        return {"action_mask": self.games.masks().view(np.int8), "_action_mask": np.ones(self.num_envs, bool)}
 
     def _last(self):
         """What was last seen of the games that are over, as Gymnasium has it: arrays of objects, None for the rest."""

@@ -1,5 +1,8 @@
 """Gymnasium: the environment passes its checker, and the vector environment is the single one, many times over."""
 
+import subprocess
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -35,8 +38,12 @@ def test_gymnasiums_own_checker_has_nothing_to_say(options):
     check_env(gymnasium.make(ID, **options).unwrapped)
 
 
-def test_the_id_works_without_an_import_first():
-    assert gymnasium.make("battleship_grpo.gym:" + ID).unwrapped.games.rules == NAMED_RULES["mini"]
+def test_the_id_works_without_an_import_first_and_masks_reach_through_wrappers():
+    """In a process of its own, where nothing has registered it."""
+    script = (f"import gymnasium; env = gymnasium.make('battleship_grpo.gym:{ID}', rules='tiny'); env.reset(seed=0);"
+              "env.step(3); print(env.get_wrapper_attr('action_masks')().sum(), env.unwrapped.action_masks()[3])")
+    shown = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["15", "False"]
 
 
 @pytest.mark.parametrize("reward", ["outcome", "process"])
