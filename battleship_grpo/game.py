@@ -276,12 +276,19 @@ class Game:
 
     def __repr__(self):
         """The sea as the shooter sees it; the ships show once the game is over."""
-        glyphs = np.where(self.fired, np.where(self.board, HIT, MISS), np.where(self.board & self.done, SHIP, WATER))
-        lines = ["   " + " ".join(f"{column_name(c):<2}" for c in range(self.rules.board_size))]
-        lines += [f"{row + 1:>2} " + " ".join(line) for row, line in enumerate(glyphs)]
         state = "fleet sunk" if self.sunk else "game over" if self.done else "at sea"
         counts = f"{self.shots} shots, {self.hits} hits, {self.misses} misses"
-        return "\n".join([*lines, f"{counts}: {state}, score {self.score:.2f}"])
+        return f"{sea(self.board, self.fired, self.done)}\n{counts}: {state}, score {self.score:.2f}"
+
+
+def sea(board, fired, ships_show):
+    """The sea as lines of glyphs, with its columns and rows named; ships not hit only if `ships_show`.
+
+    board, fired: bool (board_size, board_size).
+    """
+    glyphs = np.where(fired, np.where(board, HIT, MISS), np.where(board & ships_show, SHIP, WATER))
+    lines = ["   " + " ".join(f"{column_name(c):<2}" for c in range(len(board)))]
+    return "\n".join([*lines, *(f"{row + 1:>2} " + " ".join(line) for row, line in enumerate(glyphs))])
 
 
 def column_name(column):

@@ -1,0 +1,199 @@
+"""Battleship for other people's learners: a Gymnasium environment, and one that steps a whole batch as arrays.
+
+    import gymnasium, battleship_grpo.gym
+    env = gymnasium.make("battleship_grpo/Battleship-v0", rules="mini")
+    envs = gymnasium.make_vec("battleship_grpo/Battleship-v0", num_envs=1024, vectorization_mode="vector_entry_point")
+
+Without the import: `gymnasium.make("battleship_grpo.gym:battleship_grpo/Battleship-v0")`.
+
+    observation   int8 (board_size, board_size): 0 fog, −1 miss, +1 hit
+    action        the cell to fire at, counted row by row from 0
+    reward        "outcome": the score when the game ends, else 0
+                  "process": the score in instalments, what each shot earned; over a game they add up to score − 1
+    terminated    the fleet is sunk
+    truncated     it is not, after `max_shots` shots: score 0
+    info          "action_mask": int8 (cells,), 1 where not fired at yet, as `action_space.sample` takes it
+
+A shot at a cell fired at before is wasted: it counts as a shot that did not hit, and shows nothing new.
+`action_masks()` gives the mask as bool, as sb3-contrib's MaskablePPO asks for it. Once a game is over no action counts,
+and all are legal.
+
+Needs the extra `gym`.
+"""
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from .env import BattleshipEnv
+from .game import NAMED_RULES, Rules, sea
+
+REWARDS = ("outcome", "process")
+
+
+class Games:
+    """Games side by side, of which any may start again while the others go on."""
+
+    def __init__(self, count, rules, board_size, fleet, max_shots, reward):
+        if (board_size is None) != (fleet is None):
+            raise ValueError("board_size and fleet go together")
+        if rules not in NAMED_RULES:
+            raise ValueError(f"rules must be one of {', '.join(NAMED_RULES)}, not {rules!r}")
+        if reward not in REWARDS:
+            raise ValueError(f"reward must be one of {', '.join(REWARDS)}, not {reward!r}")
+        self.rules = NAMED_RULES[rules] if fleet is None else Rules(board_size, fleet)
+        self.env, self.reward = BattleshipEnv(self.rules, max_shots), reward
+        self.miss_cost = np.float32(1 / (self.rules.cells - self.rules.ship_cells + 1))
+        self.state = self.env.reset(np.zeros((count, self.rules.cells), bool))
+        self.over = np.ones(count, bool)  # none has begun
+        self.observation_space = Box(-1, 1, (self.rules.board_size, self.rules.board_size), np.int8)
+        self.action_space = Discrete(self.rules.cells)
+
+    def start(self, games, rng, boards=None):
+        """Begin some games, an index array or a mask, on random boards or on those given: bool (n, size, size)."""
+        count, state = len(self.over[games]), self.state
+        if count:
+            state.ships[games] = self.env.tasks(count, rng) if boards is None else self.checked(boards, count)
+            state.seen[games] = state.hits[games] = state.shots[games] = 0
+            self.over[games] = False
+
+    def checked(self, boards, count):
+        """Boards that somebody else laid, bool (count, cells). Raises ValueError where they cannot be this fleet."""
+        boards, shape = np.asarray(boards, bool), (count, *self.observation_space.shape)
+        if boards.shape != shape or (boards.sum(axis=(1, 2)) != self.rules.ship_cells).any():
+            raise ValueError(f"boards must be of shape {shape}, not {boards.shape}, with {self.rules.ship_cells} ship "
+                             "cells each")
+        return boards.reshape(count, -1)
+
+    def fire(self, actions):
+        """A shot in each game: rewards float32 (N,), which fleets are sunk, and which games ran out of shots."""
+        state, env = self.state, self.env
+        wasted = state.seen[np.arange(len(actions)), actions] > 0  # a hit cannot be hit again
+        env.step(state, actions)
+        state.hits -= wasted
+        sunk = state.hits == self.rules.ship_cells
+        truncated = ~sunk & (state.shots >= env.max_steps)
+        self.over = sunk | truncated
+        if self.reward == "process":
+            return env.rewards(state, actions) - wasted * self.miss_cost, sunk, truncated
+        return env.scores(state).astype(np.float32), sunk, truncated  # 0 unless sunk
+
+    def observations(self):
+        return self.state.seen.reshape(-1, *self.observation_space.shape).copy()
+
+    def masks(self):
+        """Which actions are legal: bool (N, cells)."""
+        masks = self.env.legal_actions(self.state)
+        masks[self.over] = True
+        return masks
+
+
+class Battleship(gymnasium.Env):
+    """One game at a time. Its state is a batch of one: it cannot differ from `BattleshipVector`.
+
+    reset(options={"board": bool (board_size, board_size)}) plays on that board. Raises ValueError for rules, a reward
+    or a board that make no sense.
+    """
+
+    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own way)
+
+    def __init__(self, rules="mini", board_size=None, fleet=None, max_shots=None, reward="outcome", render_mode=None):
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode must be one of {', '.join(self.metadata['render_modes'])}, "
+                             f"not {render_mode!r}")
+        self.games = Games(1, rules, board_size, fleet, max_shots, reward)
+        self.observation_space, self.action_space = self.games.observation_space, self.games.action_space
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        board = (options or {}).get("board")
+        self.games.start([0], self.np_random, None if board is None else np.asarray(board)[None])
+        return self._show()
+
+    def step(self, action):
+        rewards, sunk, truncated = self.games.fire(np.array([action]))
+        observation, info = self._show()
+        return observation, float(rewards[0]), bool(sunk[0]), bool(truncated[0]), info
+
+    def _show(self):
+        if self.render_mode == "human":
+            print(self._picture())
+        return self.games.observations()[0], {"action_mask": self.action_masks().astype(np.int8)}
+
+    def action_masks(self):
+        """Which cells may be fired at: bool (cells,)."""
+        return self.games.masks()[0]
+
+    def render(self):
+        """The sea as the shooter sees it, as text; with render_mode "human" every step prints it."""
+        return self._picture() if self.render_mode == "ansi" else None
+
+    def _picture(self):
+        state, over = self.games.state, self.games.over[0]
+        board, seen = (array[0].reshape(self.observation_space.shape) for array in (state.ships, state.seen))
+        return f"{sea(board, seen != 0, over)}\n{state.shots[0]} shots, {state.hits[0]} hits"
+
+
+class BattleshipVector(VectorEnv):
+    """Many games, stepped as arrays; each that ends is followed by another, as `autoreset_mode` says.
+
+    NEXT_STEP  the step after a game's last one begins the next: its action is not looked at, its reward is 0
+    SAME_STEP  a game's last step begins the next; what was last seen is in info["final_obs"], its mask in "final_info"
+
+    One generator, `np_random`, lays all boards. reset(options={"boards": bool (N, board_size, board_size)}) starts on
+    those.
+    """
+
+    def __init__(self, num_envs=1, rules="mini", board_size=None, fleet=None, max_shots=None, reward="outcome",
+                 autoreset_mode=AutoresetMode.NEXT_STEP):
+        mode = AutoresetMode(autoreset_mode)
+        if mode is AutoresetMode.DISABLED:
+            raise ValueError("autoreset_mode must be NEXT_STEP or SAME_STEP")
+        self.metadata = {"render_modes": [], "autoreset_mode": mode}
+        self.games, self.num_envs = Games(num_envs, rules, board_size, fleet, max_shots, reward), num_envs
+        self.single_observation_space, self.single_action_space = (
+            self.games.observation_space, self.games.action_space)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.games.start(slice(None), self.np_random, (options or {}).get("boards"))
+        return self.games.observations(), self._info()
+
+    def step(self, actions):
+        games = self.games
+        if self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP:
+            rewards, sunk, truncated = games.fire(actions)
+            last = self._last() if games.over.any() else {}
+            games.start(games.over.copy(), self.np_random)
+            return games.observations(), rewards, sunk, truncated, self._info() | last
+        starting = games.over
+        rewards, sunk, truncated = games.fire(actions)
+        if starting.any():
+            games.start(starting, self.np_random)
+            rewards[starting] = sunk[starting] = truncated[starting] = 0
+        return games.observations(), rewards, sunk, truncated, self._info()
+
+    def action_masks(self):
+        """Which cells may be fired at in each game: bool (N, cells)."""
+        return self.games.masks()
+
+    def _info(self):
+        """The masks, and as Gymnasium has it which games have one: all."""
+        return {"action_mask": self.games.masks().view(np.int8), "_action_mask": np.ones(self.num_envs, bool)}
+
+    def _last(self):
+        """What was last seen of the games that are over, as Gymnasium has it: arrays of objects, None for the rest."""
+        over = self.games.over.copy()
+        boards = np.full(self.num_envs, None, object)
+        boards[over] = np.fromiter(self.games.observations()[over], object, over.sum())
+        masks = {"action_mask": self.games.masks().view(np.int8) * over[:, None], "_action_mask": over.copy()}
+        return {"final_obs": boards, "_final_obs": over, "final_info": masks, "_final_info": over.copy()}
+
+
+gymnasium.register("battleship_grpo/Battleship-v0", entry_point="battleship_grpo.gym:Battleship",
+                   vector_entry_point="battleship_grpo.gym:BattleshipVector")
