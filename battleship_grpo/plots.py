@@ -62,6 +62,7 @@ def learning_curves(metrics, title, levels=()):
               spikes=True)
     for value, text, above in levels:
         mark_level(shots, value, text, above)
+    shots.margins(y=0.1)  # room for the words at the outermost levels
     style(shots, "Fewer shots to sink the fleet", "seconds of training", "mean shots per game")
 
     trace(exploring, x, metrics["entropy"], PURPLE, "entropy of a shot (nats)")
@@ -118,9 +119,10 @@ def advantages_by_group(scores, advantages, title):
     figure = Figure(figsize=(12, 5), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
     raw, normalised = figure.subplots(1, 2)
-    stems(raw, scores, scores.mean(axis=1), np.sign(advantages))
+    signs = np.sign(advantages.round(6))  # a score at the mean may be off by a rounding error
+    stems(raw, scores, scores.mean(axis=1), signs)
     style(raw, "scores (line: mean of the board)", "board", "score")
-    stems(normalised, advantages, np.zeros(len(advantages)), np.sign(advantages))
+    stems(normalised, advantages, np.zeros(len(advantages)), signs)
     style(normalised, "advantages", "board", "standard deviations of the group")
     raw.legend(frameon=False, fontsize=11)
     return figure
@@ -132,7 +134,7 @@ def stems(axes, values, centres, signs):
     places = np.arange(1, groups + 1)[:, None] + np.linspace(-0.3, 0.3, size)
     axes.vlines(places.ravel(), np.repeat(centres, size), values.ravel(), color=GREY, linewidth=1.5)
     axes.hlines(centres, places[:, 0] - 0.1, places[:, -1] + 0.1, color="black", linewidth=2)
-    kinds = (1, BLUE, "^", "better than its group"), (-1, ORANGE, "v", "worse"), (0, "black", "o", "no different")
+    kinds = (1, BLUE, "^", "better than its group"), (-1, ORANGE, "v", "worse"), (0, "black", "o", "at the mean")
     for sign, colour, marker, label in kinds:
         chosen = signs == sign
         if chosen.any():
@@ -140,16 +142,21 @@ def stems(axes, values, centres, signs):
     axes.set_xticks(range(1, groups + 1))
 
 
+RATIO = r"ratio $\pi\,/\,\pi_{\mathrm{old}}$"
+
+
 def surrogate_and_slope(ratios, losses, epsilon, epsilon_high, title):
-    """A surrogate and its slope over the ratio (n,), in a panel for each entry of `losses`: title → `PerShot`."""
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    """A surrogate and below it its slope, over the ratio (n,): a column per entry of `losses`, title → `PerShot`."""
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
-    for axes, (name, loss) in zip(figure.subplots(1, len(losses), squeeze=False)[0], losses.items(), strict=True):
-        mark_band(axes, epsilon, epsilon_high)
-        axes.plot(ratios, loss.loss, color=BLUE, linewidth=3, label="loss")
-        axes.plot(ratios, loss.d_log_prob, color=RED, linewidth=3, linestyle="--", label="its slope, dL/dlog π")
-        style(axes, name, "ratio π/π_old", "")
-        axes.legend(frameon=False, fontsize=11)
+    panels = figure.subplots(2, len(losses), squeeze=False, sharex=True)
+    for (upper, lower), (name, loss) in zip(panels.T, losses.items(), strict=True):
+        upper.plot(ratios, loss.loss, color=BLUE, linewidth=3)
+        lower.plot(ratios, loss.d_log_prob, color=RED, linewidth=3)
+        style(upper, name, "", "loss L")
+        style(lower, "", RATIO, "slope dL/dlog π")
+        for axes in (upper, lower):
+            mark_band(axes, epsilon, epsilon_high)
     return figure
 
 
@@ -172,7 +179,7 @@ def ratio_histogram(ratios, epsilon, epsilon_high, title):
     mark_band(axes, epsilon, epsilon_high)
     for place, part, side in ((0.02, ratios < low, "left"), (0.98, ratios > high, "right")):
         axes.text(place, 0.9, f"{part.mean():.1%} beyond", transform=axes.transAxes, ha=side, fontsize=13)
-    style(axes, "grey: the band of the clip", "ratio π/π_old (the outermost bars hold all beyond them)",
+    style(axes, "grey: the band of the clip", f"{RATIO} (the outermost bars hold all beyond them)",
           "share of shots")
     return figure
 
@@ -217,13 +224,14 @@ def slopes_on_board(rules, slopes, texts, title):
     what to write in each cell.
     """
     size = rules.board_size
-    figure = Figure(figsize=(4.2 * len(slopes), 5.2), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(slopes), 5.6), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
-    figure.supxlabel("blue: becomes more likely    orange: less likely    white: not moved", fontsize=12)
+    figure.supxlabel("blue: becomes more likely    orange: less likely    white: not moved    grey: not in question",
+                     fontsize=12)
     panels = figure.subplots(1, len(slopes), squeeze=False)[0]
     for axes, (name, values), words in zip(panels, slopes.items(), texts, strict=True):
         known = np.nan_to_num(values)
-        tint = 0.75 * np.abs(known)[:, None] / max(np.abs(known).max(), 1e-9)
+        tint = 0.75 * np.sqrt(np.abs(known)[:, None] / max(np.abs(known).max(), 1e-9))  # small ones show as well
         colours = 1 - tint * (1 - to_rgb(np.where(known < 0, BLUE, ORANGE)))
         colours[np.isnan(values)] = to_rgb([FIRED])
         axes.imshow(colours.reshape(size, size, 3))

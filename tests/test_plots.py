@@ -22,7 +22,7 @@ PICTURES = {  # name → (how to draw it with a title, its number of panels)
         SCORES.reshape(2, 4), group_advantages(SCORES, 4).reshape(2, 4), title), 2),
     "surrogate_and_slope": (lambda title: plots.surrogate_and_slope(
         RATIOS, {"A = +1": clipped_surrogate(np.log(RATIOS), 1), "A = −1": clipped_surrogate(np.log(RATIOS), -1)},
-        0.2, 0.28, title), 2),
+        0.2, 0.28, title), 4),
     "ratio_histogram": (lambda title: plots.ratio_histogram(RATIOS, 0.2, 0.28, title), 1),
     "changes_by_advantage": (lambda title: plots.changes_by_advantage(SCORES - 0.5, SCORES - 0.5, title), 1),
     "policy_beside_posterior": (lambda title: plots.policy_beside_posterior(
