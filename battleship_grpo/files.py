@@ -71,11 +71,13 @@ def read_arrays(path, largest=LARGEST_FILE):
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+            members, size = archive.infolist(), path.stat().st_size
             if sum(member.file_size for member in members) > largest:
                 raise ValueError(f"it declares more than {largest:,} bytes")
             if len({member.filename for member in members}) < len(members):
                 raise ValueError("it holds a name twice")
+            if any(member.compress_size > size for member in members):
+                raise ValueError("it declares more data than it has")
             return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None

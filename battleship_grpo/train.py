@@ -38,6 +38,7 @@ from .settings import (
     add_options,
     read_config,
     settings_from,
+    typed,
     with_changes,
 )
 from .team import Team, gather
@@ -241,8 +242,8 @@ def resume(folder, changes, console=None, stopped=lambda: False):
 
 def changed(settings, changes, folder):
     """Settings to go on with. Raises ValueError, naming field and values, for a change that makes it another run."""
-    for name, value in asdict(replace(settings, **changes)).items():
-        if name in changes and name not in CHANGEABLE and value != getattr(settings, name):
+    for name, value in changes.items():
+        if name not in CHANGEABLE and typed(Settings.__dataclass_fields__[name], value) != getattr(settings, name):
             raise ValueError(f"{name} is {getattr(settings, name)!r} in {folder}, not {value!r}: a run goes on as it "
                              f"was, but for {', '.join(CHANGEABLE)}")
     return Settings(**with_changes(asdict(settings), changes))
