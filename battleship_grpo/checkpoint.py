@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .files import read_arrays, write_arrays
-from .settings import Settings, settings_from_json
+from .settings import Settings, from_json, whole_settings
 
 NEWEST, PREVIOUS = "checkpoint.npz", "checkpoint-previous.npz"
 FORMAT_VERSION = 1
@@ -62,7 +62,7 @@ def load(path):
         if digest(arrays) != expected:
             raise ValueError("it is damaged: its contents are not those that were written")
         del arrays["format_version"]
-        settings = settings_from_json(str(arrays.pop("settings")))
+        settings = whole_settings(from_json(str(arrays.pop("settings"))))
         done = {name: kind(arrays.pop(name)) for name, kind in DONE.items()}
         if not all(math.isfinite(number) and number >= 0 for number in done.values()):
             raise ValueError(f"{done} is not how far a run can be")

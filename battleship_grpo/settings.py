@@ -394,15 +394,15 @@ def read_config(path):
         raise ValueError(f"{path}: not settings: {error}") from None
 
 
-def settings_from_json(text):
-    """Whole settings from JSON, every field named. Raises ValueError for anything else."""
-    config = from_json(text)
+def whole_settings(config):
+    """Settings of which every one is given. Raises ValueError, naming those that are not."""
     if missing := Settings.__dataclass_fields__.keys() - config.keys():
-        raise ValueError(f"{', '.join(sorted(missing))}: missing")
+        raise ValueError(f"settings lack {', '.join(sorted(missing))}")
     return Settings(**config)
 
 
 def from_json(text):
+    """Some or all settings, as a dict, from JSON. Raises ValueError for anything else."""
     def without_repeats(pairs):
         found = dict(pairs)
         if len(found) < len(pairs):

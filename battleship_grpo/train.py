@@ -39,6 +39,7 @@ from .settings import (
     read_config,
     settings_from,
     typed,
+    whole_settings,
     with_changes,
 )
 from .team import Team, gather
@@ -161,16 +162,13 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
             return done
         iteration = done["iterations"]
         learning_rate = settings.learning_rate * schedule(settings.lr_scheduler_type, share, settings.warmup_ratio)
-        rng, before = make_generator(xp, settings.seed, iteration, team.rank), algorithm.snapshot()
+        rng = make_generator(xp, settings.seed, iteration, team.rank)
         try:
-            measured = algorithm.step(rng, learning_rate)
-            algorithm.require_finite_arrays()
+            measured = over_team(team, step_or_undo(algorithm, rng, learning_rate))
         except FloatingPointError as error:
-            algorithm.restore(before)
             keep()
             raise FloatingPointError(f"iteration {iteration + 1}: {error}; kept is what was before it. Try a lower "
                                      "--learning-rate or --max-grad-norm") from None
-        measured = over_team(team, measured)
         seconds = time.perf_counter() - start
         rate = measured["shots"] / (seconds - done["seconds"])
         done = {"seconds": seconds, "iterations": iteration + 1, "games": done["games"] + measured["games"],
@@ -180,6 +178,18 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
             measured |= validate(algorithm, settings, make_generator(xp, settings.seed, iteration + 1, VALIDATION))
             done["seconds"] = time.perf_counter() - start
         on_iteration(progress_of(settings, done["iterations"], done["seconds"]), measured)
+
+
+def step_or_undo(algorithm, rng, learning_rate):
+    """A step of the algorithm; or none, and FloatingPointError, where it would leave a NaN or an infinity."""
+    before = algorithm.snapshot()
+    try:
+        measured = algorithm.step(rng, learning_rate)
+        algorithm.require_finite_arrays()
+    except FloatingPointError:
+        algorithm.restore(before)
+        raise
+    return measured
 
 
 def over_team(team, measured):
@@ -192,19 +202,20 @@ def take_part(team, settings, saved=None):
     """What every process of the team but the first one runs."""
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):  # `learn` looks for NaN itself
-        algorithm = build(settings, team)
-        learn(algorithm, settings, done=go_on(algorithm, saved and checkpoint.load(saved)))
+        algorithm, done = prepare(settings, team, saved and checkpoint.load(saved))
+        learn(algorithm, settings, done=done)
 
 
-def go_on(algorithm, saved):
-    """Put an algorithm where a checkpoint has it, if there is one. Returns how far that is, or None."""
+def prepare(settings, team, saved):
+    """The algorithm, and how far it is: from the start where `saved` is None, else as that checkpoint has it."""
     if saved is None:
-        return None
+        return build(settings, team), None
+    algorithm = build(replace(settings, init=""), team)  # it has had its first weights: the file may be gone
     try:
         algorithm.load_state(saved.state)
     except ValueError as error:
         raise ValueError(f"{saved.path}: not a checkpoint of this run: {error}") from None
-    return saved.done
+    return algorithm, saved.done
 
 
 def judge_policy(policy, env):
@@ -226,11 +237,11 @@ def train(settings, console=None, stopped=lambda: False):
 def resume(folder, changes, console=None, stopped=lambda: False):
     """Go on with the run in `folder`, with those settings changed that may be. Returns (folder, summary)."""
     console, folder = console or stderr_console(), Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no config.json: it is not a run folder")
+    if not any((folder / name).is_file() for name in ("config.json", checkpoint.NEWEST, checkpoint.PREVIOUS)):
+        raise ValueError(f"{folder} holds neither config.json nor a checkpoint: it is not a run folder")
     with locked(folder):
         saved = checkpoint.load_newest(folder, console.print)
-        before = saved.settings if saved else Settings(**read_config(folder / "config.json"))
+        before = saved.settings if saved else whole_settings(read_config(folder / "config.json"))
         settings = changed(before, changes, folder)
         if saved is None:
             console.print(f"{folder} holds no checkpoint yet: starting from the beginning")
@@ -261,8 +272,7 @@ def run(settings, opened, saved, console, stopped):
     with ExitStack() as held:
         with threadpool_limits(1, user_api="blas"), gather(
                 processes, take_part, settings, saved and saved.path) as team, np.errstate(all="ignore"):
-            algorithm = build(settings, team)
-            done = go_on(algorithm, saved)
+            algorithm, done = prepare(settings, team, saved)
             folder = held.enter_context(opened)
             write_json(folder / "config.json", settings.to_json())
             totals, metrics = train_into(folder, algorithm, settings, done, console, stopped)
@@ -271,13 +281,7 @@ def run(settings, opened, saved, console, stopped):
                           f"python -m battleship_grpo.train --resume {shlex.quote(str(folder))}")
         with threadpool_limits(processes, user_api="blas"):
             judged = judge_policy(algorithm.policy, algorithm.env)
-        rules = settings.make_rules()
-        summary = {"algorithm": settings.algorithm,
-                   "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
-                   "seed": settings.seed, "backend": backend, "processes": processes, **totals, **judged}
-        write_json(folder / "summary.json", summary)
-        draw_curves(settings, metrics, summary, folder / "curves.png")
-    return folder, summary
+        return folder, complete(folder, settings, metrics, totals | judged)
 
 
 def train_into(folder, algorithm, settings, done, console, stopped):
@@ -295,6 +299,16 @@ def train_into(folder, algorithm, settings, done, console, stopped):
                 checkpoint.save(folder, settings, now, state)
 
         return learn(algorithm, settings, on_iteration, stopped, done, save), metrics_file.columns()
+
+
+def complete(folder, settings, metrics, results):
+    """Write what a run folder has only at the end. Returns the summary."""
+    rules = settings.make_rules()
+    summary = {"algorithm": settings.algorithm, "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
+               "seed": settings.seed, "backend": settings.backend, "processes": settings.processes, **results}
+    write_json(folder / "summary.json", summary)
+    draw_curves(settings, metrics, summary, folder / "curves.png")
+    return summary
 
 
 def draw_curves(settings, metrics, summary, path):

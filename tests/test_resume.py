@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from battleship_grpo import checkpoint
+from battleship_grpo import checkpoint, train
 from battleship_grpo.recipes import RECIPES
 from battleship_grpo.settings import settings_from
 from battleship_grpo.team import Team, gather
@@ -26,6 +26,12 @@ KINDS = {"sft": {"memory_size": 60, "batch_shots": 16}, "distill": {"memory_size
          "ppo": {"critic_hidden_sizes": (8,)}, "trpo": {"critic_hidden_sizes": (8,)},
          "ipo": {"sync_ref_model": True, "ref_model_sync_steps": 2}}
 QUICK = ["--rules", "tiny", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8", "--processes", "1"]
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """They take half a second each, and have tests of their own."""
+    monkeypatch.setattr(train, "draw_curves", lambda *_: None)
 
 
 def small_settings(algorithm, **changes):
@@ -162,8 +168,21 @@ def test_a_run_ended_before_its_first_checkpoint_starts_again(run, capsys):
     assert (run / "policy.npz").read_bytes() == whole and len(rows_of(run)) == 4
 
 
+def test_the_first_weights_and_the_list_of_settings_are_not_needed_to_go_on(run, tmp_path):
+    """Everything is in the checkpoint: config.json may be damaged, the policy that a run started from may be gone."""
+    start = str(shutil.copy(run / "policy.npz", tmp_path / "start.npz"))
+    common = [*QUICK, "--init", start, "--lr-scheduler-type", "constant", "--iterations"]
+    for name, iterations in (("whole", "4"), ("half", "2")):
+        assert main([*common, iterations, "--output-dir", str(tmp_path / name)]) == 0
+    (tmp_path / "start.npz").unlink()
+    (tmp_path / "half" / "config.json").write_text("{")
+    assert main(["--resume", str(tmp_path / "half"), "--iterations", "4"]) == 0
+    one, other = ((tmp_path / name / "policy.npz").read_bytes() for name in ("whole", "half"))
+    assert one == other
+
+
 @pytest.mark.parametrize(("spoil", "says"), [
-    (lambda run: (run / "config.json").unlink(), "not a run folder"), (shutil.rmtree, "not a run folder"),
+    (lambda run: [path.unlink() for path in run.iterdir()], "not a run folder"), (shutil.rmtree, "not a run folder"),
     (lambda run: (run / "metrics.csv").unlink(), "does not hold the 4 iterations"),
     (lambda run: (run / "metrics.csv").write_text("iteration\n1\n"), "does not hold the 4 iterations"),
     (lambda run: (run / "metrics.csv").write_bytes(b"\xff\x00" * 99), "does not hold the 4 iterations"),
@@ -199,7 +218,7 @@ def test_every_array_of_a_checkpoint_is_required_and_checked(tmp_path):
 @pytest.mark.parametrize(("change", "says"), [
     ({"format_version": np.array(2)}, "format version 2; this program reads 1"),
     ({"format_version": np.array(0)}, "format version 0"), ({"digest": None}, "holds no digest"),
-    ({"settings": None}, "holds no settings"), ({"settings": np.array('{"seed": 1}')}, "missing"),
+    ({"settings": None}, "holds no settings"), ({"settings": np.array('{"seed": 1}')}, "lack"),
     ({"settings": np.array("{")}, "checkpoint"), ({"seconds": np.array(np.nan)}, "how far"),
     ({"iterations": np.array(-1)}, "how far"), ({"games": np.array("x")}, "checkpoint"),
 ])
