@@ -325,16 +325,22 @@ def draw_curves(settings, metrics, summary, path):
 
 @contextmanager
 def stop_on_signal():
-    """Yields `stopped()`, the signal that came or None. The first Ctrl-C or SIGTERM asks; the second ends at once."""
+    """Yields `stopped()`, the last signal that came or None.
+
+    The first Ctrl-C or SIGTERM asks; the second is a KeyboardInterrupt, and more are too late to matter.
+    """
     received = []
 
     def ask(number, _):
         received.append(number)
-        signal.signal(number, previous[number])
+        if len(received) == 1:  # a print could come in the midst of another
+            os.write(2, b"\nsaving once this iteration is over; again to leave at once\n")
+        elif len(received) == 2:
+            raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: received[0] if received else None
+        yield lambda: received[-1] if received else None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -388,7 +394,7 @@ def main(arguments=None):
         console.print(f"error: not enough memory ({error}): lower --num-boards or --num-generations", style="red")
     except KeyboardInterrupt:
         console.print("stopped at once: checkpoints are as they were", style="red")
-        return 130
+        return 128 + (stopped() or signal.SIGINT)
     return 2
 
 

@@ -79,7 +79,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
         while True:
             number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             try:
-                process.wait(chance.uniform(0.1, 0.9) * duration if len(kills) < KILLS[name] else None)
+                process.wait(chance.uniform(0.05, 0.7) * duration if len(kills) < KILLS[name] else None)
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
                 kills.append(number)

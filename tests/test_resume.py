@@ -347,9 +347,20 @@ def test_a_folder_without_leave_to_write_is_refused_in_one_line(tmp_path):
     assert status == 22 and shown.count("Read-only file system") == 2 and len(shown.strip().splitlines()) == 2
 
 
-def started(arguments, **options):
-    return subprocess.Popen([sys.executable, "-m", "battleship_grpo.train", *arguments], stderr=subprocess.PIPE,
-                            text=True, **options)
+@pytest.fixture
+def start():
+    """Start a training process that does not outlive its test."""
+    processes = []
+
+    def start(*arguments, command=("-m", "battleship_grpo.train"), **options):
+        processes.append(subprocess.Popen([sys.executable, *command, *arguments], stderr=subprocess.PIPE, text=True,
+                                          **options))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with process:
+            process.kill()
 
 
 def wait_for(condition, process):
@@ -358,44 +369,44 @@ def wait_for(condition, process):
         time.sleep(0.01)
 
 
-def test_two_runs_in_one_folder_are_refused_until_the_first_is_gone(tmp_path, capsys):
+def test_two_runs_in_one_folder_are_refused_until_the_first_is_gone(start, tmp_path, capsys):
     folder = tmp_path / "run"
-    process = started([*QUICK, "--iterations", "100000", "--checkpoint-seconds", "0.1", "--output-dir", str(folder)])
+    process = start(*QUICK, "--iterations", "100000", "--checkpoint-seconds", "0.1", "--output-dir", str(folder))
     wait_for((folder / "checkpoint.npz").exists, process)
     assert "another run is writing" in refusal(["--resume", str(folder)], capsys)
     assert "exists already" in refusal([*QUICK, "--iterations", "1", "--output-dir", str(folder)], capsys)
     process.kill()  # a lock of its own making would stay behind
-    process.communicate()
+    process.wait()
     iterations = checkpoint.load_newest(folder, pytest.fail).done["iterations"]
     assert main(["--resume", str(folder), "--iterations", str(iterations + 1)]) == 0
 
 
-def test_the_second_ctrl_c_leaves_at_once(tmp_path):
-    folder = tmp_path / "run"
-    process = started(["--rules", "classic", "--processes", "1", "--num-boards", "2048", "--num-generations", "64",
-                       "--num-minibatches", "1", "--iterations", "9", "--output-dir", str(folder)])
-    wait_for((folder / "metrics.csv").exists, process)  # an iteration takes far longer than this test
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    shown = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and shown.strip() == "stopped at once: checkpoints are as they were"
+def test_the_second_signal_leaves_at_once(start, tmp_path):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        folder = tmp_path / number.name
+        process = start("--rules", "classic", "--processes", "1", "--num-boards", "512", "--num-generations", "64",
+                        "--iterations", "100000", "--output-dir", str(folder))
+        wait_for((folder / "metrics.csv").exists, process)
+        process.send_signal(number)
+        while "saving once this iteration is over" not in process.stderr.readline():
+            pass
+        process.send_signal(number)  # an iteration takes longer than that, and so does judging
+        lines = process.communicate()[1].strip().splitlines()
+        assert process.returncode == 128 + number and lines[-1] == "stopped at once: checkpoints are as they were"
+        assert not any("Traceback" in line for line in lines)
 
 
-def test_ctrl_c_while_the_team_gathers_shows_no_traceback(tmp_path):
+def test_ctrl_c_while_the_team_gathers_shows_no_traceback(start, tmp_path):
     """The terminal sends it to every process at once, also to those in which Python has not started yet."""
     script = "import sys; from battleship_grpo.train import main; print('ready', flush=True); sys.exit(main())"
     for delay in (0.05, 0.2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, *QUICK[:-1], "2", "--iterations", "9", "--output-dir",
-             str(tmp_path / str(delay))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True)
-        with process:
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(delay)
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.stderr.readline().startswith("stopped after 0 iterations")  # nobody had more to say
-            process.kill()
+        process = start(*QUICK[:-1], "2", "--iterations", "9", "--output-dir", str(tmp_path / str(delay)),
+                        command=("-c", script), stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)
+        shown = [process.stderr.readline() for _ in range(3)]  # nobody has more to say
+        assert "saving once" in shown[1] and shown[2].startswith("stopped after 0 iterations")
 
 
 # ------------------------------------------------------------------------------------- settings from a file
