@@ -26,9 +26,10 @@ class Imitation(Learner):
     def __init__(self, settings, env, policy, reference=None, team=None):
         super().__init__(settings, env, policy, reference, team)
         self.room = -(-settings.memory_size // self.team.size)  # shots in this process's part of the memory
-        self.memory, self.written = self.empty_memory(), 0  # arrays of shots, a ring; how many were ever written
+        self.memory, self.written = None, 0  # arrays of shots, a ring; how many were ever written
 
     def empty_memory(self):
+        """A ring for what this environment shows, and this algorithm's lessons."""
         xp = array_module(self.policy.parameters)
         state = self.env.reset(self.env.tasks(1, make_generator(xp, 0)))
         seen, legal = self.env.observations(state), self.env.legal_actions(state)
@@ -56,6 +57,8 @@ class Imitation(Learner):
     def remember(self, **shots):
         """Write shots into the ring, over the oldest once it is full."""
         xp, size = array_module(shots["legal"]), self.room
+        if self.memory is None:
+            self.memory = {name: xp.zeros((size, *column.shape[1:]), column.dtype) for name, column in shots.items()}
         for name, column in shots.items():
             places = (self.written + xp.arange(len(column))) % size
             self.memory[name][places[-size:]] = column[-size:]
@@ -83,19 +86,22 @@ class Imitation(Learner):
         """With the memories of all processes, (processes, shots, …), as far as they are filled."""
         written = self.team.collect(np.array([self.written]))[:, 0]
         filled = min(self.room, int(written.max()))
-        memory = {f"memory_{name}": self.team.collect(to_numpy(ring[:filled])) for name, ring in self.memory.items()}
+        memory = {f"memory_{name}": self.team.collect(to_numpy(ring[:filled]))
+                  for name, ring in (self.memory or self.empty_memory()).items()}
         return super().state() | memory | {"written": written}
 
     def load_state(self, state):
         team, state = self.team, dict(state)
         written = checked(state, "written", (team.size,), np.int64)
         filled = min(self.room, int(written.max()))
+        rings = self.memory or self.empty_memory()
         memory = {name: checked(state, f"memory_{name}", (team.size, filled, *ring.shape[1:]), ring.dtype)[team.rank]
-                  for name, ring in self.memory.items()}
+                  for name, ring in rings.items()}
         others = {name: array for name, array in state.items() if name.removeprefix("memory_") not in memory}
         super().load_state(others | {"written": np.array(written[team.rank])})
+        self.memory = rings
         for name, shots in memory.items():
-            self.memory[name][:filled] = array_module(self.memory[name]).asarray(shots)
+            rings[name][:filled] = array_module(rings[name]).asarray(shots)
 
 
 class SFT(Imitation):
