@@ -168,7 +168,7 @@ class MLPPolicy(MLP):
         arrays = read_arrays(path)
         try:
             return cls._from_arrays(arrays, xp)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: not a policy file: {error} is missing or malformed") from None
         except ValueError as error:
             raise ValueError(f"{path}: not a usable policy file: {error}") from None

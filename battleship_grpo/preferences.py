@@ -68,7 +68,7 @@ def read_preferences(path, env, xp=np):
         pairs = replay(env, np.repeat(board, 2, axis=0), np.stack([winner, loser], axis=1).reshape(-1, shape[1]))
         if not (pairs.scores[::2] > pairs.scores[1::2]).all():
             raise ValueError("a winner scored no more than its loser")
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, OverflowError) as error:
         raise ValueError(f"{path}: not a preferences file: {error} is missing or malformed") from None
     except ValueError as error:
         raise ValueError(f"{path}: not a usable preferences file: {error}") from None

@@ -4,8 +4,12 @@ Fields that Hugging Face TRL's GRPOConfig has too bear its names and its meaning
 """
 
 import argparse
+import json
 import math
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
+from pathlib import Path
+from typing import get_args
 
 from .advantages import BASELINES, SCALES
 from .game import NAMED_RULES, Rules
@@ -16,6 +20,9 @@ from .recipes import RECIPES
 from .symmetry import ORDER
 
 BACKENDS = ("numpy", "cupy", "auto")
+LARGEST_MEMORY = 2**31  # bytes of shots to remember: what a checkpoint can hold beside everything else
+LARGEST_FLOAT = 2**1000  # a whole number far above has no float
+LARGEST_CONFIG = 2**20  # bytes of a JSON file
 
 
 def setting(default, meaning, *, group, kind=None, choices=None, low=None, above=None, high=None, below=None, why="",
@@ -68,9 +75,11 @@ class Settings:
                            group=RUN, choices=BACKENDS)
     processes: int | None = setting(None, "processes that train together, each on its share of the boards "
                                     "(default: the number of cores, at most 8)", group=RUN, kind=int, low=1, high=64)
+    checkpoint_seconds: float = setting(30.0, "save everything this often, in seconds; 0: after every iteration. "
+                                        "--resume goes on from there", group=RUN, low=0)
     validate_every: int = setting(0, "play validation games every this many iterations; 0 for never", group=RUN, low=0)
-    validation_boards: int = setting(64, "fresh random boards per validation", group=RUN, low=1)
-    validation_generations: int = setting(8, "sampled games per validation board", group=RUN, low=1)
+    validation_boards: int = setting(64, "fresh random boards per validation", group=RUN, low=1, high=2**20)
+    validation_generations: int = setting(8, "sampled games per validation board", group=RUN, low=1, high=2**16)
 
     rules: str = setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet 2,3,3,4,5",
                          group=GAME, choices=tuple(NAMED_RULES))
@@ -194,9 +203,8 @@ class Settings:
                                           above=0, by=BY_ADAMW)
 
     def __post_init__(self):
-        for name in ("fleet", "hidden_sizes", "critic_hidden_sizes"):  # a JSON file has lists
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for option in fields(self):
+            object.__setattr__(self, option.name, typed(option, getattr(self, option.name)))
         if self.iterations is None and self.seconds is None:
             raise ValueError("set iterations or seconds: training has to end")
         for option in fields(self):
@@ -219,6 +227,10 @@ class Settings:
             raise ValueError("sync_ref_model needs a reference that can move: --reference initial, or a policy")
         if self.max_shots is not None and self.max_shots > self.make_rules().cells:
             raise ValueError(f"max_shots must be ≤ {self.make_rules().cells}, the cells, not {self.max_shots}")
+        shot = 6 * self.make_rules().cells  # bytes: seen, legal, a float32 of the teacher's
+        if self.method in TEACHERS and self.memory_size * shot > LARGEST_MEMORY:
+            raise ValueError(f"memory_size must be ≤ {LARGEST_MEMORY // shot} on this board, not {self.memory_size}: "
+                             f"it takes {shot} bytes per shot, of {LARGEST_MEMORY:,} at most")
 
     def check_method(self):
         """What only makes sense for some methods."""
@@ -262,6 +274,30 @@ class Settings:
         return asdict(self)
 
 
+KIND_NAMES = {str: "text", bool: "true or false", int: "a whole number", float: "a number",
+              whole_numbers: "a list of whole numbers such as 2,3,4"}
+
+
+def typed(option, value):
+    """A value as its field has it: 3 → 3.0, [2, 3] → (2, 3). Raises ValueError, naming the field, for another type."""
+    kind = option.metadata["kind"]
+    if value is None and type(None) in get_args(option.type):
+        return None
+    if kind in (str, bool) and isinstance(value, kind):
+        return value
+    if kind is int and is_number(value, Integral):
+        return int(value)
+    if kind is float and is_number(value, Real) and not (is_number(value, Integral) and abs(value) > LARGEST_FLOAT):
+        return float(value)
+    if kind is whole_numbers and isinstance(value, list | tuple) and all(is_number(part, Integral) for part in value):
+        return tuple(map(int, value))
+    raise ValueError(f"{option.name} must be {KIND_NAMES[kind]}, not {value!r}")
+
+
+def is_number(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def check(option, value):
     """Raise ValueError if a value is outside what its field allows."""
     choices, bounds, why = (option.metadata[key] for key in ("choices", "bounds", "why"))
@@ -269,7 +305,7 @@ def check(option, value):
         raise ValueError(f"{option.name} must be one of {', '.join(choices)}, not {value!r}")
     if value is None or not bounds:
         return
-    if not (math.isfinite(value) and all(holds(value, bound) for _, bound, holds in bounds)):
+    if value == math.inf or not all(holds(value, bound) for _, bound, holds in bounds):
         allowed = " and ".join(f"{sign} {bound}" for sign, bound, _ in bounds)
         raise ValueError(f"{option.name} must be {allowed}, not {value}{': ' + why if why else ''}")
 
@@ -321,24 +357,78 @@ def add_options(parser):
                                metavar=metavar)
 
 
-def settings_from(options, preset="default"):
-    """Settings from a preset, the algorithm's recipe, and the options given on top of both.
+def settings_from(options, preset="default", config=None):
+    """Settings from a preset, the algorithm's recipe, those of a file, and the options given, later ones on top.
 
-    A time limit alone lifts the limit on iterations. Raises ValueError also for an option that the algorithm would not
-    look at.
+    Raises ValueError also for an option that the algorithm would not look at; a file may have such fields, as whole
+    settings do, if they have their usual values.
     """
-    algorithm = options.get("algorithm", "grpo")
-    if algorithm not in RECIPES:
+    config = config or {}
+    algorithm = {"algorithm": "grpo", **config, **options}["algorithm"]
+    if not isinstance(algorithm, str) or algorithm not in RECIPES:
         raise ValueError(f"algorithm must be one of {', '.join(RECIPES)}, not {algorithm!r}")
     recipe = RECIPES[algorithm]
-    for name in options:
-        by = Settings.__dataclass_fields__[name].metadata["by"]
-        if by and recipe.method not in by:
-            raise ValueError(f"{name} means nothing to {algorithm}: it is for {', '.join(by)}")
-    chosen = {**PRESETS[preset], **recipe.settings, **options}
-    if "seconds" in options and "iterations" not in options:
-        chosen["iterations"] = None
-    return Settings(**chosen)
+    usual = {**PRESETS[preset], **recipe.settings}
+    for name, value in {**config, **options}.items():
+        option = known_field(name)
+        if option.metadata["by"] and recipe.method not in option.metadata["by"] and (
+                name in options or typed(option, value) != usual.get(name, option.default)):
+            raise ValueError(f"{name} means nothing to {algorithm}: it is for {', '.join(option.metadata['by'])}")
+    return Settings(**with_changes(with_changes(usual, config), options))
+
+
+def with_changes(chosen, changes):
+    """Settings with some changed. A change to one of the two limits, iterations and seconds, alone lifts the other."""
+    limits = changes.keys() & {"iterations", "seconds"}
+    lifted = {"iterations": None, "seconds": None} if len(limits) == 1 and changes[limits.pop()] is not None else {}
+    return chosen | lifted | changes
+
+
+def known_field(name):
+    if name not in Settings.__dataclass_fields__:
+        raise ValueError(f"{name!r} is not a setting")
+    return Settings.__dataclass_fields__[name]
+
+
+# ------------------------------------------------------------------------------------- JSON
+
+
+def read_config(path):
+    """Some or all settings, as a dict, from a JSON file. Raises ValueError, in one line, for anything else."""
+    try:
+        if Path(path).stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it is larger than {LARGEST_CONFIG:,} bytes")
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not settings: {error}") from None
+
+
+def whole_settings(config):
+    """Settings of which every one is given. Raises ValueError, naming those that are not."""
+    if missing := Settings.__dataclass_fields__.keys() - config.keys():
+        raise ValueError(f"settings lack {', '.join(sorted(missing))}")
+    return Settings(**config)
+
+
+def from_json(text):
+    """Some or all settings, as a dict, from JSON. Raises ValueError for anything else."""
+    def without_repeats(pairs):
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("it has a name twice")
+        return found
+
+    try:
+        found = json.loads(text, object_pairs_hook=without_repeats)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError('it must look like {"seed": 1, …}')
+    for name in found:
+        known_field(name)
+    return found
 
 
 def add_rules_options(parser):

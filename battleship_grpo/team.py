@@ -46,11 +46,23 @@ class Team:
         if vector.nbytes > CAPACITY:
             half = len(vector) // 2
             return np.concatenate([self.sum(vector[:half]), self.sum(vector[half:])])
+        return self._exchange(vector).sum(axis=0)
+
+    def collect(self, array):
+        """One array of the same shape from each process, (…) → all of them, in order, (processes, …)."""
+        if self.size == 1:
+            return array[None]
+        vector = np.ascontiguousarray(array).reshape(-1)
+        parts = [self._exchange(vector[part]).copy() for part in split(len(vector), -(-vector.nbytes // CAPACITY))]
+        return np.concatenate(parts, axis=1).reshape(self.size, *array.shape)
+
+    def _exchange(self, vector):
+        """A vector of at most `CAPACITY` bytes from each process → a view of all, (processes, n), until the next."""
         self._turn ^= 1  # two sets of slots, in turn: nobody writes where another may still be reading
         slots = np.frombuffer(self._slots[self._turn], vector.dtype).reshape(self.size, -1)[:, : len(vector)]
         slots[self.rank] = vector
         self._meet()
-        return slots.sum(axis=0)
+        return slots
 
     def all(self, flag):
         """Whether `flag` is true in every process."""
@@ -85,8 +97,9 @@ def gather(size, program, *arguments):
                 raise ChildProcessError(f"a process of the team ended early (exit status {process.exitcode})")
 
     try:
-        for process in others:
-            process.start()
+        with signals_held_back():
+            for process in others:
+                process.start()
         yield Team(0, size, slots, signals, require_others)
     except BaseException:
         for process in others:
@@ -97,6 +110,23 @@ def gather(size, program, *arguments):
         for process in others:
             if process.pid is not None:
                 process.join()
+
+
+@contextmanager
+def signals_held_back():
+    """Ctrl-C and SIGTERM wait until the block is over; processes started in it never get them.
+
+    Their own way not to (see `_take_part`) takes effect only once Python has started. Where signals cannot be held back
+    (Windows), nothing changes.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _take_part(rank, size, slots, signals, program, arguments):

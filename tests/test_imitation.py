@@ -14,7 +14,7 @@ from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import PolicyPlayer
 from battleship_grpo.game import NAMED_RULES, Rules
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.settings import Settings, settings_from
+from battleship_grpo.settings import settings_from
 
 # ------------------------------------------------------------------------------------- the memory
 
@@ -26,19 +26,24 @@ def test_the_memory_holds_exactly_the_newest_shots(writes, memory_size, seed):
     written = 0
     for count in writes:
         numbers = np.arange(written, written + count)
-        learner.remember(observations=numbers[:, None], legal=np.ones((count, 1), bool), lesson=numbers)
+        learner.remember(observations=digits(numbers), legal=np.ones((count, 9), bool), lesson=numbers)
         written += count
         newest = set(range(max(0, written - memory_size), written))
         assert set(learner.memory["lesson"][: min(written, memory_size)].tolist()) == newest
         recalled = learner.recall(np.random.default_rng(seed))
         assert set(recalled.columns["lesson"].tolist()) <= newest
-        assert (recalled.observations[:, 0] == recalled.columns["lesson"]).all()  # shots stay whole
+        assert (recalled.observations == digits(recalled.columns["lesson"])).all()  # shots stay whole
+
+
+def digits(numbers):
+    """What stands for the position of a shot that is only a number: (N, 9)."""
+    return (numbers[:, None] // 10 ** np.arange(9) % 10).astype(np.int8)
 
 
 def test_what_is_recalled_is_drawn_from_all_that_is_remembered():
     """2000 draws from 10 shots: that one is missing has a probability of 10 · 0.9²⁰⁰⁰ < 1e-90."""
     learner = small_learner("sft", np.random.default_rng(0), memory_size=10, batch_shots=2000)
-    learner.remember(observations=np.zeros((25, 1)), legal=np.ones((25, 1), bool), lesson=np.arange(25))
+    learner.remember(observations=np.zeros((25, 9)), legal=np.ones((25, 9), bool), lesson=np.arange(25))
     recalled = learner.recall(np.random.default_rng(0))
     assert recalled.num_games == recalled.num_shots == 2000
     assert set(recalled.columns["lesson"].tolist()) == set(range(15, 25))
@@ -111,7 +116,7 @@ def test_lessons_stay_with_their_positions():
 
 TINY = ["--rules", "tiny", "--hidden-sizes", "16", "--iterations", "2", "--num-boards", "8", "--num-minibatches", "2",
         "--processes", "1"]
-FOLDER = {"config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "summary.json", "curves.png"}
+FOLDER = {".lock", "config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "summary.json", "curves.png"}
 
 
 def test_imitate_reinforce_distil_in_three_commands(tmp_path):
@@ -169,9 +174,10 @@ def test_a_teacher_that_cannot_teach_these_rules_is_refused_in_one_line(teacher,
     assert says in shown and "\n" not in shown and not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_holds_the_memory(tmp_path):
+def test_a_checkpoint_holds_the_memory():
     learner = small_learner("sft", np.random.default_rng(0))
     learner.step(np.random.default_rng(0), 1e-2)
     state = learner.state()
-    assert state["written"] == learner.written > 0 and state["memory_lesson"].shape == (SMALL["memory_size"],)
-    assert Settings(algorithm="sft").memory_size > SMALL["memory_size"]
+    filled = min(learner.written, SMALL["memory_size"])
+    assert state["written"] == [learner.written] and state["memory_lesson"].shape == (1, filled)
+    assert (state["memory_lesson"][0] == learner.memory["lesson"][:filled]).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from battleship_grpo.settings import settings_from
-from battleship_grpo.team import Team, gather
+from battleship_grpo.team import CAPACITY, Team, gather
 from battleship_grpo.train import build, learn
 
 SETTINGS = {"board_size": 3, "fleet": (2,), "num_boards": 7, "num_generations": 4, "num_minibatches": 2,
@@ -36,6 +36,15 @@ def learn_together(team, algorithms):
     return totals
 
 
+def collect(team, counts):
+    """Everybody gives an array of their own, larger than fits at once or not; all get all, in order."""
+    for count in counts:
+        mine = np.arange(count, dtype=np.float64).reshape(2, -1) + team.rank
+        everyones = team.collect(mine)
+        assert everyones.shape == (team.size, *mine.shape)
+        assert all((everyones[rank] == mine - team.rank + rank).all() for rank in range(team.size))
+
+
 def fail_soon(team):
     if team.rank == 1:
         os._exit(7)
@@ -48,6 +57,13 @@ def test_a_sum_is_the_same_in_every_process(size):
         add_up(team, 300)
         others = team.size - 1
     assert others == size - 1
+
+
+def test_arrays_of_any_size_are_collected_from_every_process():
+    counts = 0, 6, CAPACITY // 8 + 10
+    with gather(2, collect, counts) as team:
+        collect(team, counts)
+    collect(Team(), counts)
 
 
 def test_processes_that_train_together_keep_equal_parameters():

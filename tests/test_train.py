@@ -26,7 +26,8 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
     assert main([*QUICK, "--validate-every", "2", "--output-dir", str(tmp_path / "run")]) == 0
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "summary.json", "curves.png"}
+        "config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "summary.json", "curves.png",
+        ".lock"}
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["rules"] == {"board_size": 4, "fleet": [2, 3]} and summary["iterations"] == 3
     assert summary["games"] == 3 * 4 * 16 and summary["shots"] > summary["games"] * 5

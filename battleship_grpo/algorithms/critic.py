@@ -72,8 +72,8 @@ class ActorCritic(Learner):
         """A step of AdamW for the critic; its learning rate follows the policy's schedule."""
         s = self.settings
         gradient, stats = self.value_gradient(batch)
-        gradient, _ = clip_by_global_norm(gradient, s.critic_max_grad_norm)
-        require_finite(stats)
+        gradient, norm = clip_by_global_norm(gradient, s.critic_max_grad_norm)
+        require_finite(stats | {"critic's grad_norm": norm})
         self.critic_optimiser.learning_rate = (
             s.critic_learning_rate * self.optimiser.learning_rate / s.learning_rate)
         self.critic_optimiser.step([gradient])

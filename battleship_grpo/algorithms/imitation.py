@@ -13,20 +13,29 @@ with a memory of all of them, this is DAgger (Ross et al. 2011); with soft targe
 
 import numpy as np
 
-from ..backend import array_module, to_numpy
+from ..backend import array_module, make_generator, to_numpy
 from ..rollout import concatenate, sample_groups, separate_shots
-from .learner import Learner, measure
+from .learner import Learner, checked, measure
 
 
 class Imitation(Learner):
-    """`teacher`: a baseline, or a policy as a player. A subclass says what it teaches: `lesson` and `objective`."""
+    """`teacher`: a baseline, or a policy as a player. A subclass says what it teaches: `lesson`, `objective`."""
 
     teacher = None
 
     def __init__(self, settings, env, policy, reference=None, team=None):
         super().__init__(settings, env, policy, reference, team)
         self.temperature = 1.0  # `settings.temperature` is for playing: low, the student sees where its best shots lead
-        self.memory, self.written = None, 0  # arrays of shots, a ring; how many were ever written
+        self.room = -(-settings.memory_size // self.team.size)  # shots in this process's part of the memory
+        self.memory, self.written = self.empty_memory(), 0  # a ring of shots; how many were ever written
+
+    def empty_memory(self):
+        """Room for what this environment shows, and this algorithm's lessons: arrays (room, …) by name."""
+        xp = array_module(self.policy.parameters)
+        state = self.env.reset(self.env.tasks(1, make_generator(xp, 0)))
+        shown = {"observations": self.env.observations(state), "legal": self.env.legal_actions(state)}
+        return {name: xp.zeros((self.room, array.shape[1]), array.dtype) for name, array in shown.items()} | {
+            "lesson": self.empty_lessons(xp)}
 
     def step(self, rng, learning_rate):
         rollout, measured = self.sample(rng)
@@ -49,29 +58,52 @@ class Imitation(Learner):
 
     def remember(self, **shots):
         """Write shots into the ring, over the oldest once it is full."""
-        xp, size = array_module(shots["legal"]), self.settings.memory_size
-        if self.memory is None:
-            self.memory = {name: xp.zeros((size, *column.shape[1:]), column.dtype) for name, column in shots.items()}
+        count = len(shots["lesson"])
+        places = (self.written + array_module(shots["lesson"]).arange(count)) % self.room
         for name, column in shots.items():
-            places = (self.written + xp.arange(len(column))) % size
-            self.memory[name][places[-size:]] = column[-size:]
-        self.written += len(shots["legal"])
+            self.memory[name][places[-self.room :]] = column[-self.room :]
+        self.written += count
 
     def recall(self, rng):
         """`batch_shots` shots from the memory, drawn with replacement."""
         s = self.settings
         count = self.team.share(s.batch_shots * s.num_minibatches)
-        chosen = (rng.random(count) * min(self.written, s.memory_size)).astype(int)
+        chosen = (rng.random(count) * min(self.written, self.room)).astype(int)
         shots = {name: column[chosen] for name, column in self.memory.items()}
         nowhere = chosen * 0
         return separate_shots(shots["observations"], shots["legal"], nowhere, {"lesson": shots["lesson"]})
 
+    # ------------------------------------------------------------------------------------- what it holds
+
+    def counters(self):
+        return super().counters() | {"written": self.written}
+
+    def set_counters(self, counters):
+        super().set_counters(counters)
+        self.written = counters["written"]
+
     def state(self):
-        memory = {f"memory_{name}": to_numpy(column) for name, column in (self.memory or {}).items()}
-        return super().state() | memory | {"written": np.array(self.written)}
+        """With the memories of all processes, (processes, shots, …), as far as they are filled."""
+        written = self.team.collect(np.array([self.written]))[:, 0]
+        filled = min(self.room, int(written.max()))
+        return super().state() | {"written": written} | {
+            f"memory_{name}": self.team.collect(to_numpy(ring[:filled])) for name, ring in self.memory.items()}
+
+    def load_state(self, state):
+        written = checked(state, "written", (self.team.size,), np.int64)
+        filled = min(self.room, int(written.max()))
+        memory = {name: checked(state, f"memory_{name}", (self.team.size, filled, *ring.shape[1:]), ring.dtype)
+                  for name, ring in self.memory.items()}
+        own = {name: array for name, array in state.items() if name.removeprefix("memory_") not in memory}
+        super().load_state(own | {"written": np.array(written[self.team.rank])})
+        for name, ring in self.memory.items():
+            ring[:filled] = array_module(ring).asarray(memory[name][self.team.rank])
 
 
 class SFT(Imitation):
+
+    def empty_lessons(self, xp):
+        return xp.zeros(self.room, xp.int64)
 
     def lesson(self, distribution, rng):
         """The teacher's shot: int (S,)."""
@@ -87,6 +119,9 @@ class SFT(Imitation):
 
 
 class Distill(Imitation):
+
+    def empty_lessons(self, xp):
+        return xp.zeros((self.room, self.env.num_actions), self.policy.parameters.dtype)
 
     def lesson(self, distribution, rng):
         """The teacher's probabilities: (S, A)."""

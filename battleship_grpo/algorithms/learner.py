@@ -145,13 +145,66 @@ class Learner:
         """Every optimiser, by the name of the network that it moves."""
         return {"policy": self.optimiser}
 
-    def state(self):
-        """All that a checkpoint needs, as named NumPy arrays."""
+    def arrays(self):
+        """Every array that training changes, by name; not copies."""
         arrays = {name: network.parameters for name, network in self.networks().items()}
         for name, optimiser in self.optimisers().items():
-            arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0],
-                       f"{name}_adam_steps": np.array(optimiser.steps)}
-        return {name: to_numpy(array) for name, array in arrays.items()} | {"steps": np.array(self.steps)}
+            arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0]}
+        return arrays
+
+    def counters(self):
+        """Every count that training changes, by name."""
+        return {"steps": self.steps} | {f"{name}_adam_steps": optimiser.steps
+                                        for name, optimiser in self.optimisers().items()}
+
+    def set_counters(self, counters):
+        self.steps = counters["steps"]
+        for name, optimiser in self.optimisers().items():
+            optimiser.steps = counters[f"{name}_adam_steps"]
+
+    def snapshot(self):
+        """What `restore` takes to undo everything since."""
+        return {name: array.copy() for name, array in self.arrays().items()}, self.counters()
+
+    def restore(self, snapshot):
+        arrays, counters = snapshot
+        for name, array in self.arrays().items():
+            array[:] = arrays[name]
+        self.set_counters(counters)
+
+    def state(self):
+        """All that a checkpoint needs, as named NumPy arrays. In a team everybody has to ask for it at once."""
+        arrays = {name: to_numpy(array) for name, array in self.arrays().items()}
+        return arrays | {name: np.array(count) for name, count in self.counters().items()}
+
+    def load_state(self, state):
+        """Go on from what `state` gave. Raises ValueError, naming the array, for what cannot be this algorithm's."""
+        counters = {name: int(checked(state, name, (), np.int64)) for name in self.counters()}
+        if min(counters.values()) < 0:
+            raise ValueError(f"a count is below 0: {counters}")
+        arrays = {name: array_module(array).asarray(checked(state, name, array.shape, array.dtype))
+                  for name, array in self.arrays().items()}
+        if unknown := state.keys() - counters.keys() - arrays.keys():
+            raise ValueError(f"{', '.join(sorted(unknown))}: not something that {self.settings.algorithm} holds")
+        self.restore((arrays, counters))
+
+    def require_finite_arrays(self):
+        """Raise FloatingPointError, naming the culprit, if training has made a NaN or an infinity."""
+        for name, array in self.arrays().items():
+            if not array_module(array).isfinite(array).all():
+                raise FloatingPointError(f"{name} holds a NaN or an infinity")
+
+
+def checked(state, name, shape, dtype):
+    """`state[name]`. Raises ValueError if it is missing, of another shape or type, or not finite."""
+    if name not in state:
+        raise ValueError(f"{name} is missing")
+    array = state[name]
+    if (array.shape, array.dtype) != (tuple(shape), dtype):
+        raise ValueError(f"{name} must be {np.dtype(dtype)} {tuple(shape)}, not {array.dtype} {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name} holds a NaN or an infinity")
+    return array
 
 
 def adamw(settings, network, learning_rate):

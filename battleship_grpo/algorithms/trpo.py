@@ -53,6 +53,7 @@ class TRPO(ActorCritic):
         direction, stats["cg_residual"] = conjugate_gradient(
             lambda vector: self.fisher_product(some, vector) + s.cg_damping * vector, gradient, s.cg_iterations)
         curvature = float(direction @ self.fisher_product(some, direction))
+        require_finite({"the curvature along the step": curvature})
         if not curvature > 0:  # no gradient, or none that the Fisher matrix knows of
             return stats | {"step_kl": 0.0, "accepted_step": 0.0}
 

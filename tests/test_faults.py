@@ -1,0 +1,356 @@
+"""Nothing crashes, nothing is lost: random kills, random damage to files, random command lines.
+
+Few of each by default, campaigns with BATTLESHIP_GRPO_THOROUGH=1.
+"""
+
+import csv
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+from battleship_grpo import checkpoint, train
+from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.recipes import RECIPES
+from battleship_grpo.settings import Settings
+
+THOROUGH = bool(os.environ.get("BATTLESHIP_GRPO_THOROUGH"))
+KILLS = {"ppo": 150, "sft": 60} if THOROUGH else {"ppo": 4, "sft": 2}
+DAMAGED_FILES = 12_000 if THOROUGH else 600
+COMMAND_LINES = 1_200 if THOROUGH else 60
+RUNS = {
+    "ppo": ["--algorithm", "ppo", "--critic-hidden-sizes", "8", "--iterations",
+            "400" if THOROUGH else "150", "--processes", "1"],
+    "sft": ["--algorithm", "sft", "--memory-size", "700", "--batch-shots", "64", "--iterations",
+            "200" if THOROUGH else "80", "--processes", "2"],
+}
+TINY = ["--rules", "tiny", "--num-boards", "8", "--num-minibatches", "2", "--hidden-sizes", "8"]
+CLOCKS = {"seconds", "shots_per_second"}
+
+
+# ------------------------------------------------------------------------------------- kills
+
+
+def launch(*arguments):
+    return subprocess.Popen([sys.executable, "-m", "battleship_grpo.train", *arguments], stderr=subprocess.PIPE,
+                            text=True)
+
+
+def measured(folder):
+    """metrics.csv without what the clock says."""
+    with open(folder / "metrics.csv", newline="") as file:
+        return [{name: value for name, value in row.items() if name not in CLOCKS} for row in csv.DictReader(file)]
+
+
+def saved_iterations(folder):
+    """How far the newest checkpoint is, 0 without one; whatever happened, it must be valid."""
+    saved = checkpoint.load_newest(folder, pytest.fail)
+    return saved.done["iterations"] if saved else 0
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_path):
+    """A real process, real signals, at random moments, from its start to its report.
+
+    After each the newest checkpoint is valid and no older than before; after one that can be caught it has every
+    iteration. At the end policy and metrics are those of the undisturbed run.
+    """
+    chance = random.Random(name)
+    options = [*TINY, *RUNS[name], "--checkpoint-seconds", "0.02"]
+    started = time.monotonic()
+    whole = launch(*options, "--output-dir", str(tmp_path / "whole"))
+    assert whole.communicate()[0] is None and whole.returncode == 0
+    duration = time.monotonic() - started
+    policy, rows = (tmp_path / "whole" / "policy.npz").read_bytes(), measured(tmp_path / "whole")
+
+    kills, ended, runs = [], [], 0
+    while len(kills) < KILLS[name] or not runs:
+        runs, folder, before = runs + 1, tmp_path / f"run{runs}", 0
+        process = launch(*options, "--output-dir", str(folder))
+        while True:
+            number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            try:
+                process.wait(chance.uniform(0.05, 0.7) * duration if len(kills) < KILLS[name] else None)
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+                kills.append(number)
+            shown = process.communicate()[1]
+            ended.append(process.returncode)
+            if process.returncode == 0:
+                break
+            assert process.returncode in (-number, 128 + number), shown
+            if not (folder / "config.json").exists():  # before it had begun: a new folder, for this one may be there
+                folder = tmp_path / f"run{runs}-{len(kills)}"
+                process = launch(*options, "--output-dir", str(folder))
+                continue
+            now = saved_iterations(folder)
+            assert now >= before
+            if process.returncode == 128 + number:
+                assert "Traceback" not in shown and now == len(measured(folder))
+            before = now
+            process = launch("--resume", str(folder))
+        assert (folder / "policy.npz").read_bytes() == policy
+        assert measured(folder) == rows and not list(folder.glob(".*.part"))
+        assert saved_iterations(folder) == len(rows)
+        assert json.loads((folder / "summary.json").read_text())["shots"] == json.loads(
+            (tmp_path / "whole" / "summary.json").read_text())["shots"]
+    assert len(kills) >= KILLS[name] and sum(status != 0 for status in ended) >= KILLS[name] // 2
+    print(f"{name}: {len(kills)} signals, {runs} runs, exit statuses "
+          f"{ {status: ended.count(status) for status in sorted(set(ended))} }")
+
+
+# ------------------------------------------------------------------------------------- damage
+
+
+def member_spans(content):
+    """Where each member of a zip archive lies: [(start, stop)]."""
+    end = content.rfind(b"PK\5\6")
+    count, _, start = struct.unpack("<HII", content[end + 10 : end + 20])
+    offsets, position = [], start
+    for _ in range(count):
+        sizes = struct.unpack("<HHH", content[position + 28 : position + 34])
+        offsets.append(struct.unpack("<I", content[position + 42 : position + 46])[0])
+        position += 46 + sum(sizes)
+    return list(zip(offsets, [*offsets[1:], start], strict=True))
+
+
+def damage(content, other, chance):
+    """A copy of a file with something done to it, and what."""
+    kind = chance.choice(("flip", "flip", "flip", "set", "truncate", "zeros", "splice", "insert", "delete", "swap",
+                          "directory", "noise"))
+    data = bytearray(content)
+    start, length = chance.randrange(len(data)), chance.choice((1, 2, 4, 16, 64, 1024))
+    if kind == "flip":
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    elif kind == "set":
+        for _ in range(chance.choice((1, 2, 4))):
+            data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+    elif kind == "truncate":
+        del data[start:]
+    elif kind == "zeros":
+        data[start : start + length] = bytes(min(length, len(data) - start))
+    elif kind == "splice":  # from elsewhere in this file, or in another
+        source, place = chance.choice((content, other)), chance.randrange(len(content))
+        data[start : start + length] = source[place : place + length]
+    elif kind == "insert":
+        data[start:start] = chance.randbytes(length)
+    elif kind == "delete":
+        del data[start : start + length]
+    elif kind == "swap":  # two members change places; the directory knows nothing of it
+        (a, b), (c, d) = sorted(chance.sample(member_spans(content), 2))
+        data[a:d] = content[c:d] + content[b:c] + content[a:b]
+    elif kind == "directory":  # the table of contents alone: sizes, checksums, offsets, names
+        directory = member_spans(content)[-1][1]
+        for _ in range(chance.choice((1, 2))):
+            data[chance.randrange(directory, len(data))] = chance.randrange(256)
+    else:
+        data = bytearray(chance.randbytes(start))
+    return bytes(data), kind
+
+
+def rename_members(path, into, chance):
+    """A sound archive in which two members have changed names, or one is there no more: only a digest can tell."""
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(into, "w") as copy:
+        first, second = chance.sample(archive.namelist(), 2)
+        swapped = chance.choice([{first: second, second: first}, {first: None}])
+        for name in archive.namelist():
+            if new := swapped.get(name, name):
+                copy.writestr(new, archive.read(name))
+
+
+@pytest.fixture(scope="module")
+def sound_files(tmp_path_factory):
+    """Two runs, by folder."""
+    folders = []
+    for name in RUNS:
+        folders.append(tmp_path_factory.mktemp("sound") / name)
+        assert train.main([*TINY, "--hidden-sizes", "8,8", *RUNS[name][:-2], "--iterations", "3", "--processes", "1",
+                           "--output-dir", str(folders[-1])]) == 0
+    return folders
+
+
+def same_policy(one, other):
+    return (one.sizes, one.activation, one.encoding, one.rules) == (
+        other.sizes, other.activation, other.encoding, other.rules) and (one.parameters == other.parameters).all()
+
+
+def same_checkpoint(one, other):
+    return (one.settings, one.done) == (other.settings, other.done) and one.state.keys() == other.state.keys() and all(
+        np.array_equal(one.state[name], other.state[name]) for name in one.state)
+
+
+def test_damaged_files_are_refused_or_read_as_they_were(sound_files, tmp_path):
+    """Never another error than ValueError in one line, never wrong data, never more memory than the file is worth."""
+    chance, path = random.Random(1), tmp_path / "damaged.npz"
+    kinds = [(folder / name, load, same) for folder in sound_files for name, load, same in (
+        ("policy.npz", MLPPolicy.load, same_policy), ("checkpoint.npz", checkpoint.load, same_checkpoint))]
+    accepted, refused = 0, 0
+    tracemalloc.start()
+    for _ in range(DAMAGED_FILES):
+        source, load, same = chance.choice(kinds)
+        content = source.read_bytes()
+        data, kind = damage(content, chance.choice(kinds)[0].read_bytes(), chance)
+        path.write_bytes(data)
+        try:
+            result = load(path)
+        except ValueError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+            continue
+        assert same(result, load(source)), f"{kind} of {source.name}: other data"
+        accepted += 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert accepted + refused == DAMAGED_FILES and refused > 0.6 * DAMAGED_FILES and peak < 8 * 2**20
+    print(f"{DAMAGED_FILES} damaged files: {refused} refused, {accepted} read as they were, at most {peak:,} bytes")
+
+
+def test_a_checkpoint_whose_arrays_changed_names_is_refused(sound_files, tmp_path):
+    """Unless they were equal anyway, as counts may be."""
+    chance, path, refused = random.Random(2), tmp_path / "renamed.npz", 0
+    for _ in range(DAMAGED_FILES // 20):
+        source = chance.choice(sound_files) / "checkpoint.npz"
+        rename_members(source, path, chance)
+        try:
+            assert same_checkpoint(checkpoint.load(path), checkpoint.load(source))
+        except ValueError:
+            refused += 1
+    assert refused > 0.9 * (DAMAGED_FILES // 20)
+
+
+@pytest.mark.parametrize("read", [MLPPolicy.load, checkpoint.load])
+def test_a_file_that_declares_more_than_it_should_is_refused_before_memory_is_taken(read, tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("W1.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**33,)})
+        file.write(bytes(2**20))
+    content = path.read_bytes()
+    for size in (2**32 - 2, 2**31):  # what the directory says it unpacks to
+        place = content.rfind(b"PK\1\2") + 24
+        path.write_bytes(content[:place] + struct.pack("<I", size) + content[place + 4 :])
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="bomb"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+        tracemalloc.stop()
+
+
+NASTY = [np.array(np.nan), np.array(np.inf), np.array(-1), np.array(2**62), np.array("x" * 1000), np.zeros((0, 3)),
+         np.zeros((2, 2, 2), np.int8), np.array([[1.5]]), np.array(""), np.array([-(2**62)]), np.array([2] * 5000),
+         np.ones(3, np.complex64), np.array(True), np.zeros((3, 0), np.float32), np.array(["a", "b"]), np.array(10**9)]
+
+
+def test_sound_archives_with_unsound_contents_are_policies_or_refused(sound_files, tmp_path):
+    chance, path = random.Random(3), tmp_path / "nasty.npz"
+    with np.load(sound_files[0] / "policy.npz") as file:
+        good = dict(file)
+    for name in good:
+        for value in NASTY if THOROUGH else chance.sample(NASTY, 8):
+            np.savez(path, **good | {name: value})
+            try:
+                assert isinstance(MLPPolicy.load(path), MLPPolicy)
+            except ValueError as error:
+                assert str(path) in str(error) and "\n" not in str(error)
+
+
+# ------------------------------------------------------------------------------------- command lines
+
+HOSTILE = ["", "nan", "inf", "-inf", "-1", "0", "1e400", "1e-320", "x", "None", "1.5", "９", "2,", "true", "{}", "\0",
+           "9" * 30, "-" + "9" * 5000, "🌊", "../..", "%s", "--", "[markup]"]
+LARGE = [10**6, 2**31, 2**63, 10**40, -5, 0]  # refused wherever much work or memory would follow
+WORK = {"iterations": [0, 1], "seconds": [0.01], "num_iterations": [1, 2, 0], "num_boards": [1, 2, 8, 2**40],
+        "num_generations": [1, 2, 4, 2**40], "validation_boards": [1, 2**40], "validation_generations": [1, 2**40],
+        "critic_epochs": [1, 0], "cg_iterations": [1, 3, 0], "line_search_steps": [1, 0], "max_resamples": [1, 0],
+        "batch_shots": [1, 64, 2**40], "memory_size": [1, 16, 2**40], "num_minibatches": [1, 2, 10**40],
+        "hidden_sizes": [[8], [], [16, 8], [7], [0], [10**9]], "critic_hidden_sizes": [[8], [3], [10**9]],
+        "processes": [1, 0, 65, -1], "board_size": [1, 2, 4, 33, 10**9, 0], "fleet": [[1], [2], [2, 3], [9], [], [0]],
+        "output_dir": [None], "backend": ["numpy", "auto"], "max_shots": [1, 5, 10**6, 0]}
+
+
+def random_value(name, chance):
+    """A value for a setting, typed as JSON has it: often one that is allowed, sometimes anything."""
+    meta, default = Settings.__dataclass_fields__[name].metadata, Settings.__dataclass_fields__[name].default
+    if name in WORK:
+        return chance.choice(WORK[name])
+    if meta["choices"]:
+        return chance.choice([*meta["choices"], "nonsense"])
+    if isinstance(default, bool):
+        return chance.random() < 0.5
+    if meta["kind"] is int:
+        return chance.choice([1, 2, 7, *LARGE])
+    if meta["kind"] is float:
+        return chance.choice([0.0, 1e-3, 0.5, 1.0, 2.0, 1e30, -1.0, 1e-30, 1e308, 5e-324, float("nan"), float("inf")])
+    return chance.choice(["", "initial", "uniform", "random", "bayes", "missing.npz", "hunt_target"])
+
+
+def random_settings(chance):
+    """Some settings that mean little work, by name."""
+    names = [name for name in Settings.__dataclass_fields__ if WORK.get(name) != [None]]
+    picked = chance.sample(names, chance.choice((0, 1, 1, 2, 3, 6)))
+    base = {"rules": "tiny", "num_boards": 4, "num_minibatches": 1, "num_generations": 2, "hidden_sizes": [8],
+            "iterations": 1, "processes": 1, "algorithm": chance.choice(list(RECIPES))}
+    return base | {name: random_value(name, chance) for name in picked}
+
+
+def as_options(settings):
+    options = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            options += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+    return options
+
+
+def random_json(settings, chance):
+    """Settings as a file, sometimes not quite."""
+    odd = ["1", True, None, [1, [2]], {"a": 1}, 10**400, -0.0, [], "\0", float("nan"), 1e999, [True]]
+    safe = {name: value for name, value in settings.items() if chance.random() < 0.9 or name in WORK}
+    if chance.random() < 0.4:
+        safe[chance.choice([*Settings.__dataclass_fields__, "unknown"])] = chance.choice(odd)
+    text = json.dumps(safe)
+    if chance.random() < 0.2:
+        place = chance.randrange(len(text))
+        text = text[:place] + chance.choice(["", "{", "]", "\\", "é", "\n", '"']) + text[place + 1 :]
+    return text
+
+
+def test_every_command_line_and_config_file_ends_with_status_0_or_2(tmp_path, monkeypatch, capsys):
+    """Whatever is asked for, it is done, or refused in one line; nothing is left in a folder that was refused."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "draw_curves", lambda *_: None)  # half a second each
+    chance, statuses = random.Random(4), []
+    for i in range(COMMAND_LINES):
+        settings, folder = random_settings(chance), f"run{i}"
+        arguments = as_options(settings)
+        if chance.random() < 0.4:
+            (tmp_path / "config.json").write_text(random_json(settings, chance), encoding="utf-8")
+            arguments = ["--config", "config.json", "--processes", "1"]
+        if chance.random() < 0.3:
+            arguments[chance.randrange(len(arguments))] = chance.choice(HOSTILE)
+        if chance.random() < 0.1:
+            arguments += ["--resume", chance.choice(["nowhere", ".", "config.json", "run0", "\0"])]
+        arguments += ["--output-dir", folder, "--iterations", "1"][: chance.choice((2, 4, 4))]
+        try:
+            status = train.main(arguments)
+        except SystemExit as stop:
+            status = stop.code
+        shown = capsys.readouterr().err
+        assert status in (0, 2), arguments
+        lines = [line for line in shown.strip().splitlines() if "%  " not in line[:6]]  # but for progress
+        assert status == 0 or len(lines) == 1, (arguments, shown)
+        assert (status == 0) == (tmp_path / folder / "summary.json").exists(), arguments
+        statuses.append(status)
+    assert min(statuses.count(0), statuses.count(2)) > COMMAND_LINES // 10
+    print(f"{COMMAND_LINES} command lines: {statuses.count(0)} done, {statuses.count(2)} refused")

@@ -1,0 +1,449 @@
+"""Nothing lost: a run that goes on is the run that was never interrupted, and whatever breaks leaves a checkpoint."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from battleship_grpo import checkpoint, train
+from battleship_grpo.recipes import RECIPES
+from battleship_grpo.settings import settings_from
+from battleship_grpo.team import Team, gather
+from battleship_grpo.train import build, learn, main, parse
+
+SMALL = {"board_size": 3, "fleet": (2,), "num_boards": 6, "num_minibatches": 2, "hidden_sizes": (8,), "iterations": 6}
+KINDS = {"sft": {"memory_size": 60, "batch_shots": 64}, "distill": {"memory_size": 2000, "batch_shots": 64},
+         "ppo": {"critic_hidden_sizes": (8,)}, "trpo": {"critic_hidden_sizes": (8,)},
+         "ipo": {"sync_ref_model": True, "ref_model_sync_steps": 2}}
+QUICK = ["--rules", "tiny", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8", "--processes", "1"]
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """They take half a second each, and have tests of their own."""
+    monkeypatch.setattr(train, "draw_curves", lambda *_: None)
+
+
+def small_settings(algorithm, **changes):
+    few = {} if RECIPES[algorithm].settings.get("num_generations") == 1 else {"num_generations": 4}
+    return settings_from({"algorithm": algorithm, **SMALL, **few, **KINDS.get(algorithm, {}), **changes})
+
+
+def learn_some(algorithm, settings, iterations, done=None):
+    """Go on up to so many iterations, at the pace of the whole run. Returns how far it is."""
+    seen = []
+    return learn(algorithm, settings, lambda share, metrics: seen.append(metrics["iteration"]),
+                 lambda: bool(seen) and seen[-1] >= iterations, done)
+
+
+def whole_and_interrupted(team, algorithm_name, folder):
+    """The state after a whole run, and after one that ended half-way and went on from its checkpoint."""
+    settings = small_settings(algorithm_name, processes=team.size)
+    whole = build(settings, team)
+    learn_some(whole, settings, settings.iterations)
+
+    half = build(settings, team)
+    done, state = learn_some(half, settings, 3), half.state()
+    if team.rank == 0:
+        checkpoint.save(folder, settings, done, state)
+    team.sum(np.zeros(1))
+    saved = checkpoint.load(folder / checkpoint.NEWEST)
+    other = build(saved.settings, team)
+    other.load_state(saved.state)
+    assert learn_some(other, settings, settings.iterations, saved.done)["iterations"] == settings.iterations == 6
+    return whole.state(), other.state()
+
+
+def require_equal(one, other):
+    assert one.keys() == other.keys()
+    assert all((one[name] == other[name]).all() and one[name].dtype == other[name].dtype for name in one)
+
+
+@pytest.mark.parametrize("algorithm", RECIPES)
+def test_every_algorithm_goes_on_to_the_bit(algorithm, tmp_path):
+    whole, interrupted = whole_and_interrupted(Team(), algorithm, tmp_path)
+    require_equal(whole, interrupted)
+    if algorithm in ("sft", "distill"):
+        assert len(whole["memory_lesson"][0]) == (60 if algorithm == "sft" else whole["written"][0])
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "trpo"])
+def test_a_team_goes_on_to_the_bit(algorithm, tmp_path):
+    """Also the shots that each process remembers: they differ."""
+    with gather(2, whole_and_interrupted, algorithm, tmp_path) as team:
+        whole, interrupted = whole_and_interrupted(team, algorithm, tmp_path)
+    require_equal(whole, interrupted)
+    if algorithm == "sft":
+        assert (whole["memory_observations"][0] != whole["memory_observations"][1]).any()
+
+
+# ------------------------------------------------------------------------------------- the command line
+
+
+def rows_of(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_finished_run_is_judged_again_and_goes_on_with_more_iterations(tmp_path, capsys):
+    common = [*QUICK, "--lr-scheduler-type", "constant", "--validate-every", "2"]
+    for name, iterations in (("whole", "7"), ("run", "4")):
+        assert main([*common, "--iterations", iterations, "--output-dir", str(tmp_path / name)]) == 0
+    run, before = tmp_path / "run", (tmp_path / "run" / "policy.npz").read_bytes()
+    assert main(["--resume", str(run)]) == 0 and "nothing left to train" in capsys.readouterr().err
+    assert (run / "policy.npz").read_bytes() == before
+    assert main(["--resume", str(run), "--iterations", "7", "--rules", "tiny"]) == 0
+    assert (run / "policy.npz").read_bytes() == (tmp_path / "whole" / "policy.npz").read_bytes() != before
+    clocks = {"seconds", "shots_per_second"}
+    assert [{k: v for k, v in row.items() if k not in clocks} for row in rows_of(run)] == [
+        {k: v for k, v in row.items() if k not in clocks} for row in rows_of(tmp_path / "whole")]
+    seconds = [float(row["seconds"]) for row in rows_of(run)]
+    assert seconds == sorted(seconds) and json.loads((run / "summary.json").read_text())["iterations"] == 7
+    assert json.loads((run / "config.json").read_text())["iterations"] == 7
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main([*QUICK, "--iterations", "4", "--checkpoint-seconds", "0", "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def refusal(arguments, capsys):
+    """The one line that a command says when it refuses, with exit status 2."""
+    capsys.readouterr()
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    shown = capsys.readouterr().err.strip()
+    assert status == 2 and "\n" not in shown
+    return shown
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["--learning-rate", "0.5"], "learning_rate is 0.012 in"), (["--processes", "2"], "processes is 1 in"),
+    (["--algorithm", "ppo"], "algorithm is 'grpo'"), (["--output-dir", "elsewhere"], "not 'elsewhere'"),
+    (["--preset", "default"], "no --preset"), (["--config", "x.json"], "no --config"),
+    (["--iterations", "-1"], "iterations must be ≥ 0"),
+])
+def test_what_would_make_it_another_run_is_refused(run, options, says, capsys):
+    assert says in refusal(["--resume", str(run), *options], capsys)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(run, capsys):
+    whole, path = (run / "policy.npz").read_bytes(), run / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(["--resume", str(run)]) == 0
+    assert f"going on from {run / 'checkpoint-previous.npz'}, iteration 3" in capsys.readouterr().err
+    assert (run / "policy.npz").read_bytes() == whole and [row["iteration"] for row in rows_of(run)] == list("1234")
+
+    for name in ("checkpoint.npz", "checkpoint-previous.npz"):
+        (run / name).write_bytes(b"not a checkpoint")
+    shown = refusal(["--resume", str(run)], capsys)
+    assert f"{path}: not a readable" in shown and "checkpoint-previous.npz: not a readable" in shown
+
+
+def test_a_run_ended_before_its_first_checkpoint_starts_again(run, capsys):
+    whole = (run / "policy.npz").read_bytes()
+    for path in run.iterdir():
+        if path.name not in ("config.json", "metrics.csv"):
+            path.unlink()
+    assert main(["--resume", str(run)]) == 0 and "starting from the beginning" in capsys.readouterr().err
+    assert (run / "policy.npz").read_bytes() == whole and len(rows_of(run)) == 4
+
+
+def test_the_first_weights_and_the_list_of_settings_are_not_needed_to_go_on(run, tmp_path):
+    """Everything is in the checkpoint: config.json may be damaged, the policy that a run started from may be gone."""
+    start = str(shutil.copy(run / "policy.npz", tmp_path / "start.npz"))
+    common = [*QUICK, "--init", start, "--lr-scheduler-type", "constant", "--iterations"]
+    for name, iterations in (("whole", "4"), ("half", "2")):
+        assert main([*common, iterations, "--output-dir", str(tmp_path / name)]) == 0
+    (tmp_path / "start.npz").unlink()
+    (tmp_path / "half" / "config.json").write_text("{")
+    assert main(["--resume", str(tmp_path / "half"), "--iterations", "4"]) == 0
+    one, other = ((tmp_path / name / "policy.npz").read_bytes() for name in ("whole", "half"))
+    assert one == other
+
+
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda run: [path.unlink() for path in run.iterdir()], "not a run folder"), (shutil.rmtree, "not a run folder"),
+    (lambda run: (run / "metrics.csv").unlink(), "does not hold the 4 iterations"),
+    (lambda run: (run / "metrics.csv").write_text("iteration\n1\n"), "does not hold the 4 iterations"),
+    (lambda run: (run / "metrics.csv").write_bytes(b"\xff\x00" * 99), "does not hold the 4 iterations"),
+])
+def test_a_folder_that_is_no_whole_run_is_refused(run, spoil, says, capsys):
+    spoil(run)
+    assert says in refusal(["--resume", str(run), "--iterations", "9"], capsys)
+
+
+def test_every_array_of_a_checkpoint_is_required_and_checked(tmp_path):
+    """Missing, foreign, of another shape or type, or with a NaN in it: refused with its name, and nothing changed."""
+    for algorithm in ("ppo", "sft"):
+        settings = small_settings(algorithm)
+        learner = build(settings, Team())
+        done = learn_some(learner, settings, 2)
+        good = {name: array.copy() for name, array in learner.state().items()}
+        for name, array in good.items():
+            spoilt = {"shape": np.stack([array, array]), "type": array.astype(np.complex64)}
+            if array.dtype.kind == "f":
+                spoilt |= {"NaN": array * np.nan, "wider": array.astype(np.float64)}
+            for value in spoilt.values():
+                with pytest.raises(ValueError, match=name):
+                    learner.load_state(good | {name: value})
+            with pytest.raises(ValueError, match=name):
+                learner.load_state({other: value for other, value in good.items() if other != name})
+        with pytest.raises(ValueError, match="stowaway"):
+            learner.load_state(good | {"stowaway": np.zeros(1)})
+        require_equal(learner.state(), good)
+        checkpoint.save(tmp_path, settings, done, good)
+        require_equal(checkpoint.load(tmp_path / checkpoint.NEWEST).state, good)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"format_version": np.array(2)}, "format version 2; this program reads 1"),
+    ({"format_version": np.array(0)}, "format version 0"), ({"digest": None}, "holds no digest"),
+    ({"settings": None}, "holds no settings"), ({"settings": np.array('{"seed": 1}')}, "lack"),
+    ({"settings": np.array("{")}, "checkpoint"), ({"seconds": np.array(np.nan)}, "how far"),
+    ({"iterations": np.array(-1)}, "how far"), ({"games": np.array("x")}, "checkpoint"),
+])
+def test_a_checkpoint_of_another_make_is_refused(run, change, says):
+    """Whole files, with the right digest: it is what they say that is wrong."""
+    path = run / "checkpoint.npz"
+    with np.load(path) as file:
+        arrays = {name: value for name, value in ({**file} | change).items() if value is not None}
+    if "digest" in arrays:
+        arrays["digest"] = np.array(checkpoint.digest({n: a for n, a in arrays.items() if n != "digest"}))
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=says) as error:
+        checkpoint.load(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
+    for name, options, says in (
+            ("policy", ["--learning-rate", "1e30"], "loss is nan"),
+            ("critic", ["--algorithm", "ppo", "--critic-learning-rate", "1e30"], "value_loss is"),
+            ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN")):
+        folder = tmp_path / name
+        shown = refusal_after_progress([*QUICK, "--iterations", "9", *options, "--output-dir", str(folder)], capsys)
+        saved = checkpoint.load(folder / "checkpoint.npz")
+        assert f"iteration {saved.done['iterations'] + 1}: {says}" in shown
+        assert len(rows_of(folder)) == saved.done["iterations"]
+        assert all(np.isfinite(array).all() for array in saved.state.values())
+        build(saved.settings, Team()).load_state(saved.state)
+
+
+def refusal_after_progress(arguments, capsys):
+    assert main(arguments) == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------- when things break
+
+
+def test_a_crash_at_any_step_of_saving_leaves_a_valid_checkpoint(tmp_path, monkeypatch):
+    """Whatever the last call to the system was, the newest valid checkpoint is the old one or the new one."""
+    settings = small_settings("grpo")
+    states = [build(replace(settings, seed=seed), Team()).state() for seed in (0, 1)]
+
+    class Crash(BaseException):
+        pass
+
+    def crash_at(step):
+        calls = iter(range(99))
+
+        def wrap(function):
+            def call(*arguments):
+                if next(calls) == step:
+                    raise Crash
+                return function(*arguments)
+            return call
+
+        return {name: wrap(getattr(os, name)) for name in ("fsync", "replace", "unlink")}
+
+    outcomes = []
+    for step in range(9):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        done = {"iterations": 1, "games": 1, "shots": 1, "seconds": 1.0}
+        checkpoint.save(folder, settings, done, states[0])
+        with monkeypatch.context() as patch:
+            for name, function in crash_at(step).items():
+                patch.setattr(os, name, function)
+            try:
+                checkpoint.save(folder, settings, done | {"iterations": 2}, states[1])
+                outcomes.append("whole")
+            except Crash:
+                outcomes.append("crash")
+        saved = checkpoint.load_newest(folder, lambda text: None)
+        require_equal(saved.state, states[saved.done["iterations"] - 1])
+        assert outcomes[-1] == "crash" or saved.done["iterations"] == 2
+    assert outcomes.count("crash") >= 4 and outcomes[-1] == "whole"
+
+
+def test_a_disk_that_fills_up_is_one_line_and_leaves_the_checkpoint(run, monkeypatch, capsys):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = (run / "checkpoint.npz").read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in refusal(["--resume", str(run), "--iterations", "5"], capsys)
+    monkeypatch.undo()
+    assert (run / "checkpoint.npz").read_bytes() == before and not list(run.glob(".*.part"))
+
+
+def in_a_mount(tmp_path, size, script):
+    """Run a shell script whose $1 is a file system of its own and $2 a folder that stays."""
+    mount, kept = tmp_path / "mount", tmp_path / "kept"
+    mount.mkdir()
+    kept.mkdir()
+    set_up = f'mount -t tmpfs -o size={size} none "$1" || exit 99\n'
+    flags = ["-m"] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["-rm"]
+    if not shutil.which("unshare") or subprocess.run(
+            ["unshare", *flags, "sh", "-c", set_up, "sh", mount], capture_output=True).returncode:
+        pytest.skip("no file system of one's own can be mounted here (unshare -m, mount -t tmpfs)")
+    result = subprocess.run(["unshare", *flags, "sh", "-c", set_up + script, "sh", mount, kept, sys.executable],
+                            capture_output=True, text=True)
+    return result.returncode, result.stderr, kept / "run"
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_elsewhere(tmp_path):
+    """A real one: the memory of a student grows from checkpoint to checkpoint until nothing more fits."""
+    status, shown, kept = in_a_mount(tmp_path, "400k", f"""
+        "$3" -m battleship_grpo.train {' '.join(QUICK)} --algorithm sft --batch-shots 64 --num-boards 8 \\
+            --iterations 400 --checkpoint-seconds 0 --lr-scheduler-type constant --output-dir "$1/run"
+        status=$?; cp -r "$1/run" "$2"; exit $status""")
+    assert status == 2 and "No space left on device" in shown.splitlines()[-1] and "Traceback" not in shown
+    assert sum("error" in line for line in shown.splitlines()) == 1 and not list(kept.glob(".*.part"))
+    iteration = checkpoint.load_newest(kept, pytest.fail).done["iterations"]
+    assert iteration >= 3
+    assert main(["--resume", str(kept), "--iterations", str(iteration + 2)]) == 0
+    assert [row["iteration"] for row in rows_of(kept)] == [str(i + 1) for i in range(iteration + 2)]
+
+
+def test_a_folder_without_leave_to_write_is_refused_in_one_line(tmp_path):
+    status, shown, _ = in_a_mount(tmp_path, "4m", f"""
+        "$3" -m battleship_grpo.train {' '.join(QUICK)} --iterations 2 --output-dir "$1/run" 2> /dev/null || exit 98
+        mount -o remount,ro "$1"
+        "$3" -m battleship_grpo.train --resume "$1/run" --iterations 5; first=$?
+        "$3" -m battleship_grpo.train --iterations 5 --output-dir "$1/other"; second=$?
+        exit $((first * 10 + second))""")
+    assert status == 22 and shown.count("Read-only file system") == 2 and len(shown.strip().splitlines()) == 2
+
+
+@pytest.fixture
+def start():
+    """Start a training process that does not outlive its test."""
+    processes = []
+
+    def start(*arguments, command=("-m", "battleship_grpo.train"), **options):
+        processes.append(subprocess.Popen([sys.executable, *command, *arguments], stderr=subprocess.PIPE, text=True,
+                                          **options))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with process:
+            process.kill()
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_two_runs_in_one_folder_are_refused_until_the_first_is_gone(start, tmp_path, capsys):
+    folder = tmp_path / "run"
+    process = start(*QUICK, "--iterations", "100000", "--checkpoint-seconds", "0.1", "--output-dir", str(folder))
+    wait_for((folder / "checkpoint.npz").exists, process)
+    assert "another run is writing" in refusal(["--resume", str(folder)], capsys)
+    assert "exists already" in refusal([*QUICK, "--iterations", "1", "--output-dir", str(folder)], capsys)
+    process.kill()  # a lock of its own making would stay behind
+    process.wait()
+    iterations = checkpoint.load_newest(folder, pytest.fail).done["iterations"]
+    assert main(["--resume", str(folder), "--iterations", str(iterations + 1)]) == 0
+
+
+def test_the_second_signal_leaves_at_once(start, tmp_path):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        folder = tmp_path / number.name
+        process = start("--rules", "classic", "--processes", "1", "--num-boards", "512", "--num-generations", "64",
+                        "--iterations", "100000", "--output-dir", str(folder))
+        wait_for((folder / "metrics.csv").exists, process)
+        process.send_signal(number)
+        while "saving once this iteration is over" not in process.stderr.readline():
+            pass
+        process.send_signal(number)  # an iteration takes longer than that, and so does judging
+        lines = process.communicate()[1].strip().splitlines()
+        assert process.returncode == 128 + number and lines[-1] == "stopped at once: checkpoints are as they were"
+        assert not any("Traceback" in line for line in lines)
+
+
+def test_ctrl_c_while_the_team_gathers_shows_no_traceback(start, tmp_path):
+    """The terminal sends it to every process at once, also to those in which Python has not started yet."""
+    script = "import sys; from battleship_grpo.train import main; print('ready', flush=True); sys.exit(main())"
+    for delay in (0.05, 0.2):
+        process = start(*QUICK[:-1], "2", "--iterations", "9", "--output-dir", str(tmp_path / str(delay)),
+                        command=("-c", script), stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)
+        shown = [process.stderr.readline() for _ in range(3)]  # nobody has more to say
+        assert "saving once" in shown[1] and shown[2].startswith("stopped after 0 iterations")
+
+
+# ------------------------------------------------------------------------------------- settings from a file
+
+
+def test_settings_come_from_a_file_and_options_come_on_top(tmp_path, run):
+    path = tmp_path / "some.json"
+    path.write_text('{"algorithm": "rloo", "iterations": 3, "learning_rate": 1, "hidden_sizes": [16]}')
+    settings = parse(["--config", str(path), "--seed", "5", "--learning-rate", "0.5"])
+    assert (settings.algorithm, settings.surrogate, settings.iterations) == ("rloo", "policy_gradient", 3)
+    assert (settings.seed, settings.learning_rate, settings.hidden_sizes) == (5, 0.5, (16,))
+    assert parse(["--config", str(path), "--seconds", "5"]).iterations is None
+    whole = parse(["--config", str(run / "config.json")])
+    assert whole.to_json() | {"fleet": None} == json.loads((run / "config.json").read_text()) | {
+        "hidden_sizes": (8,), "critic_hidden_sizes": (256,)}
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("", "not settings"), ("[]", "must look like"), ("[" * 100_000, "nested too deeply"), ('{"x": 1}', "'x' is not"),
+    ('{"seed": "1"}', "seed must be a whole number, not '1'"), ('{"seed": true}', "seed must be a whole number"),
+    ('{"seed": 1.5}', "seed must be"), ('{"seed": 1, "seed": 2}', "twice"), ('{"learning_rate": NaN}', "> 0, not nan"),
+    ('{"learning_rate": 1e999}', "not inf"), ('{"learning_rate": 1' + "0" * 400 + "}", "rate must be a number"),
+    ('{"equivariant": 1}', "true or false"), ('{"hidden_sizes": [[8]]}', "list of whole numbers"),
+    ('{"hidden_sizes": 8}', "list of whole numbers"), ('{"seed": null}', "seed must be"),
+    ('{"algorithm": []}', "one of"),
+    ('{"seed": 1' + "0" * 5000 + "}", "not settings"), ('{"critic_epochs": 7}', "means nothing to grpo"),
+    ('{"memory_size": 60000000, "algorithm": "sft"}', "memory_size must be ≤"), ("\xff", "not settings"),
+    ('{"seconds": null, "iterations": null}', "training has to end"), ('"seed"', "must look like"),
+])
+def test_a_mistake_in_a_file_of_settings_is_one_line(text, says, tmp_path, capsys):
+    path = tmp_path / "settings.json"
+    path.write_bytes(text.encode("latin-1"))
+    shown = refusal(["--config", str(path)], capsys)
+    assert says in shown and len(shown) < 1500
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_one_line(tmp_path, capsys):
+    assert "No such file" in refusal(["--config", str(tmp_path / "none.json")], capsys)
+    assert "directory" in refusal(["--config", str(tmp_path)], capsys)
+    (tmp_path / "large.json").write_text(" " * 2**21)
+    assert "larger than" in refusal(["--config", str(tmp_path / "large.json")], capsys)
