@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from .assembly import build
 from .backend import array_module, keep_freed_memory, load_backend, make_generator
 from .costs import peak_memory
 from .env import BattleshipEnv
@@ -21,7 +22,7 @@ from .game import NAMED_RULES, random_boards
 from .rollout import sample_groups
 from .settings import BACKENDS, Parser, settings_from
 from .team import gather
-from .train import build, default_processes, learn
+from .train import default_processes, learn
 
 YARDSTICK = {"num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
 TARGETS = (18.0, 17.0, 16.0)  # mean shots on mini

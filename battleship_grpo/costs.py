@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .assembly import build
 from .backend import array_module, make_generator, to_numpy
 from .evaluate import PolicyPlayer
 from .team import Team
-from .train import build
 
 BATCHES, BATCH_GAMES = 32, 256  # what the noise of the gradient is estimated from
 

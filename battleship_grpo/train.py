@@ -18,21 +18,16 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from . import checkpoint
-from .algorithms import METHODS
+from .assembly import build
 from .backend import array_module, keep_freed_memory, load_backend, make_generator
-from .baselines import BASELINES, Random, baseline
-from .env import BattleshipEnv
+from .baselines import Random
 from .evaluate import PolicyPlayer, Sampled, bayes_mean_shots, gap_closed, judge
 from .optim import schedule
-from .policy import MLPPolicy
-from .preferences import read_preferences
 from .rollout import sample_groups
-from .run_folder import MetricsFile, load_policy, locked, new_folder, write_json
+from .run_folder import MetricsFile, locked, new_folder, write_json
 from .settings import (
-    BY_REFERENCE,
     PRESET_MEANING,
     PRESETS,
-    TEACHERS,
     Parser,
     Settings,
     add_options,
@@ -55,60 +50,6 @@ def default_processes(settings):
     """As many as there are cores to run on, at most 8, and no more than can have a board in each minibatch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, cores, settings.num_boards // settings.boards_per_process)
-
-
-def build(settings, team):
-    """The algorithm with its environment, policy and reference, ready for the first step.
-
-    The policy starts from the seed alone: it is equal in every process, and on every backend.
-    """
-    rules, xp = settings.make_rules(), load_backend(settings.backend)
-    if xp is not np:
-        team.rows_at_once = sys.maxsize  # there is no cache to stay within: a GPU takes the whole batch
-    env = BattleshipEnv(rules, settings.max_shots)
-    policy = make_policy(settings, env).copy(xp)
-    algorithm = METHODS[settings.method](settings, env, policy, make_reference(settings, policy), team)
-    if settings.method in TEACHERS:
-        algorithm.teacher = make_teacher(settings, rules, xp)
-    if settings.preferences:
-        algorithm.preferences = read_preferences(settings.preferences, env, xp)
-    return algorithm
-
-
-def make_policy(settings, env):
-    """The policy to start with: that of `init`, or fresh. Raises ValueError where `init` is of another kind."""
-    if not settings.init:
-        return MLPPolicy(env.observation_size, env.num_actions, settings.hidden_sizes, settings.activation,
-                         settings.encoding, env.rules, np.random.default_rng(settings.seed),
-                         equivariant=settings.equivariant, output_gain=settings.output_gain)
-    policy = load_policy(settings.init, env.rules)
-    for name, found in (("hidden_sizes", policy.sizes[1:-1]), ("activation", policy.activation),
-                        ("encoding", policy.encoding)):
-        if found != getattr(settings, name):
-            text = ",".join(map(str, found)) if name == "hidden_sizes" else found
-            raise ValueError(f"{settings.init} has other {name}: add --{name.replace('_', '-')} {text}")
-    if settings.equivariant:
-        policy.tie()
-    return policy
-
-
-def make_teacher(settings, rules, xp):
-    """The baseline, or the policy as a player, that `teacher` names."""
-    if settings.teacher in BASELINES:
-        return baseline(settings.teacher, rules, xp)
-    if not Path(settings.teacher).exists():
-        raise ValueError(f"teacher {settings.teacher} is neither a run folder, nor a policy.npz, nor one of "
-                         f"{', '.join(BASELINES)}")
-    return PolicyPlayer(settings.teacher, load_policy(settings.teacher, rules, xp))
-
-
-def make_reference(settings, policy):
-    """The policy that the KL penalty pulls towards; None stands for uniform play."""
-    if settings.reference == "uniform" or settings.method not in BY_REFERENCE:
-        return None
-    if settings.reference == "initial":
-        return policy.copy()
-    return load_policy(settings.reference, policy.rules, array_module(policy.parameters))
 
 
 def validate(algorithm, settings, rng):

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from battleship_grpo.algorithms import METHODS
+from battleship_grpo.assembly import make_reference, make_teacher
 from battleship_grpo.baselines import Random
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
@@ -12,7 +13,6 @@ from battleship_grpo.recipes import RECIPES
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.settings import TEACHERS, Settings
 from battleship_grpo.team import Team
-from battleship_grpo.train import make_reference, make_teacher
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from battleship_grpo.advantages import discounted_sums, gae, normalised, shot_rewards
 from battleship_grpo.algorithms.trpo import conjugate_gradient
+from battleship_grpo.assembly import build
 from battleship_grpo.evaluate import PolicyPlayer, judge
 from battleship_grpo.objectives import KL_ESTIMATORS, LOSS_TYPES, PREFERENCE_LOSSES, SURROGATES
 from battleship_grpo.recipes import RECIPES
 from battleship_grpo.settings import settings_from
 from battleship_grpo.team import Team
-from battleship_grpo.train import build, learn
+from battleship_grpo.train import learn
 
 # ------------------------------------------------------------------------------------- the gradient of the loss
 

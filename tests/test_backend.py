@@ -11,6 +11,7 @@ import pytest
 import strict_arrays
 
 from battleship_grpo import backend, train
+from battleship_grpo.assembly import build
 from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
 from battleship_grpo.baselines import BASELINES, baseline
 from battleship_grpo.env import BattleshipEnv
@@ -74,7 +75,7 @@ def train_a_little(xp, changes, steps=3, num_boards=6):
     settings = replace(settings, critic_hidden_sizes=(8,), batch_shots=64, output_gain=1.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "load_backend", lambda name: xp)
-        learner = train.build(settings, Team())
+        learner = build(settings, Team())
     learner.team.rows_at_once = sys.maxsize
     measured = [learner.step(replayed(xp, step), 1e-2) for step in range(steps)]
     return to_numpy(learner.policy.parameters), measured, learner

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.algorithms import METHODS
+from battleship_grpo.assembly import build
 from battleship_grpo.costs import (
     counting,
     first_gradient,
@@ -19,7 +20,6 @@ from battleship_grpo.network import MLP
 from battleship_grpo.recipes import RECIPES
 from battleship_grpo.settings import settings_from
 from battleship_grpo.team import Team
-from battleship_grpo.train import build
 
 ONE_OF_EACH = [next(name for name, recipe in RECIPES.items() if recipe.method == method) for method in METHODS]
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo import train
+from battleship_grpo.assembly import make_policy
 from battleship_grpo.baselines import BASELINES, baseline
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import PolicyPlayer
@@ -145,7 +146,7 @@ def test_a_run_starts_from_the_policy_that_init_names(tmp_path):
     assert train.main([*TINY, "--iterations", "0", "--init", path, "--output-dir", str(tmp_path / "run")]) == 0
     one, other = MLPPolicy.load(path), MLPPolicy.load(tmp_path / "run" / "policy.npz")
     assert (one.parameters == other.parameters).all()
-    tied = train.make_policy(settings_from({"rules": "tiny", "hidden_sizes": (16,), "init": path}),
+    tied = make_policy(settings_from({"rules": "tiny", "hidden_sizes": (16,), "init": path}),
                              BattleshipEnv(one.rules))
     assert (tied.tied(tied.parameters) == one.parameters).all() and tied.orbits is not None
 

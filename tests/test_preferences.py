@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from battleship_grpo import preferences, train
 from battleship_grpo.algorithms.dpo import best_against_worst
+from battleship_grpo.assembly import build
 from battleship_grpo.baselines import Random
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules
@@ -156,6 +157,6 @@ def test_offline_learning_comes_to_prefer_what_the_file_prefers(algorithm, bound
     write_preferences(path, env.rules, play_preferences(env, Random(env.rules), 200, 4, np.random.default_rng(0)))
     settings = train.parse([*TINY, "--algorithm", algorithm, "--preferences", str(path), "--iterations", "30",
                             "--hidden-sizes", "64", "--num-boards", "64", "--learning-rate", "0.01"])
-    learner, accuracy = train.build(settings, Team()), []
+    learner, accuracy = build(settings, Team()), []
     train.learn(learner, settings, lambda share, measured: accuracy.append(measured["accuracy"]))
     assert accuracy[0] < 0.1 and np.mean(accuracy[-5:]) > bound

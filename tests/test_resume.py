@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from battleship_grpo import checkpoint, train
+from battleship_grpo.assembly import build
 from battleship_grpo.recipes import RECIPES
 from battleship_grpo.settings import settings_from
 from battleship_grpo.team import Team, gather
-from battleship_grpo.train import build, learn, main, parse
+from battleship_grpo.train import learn, main, parse
 
 SMALL = {"board_size": 3, "fleet": (2,), "num_boards": 6, "num_minibatches": 2, "hidden_sizes": (8,), "iterations": 6}
 KINDS = {"sft": {"memory_size": 60, "batch_shots": 64}, "distill": {"memory_size": 2000, "batch_shots": 64},

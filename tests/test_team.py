@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from battleship_grpo.assembly import build
 from battleship_grpo.settings import settings_from
 from battleship_grpo.team import CAPACITY, Team, gather
-from battleship_grpo.train import build, learn
+from battleship_grpo.train import learn
 
 SETTINGS = {"board_size": 3, "fleet": (2,), "num_boards": 7, "num_generations": 4, "num_minibatches": 2,
             "hidden_sizes": (8,), "iterations": 3}
