@@ -120,7 +120,7 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
             mark_level(axes, value, text, above, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(ticks)
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(labelsize=12)
