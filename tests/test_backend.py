@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import strict_arrays
 
-from battleship_grpo import backend, train
+from battleship_grpo import assembly, backend
 from battleship_grpo.assembly import build
 from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
 from battleship_grpo.baselines import BASELINES, baseline
@@ -74,7 +74,7 @@ def train_a_little(xp, changes, steps=3, num_boards=6):
                               "hidden_sizes": (16,), **changes})
     settings = replace(settings, critic_hidden_sizes=(8,), batch_shots=64, output_gain=1.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "load_backend", lambda name: xp)
+        patch.setattr(assembly, "load_backend", lambda name: xp)
         learner = build(settings, Team())
     learner.team.rows_at_once = sys.maxsize
     measured = [learner.step(replayed(xp, step), 1e-2) for step in range(steps)]
