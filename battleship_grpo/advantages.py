@@ -6,7 +6,6 @@ Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (
 from .backend import array_module
 
 SCALES = ("group", "batch", "mean", "none")
-BASELINES = ("group_mean", "leave_one_out", "batch_mean", "none")
 
 
 # ------------------------------------------------------------------------------------- by the group

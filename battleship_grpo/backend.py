@@ -58,6 +58,11 @@ def make_generator(xp, *seeds):
     return xp.random.default_rng(int(numpy.random.SeedSequence(seeds).generate_state(1)[0]))
 
 
+def rows_that_fit(xp):
+    """How many rows of arrays to work on at a time, so that they stay in a core's cache; a GPU takes them all."""
+    return 2048 if xp is numpy else sys.maxsize
+
+
 def split(count, parts):
     """Cut `range(count)` into `parts` contiguous slices of nearly equal size; fewer where there is less to cut."""
     parts = max(1, min(count, parts))

@@ -30,18 +30,17 @@ class Environment(Protocol):
         """The state of one fresh game on each task."""
 
     def observations(self, state) -> Any:
-        """What the player sees: (N, F)."""
+        """What the player sees: (N, F), an array that later steps do not change."""
 
     def legal_actions(self, state) -> Any:
         """bool (N, A), at least one True in each row of a game not over."""
 
-    def step(self, state, actions) -> Any:
-        """Play one action in each game, changing `state`; returns which games are now over: bool (N,)."""
+    def step(self, state, actions) -> tuple[Any, Any]:
+        """Play one action in each game, changing `state`. Returns rewards, float32 (N,), and which games are now over,
+        bool (N,).
 
-    def rewards(self, state, actions) -> Any:
-        """What the actions just played earned, float32 (N,): the score in instalments, for process supervision.
-
-        Over a game they add up to its score, up to a constant that is the same for every game.
+        Rewards are the score in instalments, for process supervision: over a game they add up to its score, up to a
+        constant that is the same for every game.
         """
 
     def scores(self, state) -> Any:
@@ -84,27 +83,27 @@ class BattleshipEnv:
         return BattleshipState(ships, xp.zeros(ships.shape, xp.int8), none, none.copy())
 
     def observations(self, state):
-        return state.seen
+        return state.seen.copy()
 
     def legal_actions(self, state):
         return state.seen == 0
 
     def step(self, state, actions):
-        games = array_module(actions).arange(len(actions))
-        hit = state.ships[games, actions]
-        state.seen[games, actions] = 2 * hit - 1
+        """A miss costs 1 / (water cells + 1), a hit nothing; a game that ends unsunk loses what is left of its 1.
+
+        A cell fired at before shows nothing new: a miss.
+        """
+        xp = array_module(actions)
+        games = xp.arange(len(actions))
+        ship = state.ships[games, actions]
+        hit = ship & (state.seen[games, actions] == 0)
+        state.seen[games, actions] = 2 * ship - 1
         state.hits += hit
         state.shots += 1
-        return (state.hits == self.rules.ship_cells) | (state.shots >= self.max_steps)
-
-    def rewards(self, state, actions):
-        """A miss costs 1 / (water cells + 1), a hit nothing; a game that ends unsunk loses what is left of its 1."""
-        xp = array_module(actions)
-        miss = state.seen[xp.arange(len(actions)), actions] < 0
+        sunk, last = state.hits == self.rules.ship_cells, state.shots >= self.max_steps
         cost = xp.float32(1 / (self.rules.cells - self.rules.ship_cells + 1))
-        failed = (state.shots == self.max_steps) & (state.hits < self.rules.ship_cells)
-        left = 1 - (state.shots - state.hits - miss) * cost
-        return -xp.where(failed, left, miss * cost).astype(xp.float32)
+        left = 1 - (state.shots - state.hits - ~hit) * cost
+        return -xp.where(last & ~sunk, left, ~hit * cost).astype(xp.float32), sunk | last
 
     def scores(self, state):
         return score(self.rules, state.shots - state.hits, state.hits == self.rules.ship_cells)

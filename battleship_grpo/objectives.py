@@ -14,7 +14,6 @@ from .backend import array_module
 
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo")
 KL_ESTIMATORS = ("k1", "k2", "k3", "exact")
-SURROGATES = ("clipped", "cispo", "sapo", "policy_gradient")
 PREFERENCE_LOSSES = ("sigmoid", "ipo", "simpo")
 
 
@@ -40,15 +39,8 @@ def log_sigmoid(x):
 
 
 def surrogate(log_probs, old_log_probs, advantages, settings):
-    """The surrogate that `settings.surrogate` names, with its parameters: a `PerShot`."""
-    s, log_ratio = settings, log_probs - old_log_probs
-    if s.surrogate == "cispo":
-        return cispo(log_ratio, log_probs, advantages, s.epsilon_high)
-    if s.surrogate == "sapo":
-        return sapo(log_ratio, advantages, s.sapo_temperature_pos, s.sapo_temperature_neg)
-    if s.surrogate == "policy_gradient":
-        return policy_gradient(log_probs, advantages)
-    return clipped_surrogate(log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta)
+    """The surrogate that `settings.surrogate` names, one of `SURROGATES`, with its parameters: a `PerShot`."""
+    return SURROGATES[settings.surrogate](log_probs, log_probs - old_log_probs, advantages, settings)
 
 
 def policy_gradient(log_probs, advantages):
@@ -91,6 +83,16 @@ def sapo(log_ratio, advantages, temperature_pos=1.0, temperature_neg=1.05):
     return PerShot(-advantages * gate * 4 / temperature, -advantages * ratio * 4 * gate * (1 - gate))
 
 
+SURROGATES = {  # name → function of log π, log ρ, advantages (S,) and settings
+    "clipped": lambda log_probs, log_ratio, advantages, s: clipped_surrogate(
+        log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta),
+    "cispo": lambda log_probs, log_ratio, advantages, s: cispo(log_ratio, log_probs, advantages, s.epsilon_high),
+    "sapo": lambda log_probs, log_ratio, advantages, s: sapo(
+        log_ratio, advantages, s.sapo_temperature_pos, s.sapo_temperature_neg),
+    "policy_gradient": lambda log_probs, log_ratio, advantages, s: policy_gradient(log_probs, advantages),
+}
+
+
 def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
     """An estimate of KL(π‖π_ref) from each sampled shot (Schulman 2020, "Approximating KL divergence").
 
@@ -108,23 +110,22 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
     return PerShot(inverse_ratio + d - 1, 1 - inverse_ratio)
 
 
-def shot_weights(rollout, loss_type, max_steps, mean_shots=None):
-    """How much each shot of a minibatch counts in the loss, (S,): TRL's `loss_type`.
+def shot_weights(shots, minibatch, loss_type, max_steps):
+    """How much each of some shots of a minibatch counts in its loss, (S,): TRL's `loss_type`.
 
     "grpo"     1 / (games · shots of this game): every game counts the same, a shot of a long game less
     "dr_grpo"  1 / (games · max_steps): every shot the same, whatever the lengths (Dr. GRPO, Liu et al. 2025)
     "bnpo"     1 / shots of this minibatch: every shot the same
-    "dapo"     1 / (games · mean_shots): as bnpo, but counting the shots of the whole batch (DAPO, eq. 8);
-               `mean_shots` is their number per game
+    "dapo"     1 / (games · shots per game of the whole batch): as bnpo, for the batch (DAPO, eq. 8)
     """
-    xp = array_module(rollout.lengths)
+    xp, games, batch = array_module(shots.lengths), minibatch.num_games, minibatch.batch
     per_game = {  # (N,) or a number
-        "grpo": lambda: 1 / (rollout.num_games * rollout.lengths),
-        "dr_grpo": lambda: 1 / (rollout.num_games * max_steps),
-        "bnpo": lambda: 1 / rollout.num_shots,
-        "dapo": lambda: 1 / (rollout.num_games * mean_shots),
+        "grpo": lambda: 1 / (games * shots.lengths),
+        "dr_grpo": lambda: 1 / (games * max_steps),
+        "bnpo": lambda: 1 / minibatch.num_shots,
+        "dapo": lambda: 1 / (games * (batch.num_shots / batch.num_games)),
     }[loss_type]()
-    return xp.broadcast_to(xp.asarray(per_game, rollout.log_probs.dtype), rollout.lengths.shape)[rollout.games]
+    return xp.broadcast_to(xp.asarray(per_game, shots.log_probs.dtype), shots.lengths.shape)[shots.games]
 
 
 # ------------------------------------------------------------------------------------- two games: preferences

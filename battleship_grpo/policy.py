@@ -1,7 +1,7 @@
 """The policy: from an observation to a probability for each legal action.
 
-Two classes: `MLPPolicy`, the network whose outputs are logits, and `MaskedSoftmax`, the distribution that logits and
-legal actions make. What learning needs is the slope of some number by the logits, and all the slopes are here:
+Two classes: `Policy`, a network whose outputs are logits, and `MaskedSoftmax`, the distribution that logits and legal
+actions make. What learning needs is the slope of some number by the logits, and all the slopes are here:
 
     dlogπ(a)/dlogits = onehot(a) − π     backward: from the one number per shot, dL/dlogπ(a|s)
     dH/dlogits       = −π·(log π + H)    entropy bonus
@@ -13,17 +13,17 @@ all divided by the temperature (F by its square).
 """
 
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from .backend import array_module, to_numpy
-from .files import read_arrays, write_arrays
+from .backend import array_module
 from .game import Rules
-from .network import MLP
-from .symmetry import parameter_orbits
+from .networks import NETWORKS
+from .networks.mlp import MLP
 
+FILE_NAME = "policy.npz"  # in a run folder
 FORMAT_VERSION = 1
-
 
 class MaskedSoftmax:
     """The distribution π(·|s) of N observations over A actions; illegal ones have probability exactly 0.
@@ -117,83 +117,93 @@ def _triangle(xp, size, dtype):
     return xp.asarray(np.triu(np.ones((size, size), dtype)))
 
 
-class MLPPolicy(MLP):
-    """An `MLP` whose outputs are the logits of actions. It starts near uniform play: `output_gain` is small.
+class Policy:
+    """A network whose outputs are the logits of actions.
 
-    rules        the Battleship rules that it plays; None in another environment
-    equivariant  play turned and mirrored boards alike, by keeping weights equal (see `symmetry`)
+    rules: the Battleship rules that it plays; None in another environment.
     """
 
-    def __init__(self, observation_size, num_actions, hidden_sizes=(256,), activation="relu", encoding="planes",
-                 rules=None, rng=None, dtype=np.float32, equivariant=False, output_gain=0.01):
-        super().__init__(observation_size, num_actions, hidden_sizes, activation, encoding, rng, dtype, output_gain,
-                         rules.board_size if equivariant else None)
-        self.rules = rules
+    def __init__(self, network, rules=None):
+        self.network, self.rules = network, rules
 
-    def tie(self):
-        """Keep weights equal from now on that a symmetry of the board maps onto each other.
+    @property
+    def parameters(self):
+        """All weights, (P,), the one true copy."""
+        return self.network.parameters
 
-        Raises ValueError where they are not equal yet: the policy was trained without.
-        """
-        xp = array_module(self.parameters)
-        self.orbits = xp.asarray(parameter_orbits(self.sizes, self.rules.board_size))
-        if not xp.array_equal(self.tied(self.parameters), self.parameters):
-            raise ValueError("the policy was trained without the symmetry of the board: use --no-equivariant")
+    @property
+    def xp(self):
+        """The array library that it lives in."""
+        return array_module(self.parameters)
 
     def distribution(self, observations, legal, temperature=1.0):
         """π(·|s) for observations (N, F) and legal actions bool (N, A)."""
-        logits, _ = self.forward(observations)
-        return MaskedSoftmax(logits, legal, temperature)
+        return MaskedSoftmax(self.network.forward(observations)[0], legal, temperature)
+
+    def copy(self, xp=None):
+        """An independent policy with equal parameters, in array library `xp` if given."""
+        return Policy(self.network.copy(xp), self.rules)
+
+    def __repr__(self):
+        return f"Policy({self.network!r})"
 
     # ------------------------------------------------------------------------------------- files
 
     def save(self, path):
-        """Write policy.npz: W1, b1, … float32, and what is needed to use them. Readable with allow_pickle=False."""
-        arrays = {}
-        for i, layer in enumerate(self.layers, start=1):
-            matrix = to_numpy(layer).astype(np.float32)
-            arrays[f"W{i}"], arrays[f"b{i}"] = matrix[:-1], matrix[-1]
-        rules = self.rules
-        write_arrays(path, arrays | {
-            "activation": np.array(self.activation),
-            "encoding": np.array(self.encoding),
-            "board_size": np.array(rules.board_size if rules else 0),
-            "fleet": np.array(rules.fleet if rules else (), dtype=np.int64),
-            "format_version": np.array(FORMAT_VERSION),
-        })
+        """Write policy.npz: the network's arrays, and what is needed to use them. Readable with allow_pickle=False."""
+        from .runs.files import write_arrays  # here, for learning needs no files
+
+        board_size, fleet = (self.rules.board_size, self.rules.fleet) if self.rules else (0, ())
+        family = {} if self.network.name == MLP.name else {"network": np.array(self.network.name)}
+        write_arrays(path, self.network.to_arrays() | family | {
+            "board_size": np.array(board_size), "fleet": np.array(fleet, dtype=np.int64),
+            "format_version": np.array(FORMAT_VERSION)})
 
     @classmethod
     def load(cls, path, xp=np):
-        """The policy in a policy.npz. Raises ValueError, in one line, for anything that is not one."""
+        """The policy in a policy.npz, or in the run folder at `path`.
+
+        Raises ValueError, in one line, for anything that is not one.
+        """
+        from .runs.files import read_arrays
+
+        path = Path(path)
+        if path.is_dir():
+            if not (path / FILE_NAME).is_file():
+                raise ValueError(f"{path} holds no {FILE_NAME}: it is not a run folder")
+            path = path / FILE_NAME
         arrays = read_arrays(path)
         try:
-            return cls._from_arrays(arrays, xp)
+            return policy_of(arrays, xp)
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: not a policy file: {error} is missing or malformed") from None
         except ValueError as error:
             raise ValueError(f"{path}: not a usable policy file: {error}") from None
 
-    @classmethod
-    def _from_arrays(cls, arrays, xp):
-        if int(arrays["format_version"]) != FORMAT_VERSION:
-            raise ValueError(f"format version {int(arrays['format_version'])}; this program reads {FORMAT_VERSION}")
-        depth = sum(name.startswith("W") for name in arrays)
-        layers = [(arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(1, depth + 1)]
-        if not layers:
-            raise KeyError("W1")
-        sizes = [len(layers[0][0]), *(len(bias) for _, bias in layers)]
-        for i, (weight, bias) in enumerate(layers):
-            if weight.shape != (sizes[i], sizes[i + 1]) or bias.shape != (sizes[i + 1],):
-                raise ValueError(f"the shapes of W{i + 1} and b{i + 1} do not fit together")
-            if weight.dtype != np.float32 or bias.dtype != np.float32:
-                raise ValueError(f"W{i + 1} and b{i + 1} must be float32")
-            if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-                raise ValueError(f"W{i + 1} or b{i + 1} holds a NaN or an infinity")
-        board_size, encoding = int(arrays["board_size"]), str(arrays["encoding"])
-        rules = Rules(board_size, tuple(map(int, arrays["fleet"]))) if board_size else None
-        observation_size = sizes[0] // 2 if encoding == "planes" else sizes[0]
-        if rules and (observation_size, sizes[-1]) != (rules.cells, rules.cells):
-            raise ValueError(f"{sizes[0]} inputs and {sizes[-1]} outputs do not suit a board of size {board_size}")
-        policy = cls(observation_size, sizes[-1], sizes[1:-1], str(arrays["activation"]), encoding, rules)
-        policy._adopt(xp.asarray(np.concatenate([part.ravel() for layer in layers for part in layer])))
-        return policy
+
+def policy_of(arrays, xp):
+    """The policy that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
+    if int(arrays["format_version"]) != FORMAT_VERSION:
+        raise ValueError(f"format version {int(arrays['format_version'])}; this program reads {FORMAT_VERSION}")
+    family = str(arrays.get("network", MLP.name))
+    if family not in NETWORKS:
+        raise ValueError(f"network {family!r}; this program knows {', '.join(NETWORKS)}")
+    network = NETWORKS[family].from_arrays(arrays, xp)
+    board_size = int(arrays["board_size"])
+    rules = Rules(board_size, tuple(map(int, arrays["fleet"]))) if board_size else None
+    if rules and network.shape != (rules.cells, rules.cells):
+        raise ValueError(f"observations of {network.shape[0]} numbers and {network.shape[1]} outputs do not suit a "
+                         f"board of size {board_size}")
+    return Policy(network, rules)
+
+
+class MLPPolicy(Policy):
+    """A `Policy` on a fresh multilayer perceptron. It starts near uniform play: `output_gain` is small.
+
+    equivariant: play turned and mirrored boards alike, by keeping weights equal (see `networks.symmetry`).
+    """
+
+    def __init__(self, observation_size, num_actions, hidden_sizes=(256,), activation="relu", encoding="planes",
+                 rules=None, rng=None, dtype=np.float32, equivariant=False, output_gain=0.01):
+        super().__init__(MLP(observation_size, num_actions, hidden_sizes, activation, encoding, rng, dtype,
+                             output_gain, rules.board_size if equivariant else None), rules)

@@ -1,42 +1,93 @@
 """Playing: G games on each of B boards, all at once, and the record that learning works from.
 
-In flow: environment, policy, uniform random numbers → `Rollout`, flat arrays over all shots of all games.
+In flow: environment, policy, uniform random numbers → `play`, turn by turn → `Rollout`, flat arrays over all shots of
+all games.
 """
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import array_module, to_numpy
-from .policy import MaskedSoftmax, MLPPolicy
+from .backend import array_module, rows_that_fit, split, to_numpy
+from .policy import MaskedSoftmax
+
+# ------------------------------------------------------------------------------------- the record
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """S shots of N = B·G games. Shots stand game by game, games board by board: board b owns games b·G … b·G+G−1.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shots:
+    """S positions to learn from, and what is known of each. `shots["advantages"]` is a column of that name:
 
-    What an algorithm works out for each shot (advantages, …) goes along in `columns`, and is cut as everything else.
+        advantages         (S,)      how much better than expected
+        ref_log_prob       (S,)      log π_ref(a|s) of the shot that was fired
+        ref_log_probs      (S, A)    log π_ref(·|s), where the KL is exact
+        values, returns    (S,)      what the critic predicted, V(s), and what it is to learn
+        old_logits         (S, A)    of the policy that played, for TRPO
+        teacher_action     (S,)      what the teacher would fire at, for SFT
+        teacher_probs      (S, A)    the teacher's probabilities, for distillation
     """
 
-    num_generations: int  # G
     observations: Any  # (S, F), as the environment showed them
     legal: Any  # bool (S, A)
+    columns: dict = field(default_factory=dict)  # name → array (S, …)
+    measured: dict = field(default_factory=dict)  # name → number: what was measured while it was collected
+    whole: Any = None  # the batch that this is a minibatch of; None if it is not
+
+    def __getitem__(self, name):
+        return self.columns[name]
+
+    @property
+    def num_shots(self):
+        return len(self.legal)
+
+    @property
+    def size(self):
+        """How many things it can be cut between: shots here, boards in a `Rollout`."""
+        return self.num_shots
+
+    @property
+    def batch(self):
+        """The whole batch that this belongs to."""
+        return self if self.whole is None else self.whole
+
+    def cut(self, part):
+        """The same record of a contiguous part, a slice of `range(size)`; no shot is copied."""
+        return replace(self, observations=self.observations[part], legal=self.legal[part],
+                       columns={name: column[part] for name, column in self.columns.items()})
+
+    def minibatches(self, count):
+        """About equal parts, each of which knows its batch."""
+        return [replace(self.cut(part), whole=self.batch) for part in split(self.size, count)]
+
+    def pieces(self, rows):
+        """Parts of about so many shots, to be worked on one by one."""
+        return [self.cut(part) for part in split(self.size, -(-self.num_shots // rows))]
+
+    def with_columns(self, **columns):
+        """The same record with more columns."""
+        return replace(self, columns=self.columns | columns)
+
+    def with_measured(self, **measured):
+        """The same record with more numbers that were measured."""
+        return replace(self, measured=self.measured | measured)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rollout(Shots):
+    """S shots of N = B·G games. Shots stand game by game, games board by board: board b owns games b·G … b·G+G−1."""
+
+    num_generations: int  # G
     actions: Any  # int (S,)
     log_probs: Any  # float (S,): log π_old(a|s)
     rewards: Any  # float (S,): what each shot earned; over a game they add up to its score − 1
     games: Any  # int (S,): the game that each shot belongs to
     lengths: Any  # int (N,): shots of each game
     scores: Any  # float (N,)
-    columns: dict = field(default_factory=dict)  # name → array (S, …)
 
     SHOT_FIELDS = ("observations", "legal", "actions", "log_probs", "rewards")
     GAME_FIELDS = ("lengths", "scores")
-
-    @property
-    def num_shots(self):
-        return len(self.actions)
 
     @property
     def num_games(self):
@@ -46,29 +97,40 @@ class Rollout:
     def num_boards(self):
         return self.num_games // self.num_generations
 
+    @property
+    def size(self):
+        return self.num_boards
+
+    @cached_property
+    def starts(self):
+        """The first shot of each game: int (N,)."""
+        return starts_of(self.lengths)
+
+    @cached_property
+    def position(self):
+        """Which step of its game each shot is, from 0: int (S,)."""
+        return array_module(self.games).arange(self.num_shots) - self.starts[self.games]
+
     @cached_property
     def first_shots(self):
         """Where each board's shots start, and the end: int (B + 1,), always a NumPy array."""
         per_board = to_numpy(self.lengths).reshape(-1, self.num_generations).sum(axis=1)
         return np.concatenate([[0], np.cumsum(per_board)])
 
-    def shots_on(self, boards):
-        """The slice of shots fired on a contiguous slice of boards."""
-        start, stop, _ = boards.indices(self.num_boards)
-        return slice(int(self.first_shots[start]), int(self.first_shots[stop]))
+    # ---- parts of it
 
-    def boards(self, boards):
-        """The games on a contiguous slice of boards, without copying a shot."""
-        start, stop, _ = boards.indices(self.num_boards)
-        shots, games = self.shots_on(boards), slice(start * self.num_generations, stop * self.num_generations)
-        return self._cut(shots, games, self.games[shots] - games.start)
+    def cut(self, part):
+        start, stop, _ = part.indices(self.num_boards)
+        shots = slice(int(self.first_shots[start]), int(self.first_shots[stop]))
+        games = slice(start * self.num_generations, stop * self.num_generations)
+        return self._some(shots, games, self.games[shots] - games.start)
 
     def keep_boards(self, keep):
         """The games on the boards where `keep`, bool (B,), is True."""
         xp = array_module(keep)
         games = xp.repeat(keep, self.num_generations)
         shots = games[self.games]
-        return self._cut(shots, games, (xp.cumsum(games) - 1)[self.games[shots]])
+        return self._some(shots, games, (xp.cumsum(games) - 1)[self.games[shots]])
 
     def take_games(self, games, num_generations):
         """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
@@ -77,9 +139,9 @@ class Rollout:
         places = xp.arange(int(lengths.sum()))
         new_games = xp.searchsorted(lengths.cumsum(), places, side="right")
         shots = (self.starts[games] - starts_of(lengths))[new_games] + places
-        return replace(self._cut(shots, games, new_games), num_generations=num_generations)
+        return replace(self._some(shots, games, new_games), num_generations=num_generations)
 
-    def _cut(self, shots, games, games_of_shots):
+    def _some(self, shots, games, games_of_shots):
         """Some shots and games: index arrays, masks or slices."""
         return replace(
             self,
@@ -94,14 +156,7 @@ class Rollout:
         fields = (*self.SHOT_FIELDS, "games", *self.GAME_FIELDS)
         return replace(self, **{name: xp.asarray(getattr(self, name)) for name in fields})
 
-    def with_columns(self, **columns):
-        """The same record with more arrays to go along, one row per shot."""
-        return replace(self, columns=self.columns | columns)
-
-    @cached_property
-    def starts(self):
-        """The first shot of each game: int (N,)."""
-        return starts_of(self.lengths)
+    # ---- from shots to games
 
     def sum_games(self, values):
         """Sums of a value per shot, (S,), over each game: (N,)."""
@@ -118,23 +173,10 @@ class Rollout:
         table[self.position, self.games] = values
         return table
 
-    @cached_property
-    def position(self):
-        """Which step of its game each shot is, from 0: int (S,)."""
-        return array_module(self.games).arange(self.num_shots) - self.starts[self.games]
-
 
 def starts_of(lengths):
     """Where each of some runs of these lengths starts, laid end to end: int (n,)."""
     return array_module(lengths).cumsum(lengths) - lengths
-
-
-def separate_shots(observations, legal, actions, columns):
-    """Shots that belong to no game, as a record in which each is a game of its own."""
-    xp, count = array_module(observations), len(actions)
-    nothing = xp.zeros(count, np.float32)
-    return Rollout(1, observations, legal, actions, nothing, nothing, xp.arange(count), xp.ones(count, np.int64),
-                   nothing, columns)
 
 
 def concatenate(rollouts):
@@ -146,83 +188,113 @@ def concatenate(rollouts):
     return replace(
         first,
         games=xp.concatenate([part.games + int(offset) for part, offset in zip(rollouts, offsets, strict=True)]),
-        columns={name: xp.concatenate([part.columns[name] for part in rollouts]) for name in first.columns},
+        columns={name: xp.concatenate([part[name] for part in rollouts]) for name in first.columns},
         **{name: xp.concatenate([getattr(part, name) for part in rollouts])
            for name in (*first.SHOT_FIELDS, *first.GAME_FIELDS)},
     )
 
 
-def sample_groups(env, policy, tasks, num_generations, rng, team, temperature=1.0):
-    """Play `num_generations` games on each of `tasks` by sampling from the policy.
+# ------------------------------------------------------------------------------------- playing
 
-    Every game has its own column of random numbers, drawn beforehand: how many are played at a time, and when others
-    end, changes nothing in it.
+
+class Turn(NamedTuple):
+    """One step of all games that are still played, n of them."""
+
+    step: int  # from 0
+    games: Any  # int (n,): which games they are
+    observations: Any  # (n, F): what was seen before the shot
+    legal: Any  # bool (n, A)
+    actions: Any  # int (n,)
+    log_probs: Any  # float (n,), or None where the chooser gives none
+    rewards: Any  # float (n,)
+    over: Any  # bool (n,): this was the game's last shot
+    scores: Any  # float, of the games that are over, in their order
+
+
+def play(env, tasks, choose):
+    """Play one game on each task to its end; yields each `Turn` when it has been played.
+
+    choose(step, games, observations, legal) → actions (n,), and their log-probabilities (n,) or None. A game that is
+    over leaves the arrays at once, and costs nothing from then on.
     """
-    xp = array_module(policy.parameters)
-    num_games = len(tasks) * num_generations
+    state, games = env.reset(tasks), array_module(tasks).arange(len(tasks))  # the game in each row of `state`
+    for step in range(env.max_steps):
+        observations, legal = env.observations(state), env.legal_actions(state)
+        actions, log_probs = choose(step, games, observations, legal)
+        rewards, over = env.step(state, actions)
+        ended = bool(over.any())
+        scores = env.scores(env.select(state, over)) if ended else rewards[:0]
+        yield Turn(step, games, observations, legal, actions, log_probs, rewards, over, scores)
+        if ended:
+            games, state = games[~over], env.select(state, ~over)
+            if len(games) == 0:
+                return
+
+
+def results(turns, tasks):
+    """How many shots each game took, int (N,), and what it scored, float (N,)."""
+    xp = array_module(tasks)
+    lengths, scores = xp.zeros(len(tasks), np.int64), xp.zeros(len(tasks))
+    for turn in turns:
+        if len(turn.scores):
+            ended = turn.games[turn.over]
+            lengths[ended], scores[ended] = turn.step + 1, turn.scores
+    return lengths, scores
+
+
+def record(env, tasks, choose, num_generations):
+    """Play one game on each task, `num_generations` of them in a row on the same one: a `Rollout`."""
+    turns, xp = list(play(env, tasks, choose)), array_module(tasks)
+    lengths, scores = results(turns, tasks)
+    games = xp.concatenate([turn.games for turn in turns])
+    order = xp.argsort(games, kind="stable")  # from step by step to game by game
+    shots = {name: xp.concatenate([getattr(turn, name) for turn in turns])[order] for name in Rollout.SHOT_FIELDS}
+    return Rollout(num_generations=num_generations, games=games[order], lengths=lengths, scores=scores, **shots)
+
+
+def sample_groups(env, policy, tasks, num_generations, rng, temperature=1.0, rows=None):
+    """Play `num_generations` games on each of `tasks` by sampling from a policy, or whatever has its `distribution`.
+
+    Every game has its own column of random numbers, drawn beforehand: how many are played at a time (`rows`; by
+    default what fits a cache), and when others end, changes nothing in it.
+    """
+    xp, num_games = array_module(tasks), len(tasks) * num_generations
     uniforms = rng.random((env.max_steps, num_games), dtype=np.float32)
     rollouts = []
-    for boards in team.pieces(len(tasks), num_games):
-        games = slice(boards.start * num_generations, boards.stop * num_generations)
+    for part in split(len(tasks), -(-num_games // (rows or rows_that_fit(xp)))):
+        games = slice(part.start * num_generations, part.stop * num_generations)
         choose = Sampler(env, policy, uniforms[:, games], temperature)
-        rollouts.append(play(env, xp.repeat(tasks[boards], num_generations, axis=0), choose, num_generations))
+        rollouts.append(record(env, xp.repeat(tasks[part], num_generations, axis=0), choose, num_generations))
     return concatenate(rollouts)
-
-
-def play(env, tasks, choose, num_generations):
-    """One game on each task to its end; `choose(step, games, observations, legal)` → actions, their log-probabilities.
-
-    `games` are the numbers of those still played. A game that is over leaves the arrays at once, and costs nothing from
-    then on.
-    """
-    xp = array_module(tasks)
-    state, playing = env.reset(tasks), xp.arange(len(tasks))  # the game in each row of `state`
-    lengths, scores = xp.zeros(len(tasks), np.int64), xp.zeros(len(tasks))
-    played = []  # what happened, step by step
-    for step in range(env.max_steps):
-        observations, legal = env.observations(state).copy(), env.legal_actions(state)
-        actions, log_probs = choose(step, playing, observations, legal)
-        over = env.step(state, actions)
-        played.append((observations, legal, actions, log_probs, env.rewards(state, actions), playing))
-        if over.any():
-            ended = playing[over]
-            lengths[ended], scores[ended] = step + 1, env.scores(env.select(state, over))
-            playing, state = playing[~over], env.select(state, ~over)
-            if len(playing) == 0:
-                break
-
-    *shots, games = (xp.concatenate(column) for column in zip(*played, strict=True))
-    order = xp.argsort(games, kind="stable")  # from step by step to game by game
-    return Rollout(num_generations, *(column[order] for column in shots), games[order], lengths, scores)
 
 
 class Sampler:
     """Draws every action from the policy, with uniform random numbers (T, N): one for each step of each game.
 
-    Where a shot changes one number of the observation, the first layer's sums are not computed anew but kept up to
+    Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
     date: one row of weights to add instead of a product with all of them.
     """
 
     def __init__(self, env, policy, uniforms, temperature):
         self.policy, self.uniforms, self.temperature = policy, uniforms, temperature
-        self.step_by_step = env.reveals_one_cell and isinstance(policy, MLPPolicy)
-        self.games = None  # those of the step before
+        self.step_by_step = env.reveals_one_cell and policy.network is not None
 
     def __call__(self, step, games, observations, legal):
         if self.step_by_step:
-            self.update_sums(games, observations)
-            distribution = MaskedSoftmax(self.policy.outputs_from(self.sums), legal, self.temperature)
+            distribution = MaskedSoftmax(self.logits(step, games, observations), legal, self.temperature)
         else:
             distribution = self.policy.distribution(observations, legal, self.temperature)
         self.games, self.actions = games, distribution.sample(self.uniforms[step, games])
         return self.actions, distribution.log_prob(self.actions)
 
-    def update_sums(self, games, observations):
-        if self.games is None:
-            self.sums = self.policy.first_sums(observations)
-            return
+    def logits(self, step, games, observations):
+        if step == 0:
+            self.stepper = self.policy.network.stepper(observations)
+            return self.stepper.outputs()
         xp, actions = array_module(games), self.actions
         if len(games) < len(self.games):
             still_played = xp.searchsorted(self.games, games)
-            self.sums, actions = self.sums[still_played], actions[still_played]
-        self.policy.reveal(self.sums, actions, observations[xp.arange(len(games)), actions])
+            self.stepper.keep(still_played)
+            actions = actions[still_played]
+        self.stepper.reveal(actions, observations[xp.arange(len(games)), actions])
+        return self.stepper.outputs()

@@ -3,14 +3,20 @@
 GRPO's whole point is to do without it. PPO and TRPO cannot: their advantages compare what happened with V(s).
 """
 
-import numpy as np
-
 from ..advantages import gae, normalised, shot_rewards
 from ..backend import array_module
-from ..network import MLP
 from ..objectives import PerShot
 from ..optim import clip_by_global_norm
-from .learner import Learner, adamw, require_finite
+from .learner import RETURNS, Learner, adamw, require_finite
+from .setting import Setting, with_defaults
+
+CRITIC = {
+    "critic_hidden_sizes": Setting((256,), "units of the critic's hidden layers"),
+    "critic_learning_rate": Setting(3e-3, "its peak learning rate", above=0),
+    "critic_max_grad_norm": Setting(None, "clip its gradient to this global norm", float, above=0),
+    "value_clip": Setting(None, "keep a value within this of its old one", float, above=0),
+    "gae_lambda": Setting(0.95, "λ of generalised advantage estimation", low=0, high=1),
+}
 
 
 def value_loss(values, old_values, returns, value_clip=None):
@@ -31,51 +37,57 @@ def value_loss(values, old_values, returns, value_clip=None):
 class ActorCritic(Learner):
     """A `Learner` that has a critic as well, with an optimiser of its own."""
 
-    def __init__(self, settings, env, policy, reference=None, team=None):
-        super().__init__(settings, env, policy, reference, team)
-        rng = np.random.default_rng([settings.seed, 1])
-        board_size = None if policy.orbits is None else policy.rules.board_size
-        critic = MLP(env.observation_size, 1, settings.critic_hidden_sizes, policy.activation, policy.encoding, rng,
-                     policy.parameters.dtype, settings.output_gain, board_size)
-        self.critic = critic.copy(array_module(policy.parameters))
-        self.critic_optimiser = adamw(settings, self.critic, settings.critic_learning_rate)
+    hyperparameters = with_defaults(Learner.hyperparameters | RETURNS | CRITIC, num_boards=512, num_generations=1)
+    needs = ("critic",)
 
-    def values(self, rollout):
+    def __init__(self, settings, env, policy, critic, team=None, rows=None):
+        super().__init__(settings, env, policy, team, rows)
+        self.critic = critic
+        self.critic_optimiser = adamw(settings, critic, self.critic_rate(settings.learning_rate))
+
+    def critic_rate(self, learning_rate):
+        """The critic's learning rate, which follows the policy's schedule."""
+        return self.settings.critic_learning_rate * learning_rate / self.settings.learning_rate
+
+    def collect(self, rng):
+        return self.with_advantages(super().collect(rng))
+
+    def values(self, shots):
         """V(s) of every shot: (S,)."""
-        return self.in_pieces(rollout, lambda piece: self.critic.forward(piece.observations)[0][:, 0])
+        return self.in_pieces(shots, lambda piece: self.critic.forward(piece.observations)[0][:, 0])
 
     def with_advantages(self, rollout):
         """The record with Â by GAE, normalised, the values V, and the returns R = Â + V that the critic is to learn.
 
-        Also the share of the returns' variance that the values explain.
+        Measured: the share of the returns' variance that the values explain.
         """
         s, values = self.settings, self.values(rollout)
         advantages = gae(rollout, shot_rewards(rollout, s.supervision), values, s.gamma, s.gae_lambda)
         returns = advantages + values
         explained = float(1 - (returns - values).var() / (returns.var() + 1e-12))
-        return rollout.with_columns(advantages=normalised(advantages, "batch_mean", s.scale_rewards),
-                                    values=values, returns=returns), explained
+        return rollout.with_measured(explained_variance=explained).with_columns(
+            advantages=normalised(advantages, "batch_mean", s.scale_rewards), values=values, returns=returns)
 
-    def value_gradient(self, batch):
+    def learn_from(self, batch, learning_rate):
+        self.critic_optimiser.learning_rate = self.critic_rate(learning_rate)
+        return super().learn_from(batch, learning_rate)
+
+    def value_gradient(self, minibatch):
         """dL/dparameters of the critic over a minibatch with `values` and `returns`, and what was measured."""
         def of(piece):
-            outputs, inputs = self.critic.forward(piece.observations)
-            loss, slope = value_loss(outputs[:, 0], piece.columns["values"], piece.columns["returns"],
-                                     self.settings.value_clip)
-            gradient = self.critic.backward(inputs, slope[:, None] / batch.num_shots)
-            return gradient, {"value_loss": loss.sum() / batch.num_shots}
+            outputs, tape = self.critic.forward(piece.observations)
+            loss, slope = value_loss(outputs[:, 0], piece["values"], piece["returns"], self.settings.value_clip)
+            gradient = self.critic.backward(tape, slope[:, None] / minibatch.num_shots)
+            return gradient, {"value_loss": loss.sum() / minibatch.num_shots}
 
-        gradient, stats = self.add_up(batch, of)
+        gradient, stats = self.sum_of_pieces(minibatch, of)
         return self.critic.tied(gradient), stats
 
-    def improve_critic(self, batch):
-        """A step of AdamW for the critic; its learning rate follows the policy's schedule."""
-        s = self.settings
-        gradient, stats = self.value_gradient(batch)
-        gradient, norm = clip_by_global_norm(gradient, s.critic_max_grad_norm)
+    def improve_critic(self, minibatch):
+        """A step of AdamW for the critic."""
+        gradient, stats = self.value_gradient(minibatch)
+        gradient, norm = clip_by_global_norm(gradient, self.settings.critic_max_grad_norm)
         require_finite(stats | {"critic's grad_norm": norm})
-        self.critic_optimiser.learning_rate = (
-            s.critic_learning_rate * self.optimiser.learning_rate / s.learning_rate)
         self.critic_optimiser.step([gradient])
         return stats
 

@@ -10,8 +10,10 @@ of the margin (see `objectives.preference_loss`).
 """
 
 from ..backend import array_module
-from ..objectives import preference_loss
-from .learner import Learner, measure
+from ..objectives import PREFERENCE_LOSSES, preference_loss
+from .learner import measure
+from .reference import WithReference
+from .setting import Setting, with_defaults
 
 
 def best_against_worst(rollout):
@@ -27,42 +29,61 @@ def best_against_worst(rollout):
     return rollout.take_games(xp.stack([winners[decided], losers[decided]], axis=1).reshape(-1), 2)
 
 
-class DPO(Learner):
-    """`preferences`: a record of pairs to learn from; None to have the policy play."""
+class DPO(WithReference):
+    """`preferences`: a record of pairs to learn from, offline; None to have the policy play."""
 
-    preferences = None
+    hyperparameters = with_defaults(WithReference.hyperparameters | {
+        "preference_loss": Setting("sigmoid", "function of the margin: sigmoid (DPO), ipo or simpo",
+                                   choices=PREFERENCE_LOSSES),
+        "simpo_gamma": Setting(0.0, "γ, simpo's target margin", low=0),
+        "preferences": Setting("", "learn offline from this preferences.npz; by default the policy plays its own "
+                               "pairs")},
+        beta=0.1, reference="initial", learning_rate=3e-3)
+    needs = ("reference", "preferences")
 
-    def step(self, rng, learning_rate):
-        pairs, measured = self.pairs(rng)
-        if not self.team.all(pairs.num_boards >= self.settings.num_minibatches):
-            return measured  # all games of this batch came out alike: nothing to prefer
-        if self.settings.preference_loss != "simpo":
-            pairs = pairs.with_columns(reference=self.reference_log_probs(pairs))
-        return measured | self.learn_from(pairs, learning_rate)
+    def __init__(self, settings, env, policy, reference=None, preferences=None, team=None, rows=None):
+        super().__init__(settings, env, policy, reference, team, rows)
+        self.preferences = preferences
 
-    def pairs(self, rng):
-        """Pairs of games to learn from, and what was measured of them."""
+    @classmethod
+    def check(cls, s):
+        if not s.preferences:
+            super().check(s)
+        if s.beta == 0:
+            raise ValueError(f"beta must be > 0 with {s.algorithm}: the margin counts β times")
+        if s.simpo_gamma and s.preference_loss != "simpo":
+            raise ValueError(f"simpo_gamma means nothing to preference_loss {s.preference_loss}: it is for simpo")
+
+    def collect(self, rng):
+        """Pairs of games: the policy's own, or drawn from the file."""
         if self.preferences is None:
-            rollout, measured = self.sample(rng)
-            return best_against_worst(rollout), measured
-        count = self.team.share(self.settings.num_boards)
-        chosen = (rng.random(count) * self.preferences.num_boards).astype(int)
+            return self.with_reference(best_against_worst(super().collect(rng)))
+        chosen = (rng.random(self.team.share(self.settings.num_boards)) * self.preferences.num_boards).astype(int)
         games = array_module(chosen).stack([2 * chosen, 2 * chosen + 1], axis=1).reshape(-1)
         pairs = self.preferences.take_games(games, 2)
-        return pairs, measure(pairs)
+        return self.with_reference(pairs.with_measured(**measure(pairs)))
 
-    def objective(self, distribution, shots, batch):
-        s, xp = self.settings, distribution.xp
+    def with_reference(self, pairs):
+        if self.settings.preference_loss == "simpo":
+            return pairs
+        return pairs.with_columns(ref_log_prob=self.ref_log_prob(pairs))
+
+    def learn_from(self, batch, learning_rate):
+        if not self.team.all(batch.num_boards >= self.settings.num_minibatches):
+            return {}  # all games of this batch came out alike: nothing to prefer
+        return super().learn_from(batch, learning_rate)
+
+    def objective(self, distribution, shots, minibatch):
+        s, xp, pairs = self.settings, distribution.xp, minibatch.num_boards
         log_probs = distribution.log_prob(shots.actions)
         if s.preference_loss == "simpo":  # a game's mean, and no reference
             per_game, scale = shots.sum_games(log_probs) / shots.lengths, 1 / shots.lengths
         else:
-            per_game, scale = shots.sum_games(log_probs - shots.columns["reference"]), 1
+            per_game, scale = shots.sum_games(log_probs - shots["ref_log_prob"]), 1
         winners, losers = per_game[::2], per_game[1::2]
         loss, slope = preference_loss(winners - losers, s.preference_loss, s.beta, s.simpo_gamma)
-        d_game = xp.stack([slope, -slope], axis=1).reshape(-1) * scale / batch.num_boards
+        d_game = xp.stack([slope, -slope], axis=1).reshape(-1) * scale / pairs
         d_log_prob = d_game.astype(log_probs.dtype)[shots.games]  # the one number per shot
         return distribution.backward(shots.actions, d_log_prob), {
-            "loss": loss.sum() / batch.num_boards, "accuracy": (winners > losers).sum() / batch.num_boards,
-            "margin": (winners - losers).sum() / batch.num_boards,
-            "entropy": distribution.entropy().sum() / batch.num_shots}
+            "loss": loss.sum() / pairs, "accuracy": (winners > losers).sum() / pairs,
+            "margin": (winners - losers).sum() / pairs, "entropy": distribution.entropy().sum() / minibatch.num_shots}

@@ -1,12 +1,12 @@
 """Group Relative Policy Optimization: DeepSeekMath (Shao et al. 2024), Algorithm 1, on boards instead of prompts.
 
-One call of `GRPO.step` is one pass of the algorithm's inner loop:
+One step is one pass of the algorithm's inner loop:
 
-    sample G games on each of B boards with π_old                            line 7
-    score each game: the only reward there is                                line 8
-    advantage = (score − group mean) / group standard deviation, per game    line 9
-    μ times over the minibatches: a step of AdamW down the gradient of       lines 10, 11
-        −min(ρA, clip(ρ, 1−ε, 1+ε)·A) + β·KL(π‖π_ref)                        eq. 3, 4
+    collect       sample G games on each of B boards with π_old                            line 7
+                  score each game: the only reward there is                                line 8
+                  advantage = (score − group mean) / group standard deviation, per game    line 9
+    learn_from    μ times over the minibatches: a step of AdamW down the gradient of       lines 10, 11
+                      −min(ρA, clip(ρ, 1−ε, 1+ε)·A) + β·KL(π‖π_ref)                        eq. 3, 4
 
 What the textbook version does and this one does as well: ratios per shot, a KL penalty inside the loss, the reference
 fixed unless `sync_ref_model`. What it leaves out: the reward model, for the score of a game is exact.
@@ -14,52 +14,69 @@ fixed unless `sync_ref_model`. What it leaves out: the reward model, for the sco
 GRPO's many descendants change a setting or two of the same objective: they are data, in `recipes`.
 """
 
-from ..advantages import group_advantages, groups_with_variance, process_advantages
-from ..objectives import kl_penalty, shot_weights, surrogate
+from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages
+from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, kl_penalty, shot_weights, surrogate
 from ..rollout import concatenate
-from .learner import Learner, measure
+from .learner import ENTROPY, SUPERVISION
+from .ppo import CLIP
+from .reference import WithReference
+from .setting import Setting
+
+ADVANTAGES = {
+    "scale_rewards": Setting("group", "divide advantages by the standard deviation of the group, of the batch, by the "
+                             "group's mean, or not at all", choices=SCALES),
+    "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, or of the "
+                                  "others in it", choices=("group_mean", "leave_one_out")),
+    "dynamic_sampling": Setting(False, "drop boards whose games all scored the same and draw others (DAPO)"),
+    "max_resamples": Setting(8, "how often dynamic sampling draws again before it takes what it has", low=1),
+    "top_entropy_quantile": Setting(1.0, "learn from this share of the shots, the most undecided ones", above=0,
+                                    high=1),
+}
+OBJECTIVE = {
+    "surrogate": Setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft gate "
+                         "(sapo), or left out", choices=tuple(SURROGATES)),
+    "sapo_temperature_pos": Setting(1.0, "steepness of sapo's gate for good games", above=0),
+    "sapo_temperature_neg": Setting(1.05, "and for bad ones", above=0),
+    "importance_sampling_level": Setting("token", "ratio per shot, or per game (sequence: GSPO)",
+                                         choices=("token", "sequence")),
+    "loss_type": Setting("dapo", "normalisation of the loss: per game, constant, or over all shots",
+                         choices=LOSS_TYPES),
+    "kl_estimator": Setting("k3", "estimator of the KL to the reference, or exact, over all actions",
+                            choices=KL_ESTIMATORS),
+}
 
 
-class GRPO(Learner):
+class GRPO(WithReference):
 
-    def step(self, rng, learning_rate):
-        rollout, measured = self.sample(rng)
-        self.mean_shots = rollout.num_shots / rollout.num_games
-        rollout = rollout.with_columns(
-            advantages=self.advantages(rollout),
-            reference=self.reference_log_probs(rollout, self.settings.kl_estimator == "exact"))
-        return measured | self.learn_from(rollout, learning_rate)
+    hyperparameters = WithReference.hyperparameters | SUPERVISION | ADVANTAGES | CLIP | OBJECTIVE | ENTROPY
 
-    def prepare(self, batch):
-        return batch.with_columns(
-            weights=shot_weights(batch, self.settings.loss_type, self.env.max_steps, self.mean_shots))
-
-    # ------------------------------------------------------------------------------------- line by line
+    def collect(self, rng):
+        rollout = self.sample(rng)
+        rollout = rollout.with_columns(advantages=self.advantages(rollout))
+        if self.settings.kl_estimator == "exact":
+            return rollout.with_columns(ref_log_probs=self.ref_log_probs(rollout))
+        return rollout.with_columns(ref_log_prob=self.ref_log_prob(rollout))
 
     def sample(self, rng):
         """Lines 7 and 8, and DAPO's dynamic sampling: boards whose games all scored the same are replaced by others.
 
         At most `max_resamples` times; what is missing after that makes the batch smaller. If too few boards teach for
-        each minibatch to have one, the first draw is taken as it is. Returns the rollout to learn from, and what was
-        measured: games and shots of all draws, means of the first, which nothing selected.
+        each minibatch to have one, the first draw is taken as it is. Measured: games and shots of all draws, means of
+        the first, which nothing selected.
         """
         s = self.settings
-        first, measured = super().sample(rng)
+        first = super().collect(rng)
         if not s.dynamic_sampling:
-            return first, measured
+            return first
 
-        kept = [first.keep_boards(groups_with_variance(first.scores, s.num_generations))]
-        for _ in range(s.max_resamples):
-            missing = first.num_boards - sum(rollout.num_boards for rollout in kept)
-            if missing == 0:
-                break
-            redrawn = self.play(missing, rng)
-            again = measure(redrawn)
-            measured["games"] += again["games"]
-            measured["shots"] += again["shots"]
-            kept.append(redrawn.keep_boards(groups_with_variance(redrawn.scores, s.num_generations)))
+        draws, kept = [first], [with_variance(first)]
+        while len(draws) <= s.max_resamples and (
+                missing := first.num_boards - sum(rollout.num_boards for rollout in kept)):
+            draws.append(self.play(missing, rng))
+            kept.append(with_variance(draws[-1]))
         batch = concatenate(kept)
-        return batch if batch.num_boards >= s.num_minibatches else first, measured
+        played = {name: sum(draw.measured[name] for draw in draws) for name in ("games", "shots")}
+        return (batch if batch.num_boards >= s.num_minibatches else first).with_measured(**played)
 
     def advantages(self, rollout):
         """Line 9: one number per game, the same on each of its shots, (S,); or per shot, by process supervision.
@@ -79,20 +96,21 @@ class GRPO(Learner):
             advantages[order[: round(len(order) * (1 - s.top_entropy_quantile))]] = 0
         return advantages.astype(rollout.log_probs.dtype)
 
-    def objective(self, distribution, shots, batch):
+    def objective(self, distribution, shots, minibatch):
         """Line 11, equations 3 and 4."""
-        s, weights, advantages = self.settings, shots.columns["weights"], shots.columns["advantages"]
+        s, advantages = self.settings, shots["advantages"]
+        weights = shot_weights(shots, minibatch, s.loss_type, self.env.max_steps)  # (S,)
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
 
         level = shots.game_means if s.importance_sampling_level == "sequence" else lambda values: values
         policy = surrogate(level(new), level(old), advantages, s)
         d_new = level(weights * policy.d_log_prob)  # (S,): the one number per shot
         if s.kl_estimator == "exact":
-            kl = distribution.kl(shots.columns["reference"])
+            kl = distribution.kl(shots["ref_log_probs"])
             d_logits = distribution.backward(shots.actions, d_new)
-            d_logits += (s.beta * weights)[:, None] * distribution.kl_slope(shots.columns["reference"])
+            d_logits += (s.beta * weights)[:, None] * distribution.kl_slope(shots["ref_log_probs"])
         else:
-            kl, d_kl = kl_penalty(new, shots.columns["reference"], s.kl_estimator)
+            kl, d_kl = kl_penalty(new, shots["ref_log_prob"], s.kl_estimator)
             d_logits = distribution.backward(shots.actions, d_new + s.beta * weights * d_kl)
 
         entropy = distribution.entropy()
@@ -103,4 +121,9 @@ class GRPO(Learner):
         means = {"kl_ref": kl, "kl_old": kl_penalty(old, new, "k3").loss, "clip_low": held & (advantages < 0),
                  "clip_high": held & (advantages > 0), "entropy": entropy}
         loss = (weights * (policy.loss + s.beta * kl - s.entropy_coef * entropy)).sum()
-        return d_logits, {"loss": loss} | {name: values.sum() / batch.num_shots for name, values in means.items()}
+        return d_logits, {"loss": loss} | {name: values.sum() / minibatch.num_shots for name, values in means.items()}
+
+
+def with_variance(rollout):
+    """The boards that teach: those whose games did not all score the same."""
+    return rollout.keep_boards(groups_with_variance(rollout.scores, rollout.num_generations))

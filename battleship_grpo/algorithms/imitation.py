@@ -14,52 +14,77 @@ with a memory of all of them, this is DAgger (Ross et al. 2011); with soft targe
 import numpy as np
 
 from ..backend import array_module, make_generator, to_numpy
-from ..rollout import concatenate, sample_groups, separate_shots
+from ..rollout import Shots, concatenate
 from .learner import Learner, checked, measure
+from .setting import Setting, with_defaults
+
+LARGEST_MEMORY = 2**31  # bytes of shots to remember: what a checkpoint can hold beside everything else
+
+TEACHER = {
+    "teacher": Setting("bayes", "bayes, density, hunt_target, random, or a run folder or policy.npz"),
+    "teacher_temperature": Setting(0.1, "temperature of the teacher's probabilities", above=0),
+    "lmbda": Setting(1.0, "λ, share of the games played by the student itself: 0 offline, 1 on-policy", low=0, high=1),
+    "memory_size": Setting(2**18, "labelled shots to remember", low=1, high=2**26),
+    "batch_shots": Setting(2048, "shots per minibatch, drawn from the memory", low=64, high=2**24,
+                           why="each of up to 64 processes takes a share"),
+}
 
 
 class Imitation(Learner):
-    """`teacher`: a baseline, or a policy as a player. A subclass says what it teaches: `lesson`, `objective`."""
+    """`teacher`: a player. A subclass says what it teaches, `lesson`, as which `column`, and the loss, `objective`."""
 
-    teacher = None
+    hyperparameters = with_defaults(Learner.hyperparameters | TEACHER, num_generations=1, temperature=0.1,
+                                    learning_rate=2e-2)
+    needs = ("teacher",)
 
-    def __init__(self, settings, env, policy, reference=None, team=None):
-        super().__init__(settings, env, policy, reference, team)
+    def __init__(self, settings, env, policy, teacher, team=None, rows=None):
+        super().__init__(settings, env, policy, team, rows)
+        self.teacher = teacher
         self.temperature = 1.0  # `settings.temperature` is for playing: low, the student sees where its best shots lead
         self.room = -(-settings.memory_size // self.team.size)  # shots in this process's part of the memory
         self.memory, self.written = self.empty_memory(), 0  # a ring of shots; how many were ever written
 
+    @classmethod
+    def check(cls, settings):
+        shot = 6 * settings.make_rules().cells  # bytes: seen, legal, a float32 of the teacher's
+        if settings.memory_size * shot > LARGEST_MEMORY:
+            raise ValueError(f"memory_size must be ≤ {LARGEST_MEMORY // shot} on this board, not "
+                             f"{settings.memory_size}: it takes {shot} bytes per shot, of {LARGEST_MEMORY:,} at most")
+
+    @classmethod
+    def fewest_boards(cls, settings):
+        """Minibatches come from the memory."""
+        return 1
+
     def empty_memory(self):
         """Room for what this environment shows, and this algorithm's lessons: arrays (room, …) by name."""
-        xp = array_module(self.policy.parameters)
+        xp = self.policy.xp
         state = self.env.reset(self.env.tasks(1, make_generator(xp, 0)))
         shown = {"observations": self.env.observations(state), "legal": self.env.legal_actions(state)}
         return {name: xp.zeros((self.room, array.shape[1]), array.dtype) for name, array in shown.items()} | {
-            "lesson": self.empty_lessons(xp)}
+            self.column: self.empty_lessons()}
 
-    def step(self, rng, learning_rate):
-        rollout, measured = self.sample(rng)
-        self.remember(observations=rollout.observations, legal=rollout.legal, lesson=self.in_pieces(
-            rollout, lambda piece: self.lesson(self.teacher_distribution(piece), rng)))
-        return measured | self.learn_from(self.recall(rng), learning_rate)
+    def collect(self, rng):
+        rollout = self.play_games(rng)
+        lessons = self.in_pieces(rollout, lambda piece: self.lesson(self.teacher_distribution(piece), rng))
+        self.remember(observations=rollout.observations, legal=rollout.legal, **{self.column: lessons})
+        return self.recall(rng).with_measured(**rollout.measured)
 
-    def sample(self, rng):
+    def play_games(self, rng):
         """Games to be labelled: a share `lmbda` of the boards is played by the student, the rest by the teacher."""
-        s = self.settings
-        boards = self.env.tasks(self.team.share(s.num_boards), rng)
-        own = round(len(boards) * s.lmbda)
-        parts = [sample_groups(self.env, player, some, s.num_generations, rng, self.team, s.temperature)
-                 for player, some in ((self.policy, boards[:own]), (self.teacher, boards[own:])) if len(some)]
-        rollout = concatenate(parts)
-        return rollout, measure(rollout)
+        boards = self.env.tasks(self.team.share(self.settings.num_boards), rng)
+        own = round(len(boards) * self.settings.lmbda)
+        rollout = concatenate([self.play_on(some, player, rng) for player, some in
+                               ((self.policy, boards[:own]), (self.teacher, boards[own:])) if len(some)])
+        return rollout.with_measured(**measure(rollout))
 
     def teacher_distribution(self, piece):
         return self.teacher.soft_distribution(piece.observations, piece.legal, self.settings.teacher_temperature)
 
     def remember(self, **shots):
         """Write shots into the ring, over the oldest once it is full."""
-        count = len(shots["lesson"])
-        places = (self.written + array_module(shots["lesson"]).arange(count)) % self.room
+        count = len(shots["legal"])
+        places = (self.written + array_module(shots["legal"]).arange(count)) % self.room
         for name, column in shots.items():
             self.memory[name][places[-self.room :]] = column[-self.room :]
         self.written += count
@@ -69,9 +94,8 @@ class Imitation(Learner):
         s = self.settings
         count = self.team.share(s.batch_shots * s.num_minibatches)
         chosen = (rng.random(count) * min(self.written, self.room)).astype(int)
-        shots = {name: column[chosen] for name, column in self.memory.items()}
-        nowhere = chosen * 0
-        return separate_shots(shots["observations"], shots["legal"], nowhere, {"lesson": shots["lesson"]})
+        columns = {name: ring[chosen] for name, ring in self.memory.items()}
+        return Shots(observations=columns.pop("observations"), legal=columns.pop("legal"), columns=columns)
 
     # ------------------------------------------------------------------------------------- what it holds
 
@@ -102,15 +126,17 @@ class Imitation(Learner):
 
 class SFT(Imitation):
 
-    def empty_lessons(self, xp):
-        return xp.zeros(self.room, xp.int64)
+    column = "teacher_action"
+
+    def empty_lessons(self):
+        return self.policy.xp.zeros(self.room, np.int64)
 
     def lesson(self, distribution, rng):
         """The teacher's shot: int (S,)."""
         return distribution.sample(rng.random(len(distribution.rows), dtype=distribution.logits.dtype))
 
-    def objective(self, distribution, shots, batch):
-        teachers, share = shots.columns["lesson"], 1 / batch.num_shots
+    def objective(self, distribution, shots, minibatch):
+        teachers, share = shots["teacher_action"], 1 / minibatch.num_shots
         log_probs = distribution.log_prob(teachers)
         d_log_prob = 0 * log_probs - share  # the one number per shot
         return distribution.backward(teachers, d_log_prob), {
@@ -120,15 +146,17 @@ class SFT(Imitation):
 
 class Distill(Imitation):
 
-    def empty_lessons(self, xp):
-        return xp.zeros((self.room, self.env.num_actions), self.policy.parameters.dtype)
+    column = "teacher_probs"
+
+    def empty_lessons(self):
+        return self.policy.xp.zeros((self.room, self.env.num_actions), self.policy.parameters.dtype)
 
     def lesson(self, distribution, rng):
         """The teacher's probabilities: (S, A)."""
         return distribution.probs
 
-    def objective(self, distribution, shots, batch):
-        targets, share = shots.columns["lesson"], 1 / batch.num_shots
+    def objective(self, distribution, shots, minibatch):
+        targets, share = shots["teacher_probs"], 1 / minibatch.num_shots
         loss, slope = distribution.cross_entropy(targets)
         return slope * share, {
             "loss": loss.sum() * share, "entropy": distribution.entropy().sum() * share,

@@ -1,13 +1,16 @@
 """What all algorithms share: playing, minibatches, and the way from one number per shot to a step of AdamW.
 
-An algorithm says what it works out about a batch of games before it learns from it, `step`, and what its loss is:
+A step is two calls, and anybody can make either of them alone:
 
-    objective(distribution, shots, batch)    dL/dlogits (S, A) of some shots of a minibatch, and numbers to be added up
+    batch = learner.collect(rng)                         play, and work out all that learning needs
+    measured = learner.learn_from(batch, learning_rate)  passes over minibatches, a step of the optimiser for each
 
-The rest is here.
+An algorithm says what it collects, and what its loss is:
 
-A batch is learnt from in pieces that fit a core's cache; slopes and statistics of pieces add up, over the pieces and
-over the processes of a team.
+    objective(distribution, shots, minibatch)            dL/dlogits (S, A) of some shots of a minibatch, sums by name
+
+The rest is here. `gradient(minibatch)` gives the gradient without a step. A minibatch is worked on in pieces that fit a
+core's cache; slopes and statistics of pieces add up, over the pieces and over the processes of a team.
 """
 
 import math
@@ -15,131 +18,141 @@ import math
 import numpy as np
 
 from ..advantages import groups_with_variance
-from ..backend import array_module, split, to_numpy
-from ..optim import AdamW, clip_by_global_norm
+from ..backend import array_module, rows_that_fit, to_numpy
+from ..optim import SCHEDULES, AdamW, clip_by_global_norm
 from ..policy import MaskedSoftmax
 from ..rollout import sample_groups
-from ..team import Team
+from .alone import Alone
+from .setting import Setting, with_defaults
+
+PLAYING = {
+    "num_boards": Setting(128, "B, boards (prompts) per iteration", low=1, high=2**20),
+    "num_generations": Setting(16, "G, games (completions) per board: the group", low=1, high=2**16),
+    "temperature": Setting(1.0, "softmax temperature of sampling and learning", above=0),
+}
+OPTIMISER = {
+    "num_iterations": Setting(1, "μ, passes over each batch of games", low=1),
+    "num_minibatches": Setting(8, "optimiser steps per pass; each takes a share of the boards", low=1),
+    "learning_rate": Setting(1.2e-2, "peak learning rate of AdamW", above=0),
+    "lr_scheduler_type": Setting("linear", "learning rate over the run", choices=SCHEDULES),
+    "warmup_ratio": Setting(0.02, "share of the run over which the rate climbs from 0", low=0, below=1),
+    "weight_decay": Setting(0.0, "AdamW's decoupled weight decay", low=0),
+    "adam_beta1": Setting(0.9, "AdamW's β₁", low=0, below=1),
+    "adam_beta2": Setting(0.999, "AdamW's β₂", low=0, below=1),
+    "adam_epsilon": Setting(1e-8, "AdamW's ε", above=0),
+    "max_grad_norm": Setting(0.1, "clip the gradient to this global norm", above=0, optional=True),
+}
+SUPERVISION = {
+    "supervision": Setting("outcome", "what is rewarded: the outcome, a game's score at its end, or the process, every "
+                           "shot by itself", choices=("outcome", "process")),
+}
+RETURNS = with_defaults(SUPERVISION, supervision="process") | {
+    "scale_rewards": Setting("batch", "divide advantages by the standard deviation of the batch, or not at all",
+                             choices=("batch", "none")),
+    "gamma": Setting(1.0, "γ, the discount of rewards per step", low=0, high=1),
+}
+ENTROPY = {"entropy_coef": Setting(0.0, "weight of the entropy bonus", low=0)}
 
 
 class Learner:
-    """The state of a run: policy, reference, optimiser. `reference` None means uniform play."""
+    """The state of a run: policy and optimiser; a subclass may hold more.
 
-    def __init__(self, settings, env, policy, reference=None, team=None):
-        self.settings, self.env, self.policy, self.reference = settings, env, policy, reference
-        self.team = team or Team()
+    hyperparameters   name → `Setting`: what it uses of the settings, and which values make sense
+    needs             what its constructor takes besides: "reference", "critic", "teacher", "preferences"
+    """
+
+    hyperparameters = PLAYING | OPTIMISER
+    needs = ()
+
+    def __init__(self, settings, env, policy, team=None, rows=None):
+        """rows: how many rows of arrays to work on at a time; by default what fits a core's cache."""
+        self.settings, self.env, self.policy = settings, env, policy
+        self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp)
         self.temperature = settings.temperature  # of the softmax that is learnt
-        self.optimiser = adamw(settings, policy, settings.learning_rate)
+        self.optimiser = adamw(settings, policy.network, settings.learning_rate)
         self.steps = 0
 
-    def step(self, rng, learning_rate):
-        """One iteration, on boards and games drawn with `rng`. Returns what was measured, as metrics.csv names it."""
-        rollout, measured = self.sample(rng)
-        return measured | self.learn_from(rollout, learning_rate)
+    @classmethod
+    def check(cls, settings):
+        """Raise ValueError where settings, each by itself allowed, make no sense together."""
 
-    def prepare(self, batch):
-        """A minibatch, with whatever `objective` needs to know of it as a whole."""
-        return batch
+    @classmethod
+    def fewest_boards(cls, settings):
+        """The fewest boards that a process can learn from: each minibatch needs one."""
+        return settings.num_minibatches
+
+    def step(self, rng, learning_rate):
+        """One iteration, on boards and games drawn with `rng`. Returns what was measured, name → number."""
+        batch = self.collect(rng)
+        return batch.measured | self.learn_from(batch, learning_rate)
 
     # ------------------------------------------------------------------------------------- playing
 
-    def sample(self, rng):
-        """A batch of games to learn from, and what was measured of them."""
-        rollout = self.play(self.team.share(self.settings.num_boards), rng)
-        return rollout, measure(rollout)
+    def collect(self, rng):
+        """A batch with all that learning from it needs."""
+        return self.play(self.team.share(self.settings.num_boards), rng)
 
     def play(self, num_boards, rng):
-        """A group of games on each of `num_boards` fresh boards."""
-        s, boards = self.settings, self.env.tasks(num_boards, rng)
-        return sample_groups(self.env, self.policy, boards, s.num_generations, rng, self.team, s.temperature)
+        """A group of games on each of `num_boards` fresh boards, by sampling from the policy."""
+        return self.play_on(self.env.tasks(num_boards, rng), self.policy, rng)
 
-    def in_pieces(self, rollout, function):
+    def play_on(self, boards, player, rng):
+        s = self.settings
+        rollout = sample_groups(self.env, player, boards, s.num_generations, rng, s.temperature, self.rows)
+        return rollout.with_measured(**measure(rollout))
+
+    def in_pieces(self, shots, function):
         """`function` of each piece of a record, one row per shot, put together again."""
-        pieces = self.team.pieces(rollout.num_boards, rollout.num_shots)
-        return array_module(rollout.log_probs).concatenate([function(rollout.boards(boards)) for boards in pieces])
-
-    def reference_log_probs(self, rollout, every_action=False):
-        """log π_ref(a|s) of every shot played, (S,), or of every action, (S, A)."""
-        xp = array_module(rollout.log_probs)
-        if self.reference is None:  # uniform over legal actions
-            legal = rollout.legal.astype(rollout.log_probs.dtype)
-            uniform = -xp.log(legal @ xp.ones(legal.shape[1], legal.dtype))
-            return xp.broadcast_to(uniform[:, None], legal.shape) if every_action else uniform
-
-        def of(piece):
-            distribution = self.reference.distribution(piece.observations, piece.legal, self.settings.temperature)
-            return distribution.log_probs() if every_action else distribution.log_prob(piece.actions)
-
-        return self.in_pieces(rollout, of)
+        return array_module(shots.legal).concatenate([function(piece) for piece in shots.pieces(self.rows)])
 
     # ------------------------------------------------------------------------------------- learning
 
-    def learn_from(self, rollout, learning_rate):
+    def learn_from(self, batch, learning_rate):
         """μ passes over the minibatches, a step of AdamW for each. Returns the means of what was measured."""
         self.optimiser.learning_rate = learning_rate
         measured = []
-        for _ in range(self.settings.num_iterations):
-            for boards in split(rollout.num_boards, self.settings.num_minibatches):
-                measured.append(self.learn_from_minibatch(self.prepare(rollout.boards(boards))))
-                if self.went_far_enough(measured[-1]):
-                    return self.finish(measured)
-        return self.finish(measured)
+        for minibatch in batch.minibatches(self.settings.num_minibatches) * self.settings.num_iterations:
+            measured.append(self.learn_from_minibatch(minibatch))
+            if self.went_far_enough(measured[-1]):
+                break
+        self.steps += 1
+        return {name: sum(stats[name] for stats in measured) / len(measured) for name in measured[0]}
 
     def went_far_enough(self, stats):
         """Whether to leave the rest of this batch alone."""
         return False
 
-    def finish(self, measured):
-        self.steps += 1
-        self.sync_reference()
-        return {name: sum(stats[name] for stats in measured) / len(measured) for name in measured[0]}
-
-    def learn_from_minibatch(self, batch):
-        gradient, stats = self.gradient(batch)
-        stats["grad_norm"] = self.descend(gradient, stats)
+    def learn_from_minibatch(self, minibatch):
+        """One step of AdamW, down a gradient clipped to `max_grad_norm`. Returns what was measured."""
+        gradient, stats = self.gradient(minibatch)
+        gradient, stats["grad_norm"] = clip_by_global_norm(gradient, self.settings.max_grad_norm)
+        require_finite(stats)
+        self.optimiser.step([gradient])
         return stats
 
-    def gradient(self, batch):
-        """dL/dparameters (P,) of the policy over a minibatch, and what was measured, as a dict of numbers."""
+    def gradient(self, minibatch):
+        """dL/dparameters (P,) of the policy over a minibatch, and what was measured. It changes nothing."""
+        network = self.policy.network
+
         def of(piece):
-            logits, inputs = self.policy.forward(piece.observations)
+            logits, tape = network.forward(piece.observations)
             distribution = MaskedSoftmax(logits, piece.legal, self.temperature)
-            d_logits, stats = self.objective(distribution, piece, batch)
-            return self.policy.backward(inputs, d_logits), stats
+            d_logits, stats = self.objective(distribution, piece, minibatch)
+            return network.backward(tape, d_logits), stats
 
-        gradient, stats = self.add_up(batch, of)
-        return self.policy.tied(gradient), stats
+        gradient, stats = self.sum_of_pieces(minibatch, of)
+        return network.tied(gradient), stats
 
-    def add_up(self, batch, function):
-        """The sum over all pieces of a minibatch, and the mean over the team, of `function(piece)` → (vector, dict)."""
-        total = 0
-        for boards in self.team.pieces(batch.num_boards, batch.num_shots):
-            vector, stats = function(batch.boards(boards))
-            numbers = [number.reshape(1).astype(vector.dtype) for number in stats.values()]
-            total += array_module(vector).concatenate([vector, *numbers])
-        total = self.team.sum(total) / self.team.size
-        numbers = to_numpy(total[len(vector) :]).tolist()
-        return total[: len(vector)], dict(zip(stats, numbers, strict=True))
-
-    def descend(self, gradient, stats):
-        """A step of AdamW down a gradient clipped to `max_grad_norm`. Returns its norm before."""
-        gradient, norm = clip_by_global_norm(gradient, self.settings.max_grad_norm)
-        require_finite(stats | {"grad_norm": norm})
-        self.optimiser.step([gradient])
-        return norm
-
-    def sync_reference(self):
-        """π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` iterations (TRL's `sync_ref_model`)."""
-        s = self.settings
-        if s.sync_ref_model and self.steps % s.ref_model_sync_steps == 0:
-            reference, alpha = self.reference.parameters, s.ref_model_mixup_alpha
-            reference += alpha * (self.policy.parameters - reference)
+    def sum_of_pieces(self, minibatch, function):
+        """`function(piece)` → (vector, name → number), added up over a minibatch's pieces; the mean over the team."""
+        vectors, stats = zip(*map(function, minibatch.pieces(self.rows)), strict=True)
+        return self.team.mean(sum(vectors), {name: sum(of_piece[name] for of_piece in stats) for name in stats[0]})
 
     # ------------------------------------------------------------------------------------- what it holds
 
     def networks(self):
         """Every network that training holds in memory, by name."""
-        return {"policy": self.policy} | ({"reference": self.reference} if self.reference is not None else {})
+        return {"policy": self.policy.network}
 
     def optimisers(self):
         """Every optimiser, by the name of the network that it moves."""

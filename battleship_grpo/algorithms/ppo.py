@@ -12,30 +12,39 @@ The textbook's one loss for both networks falls into two here, for they share no
 
 from ..objectives import clipped_surrogate, kl_penalty
 from .critic import ActorCritic
+from .learner import ENTROPY
+from .setting import Setting, with_defaults
+
+CLIP = {
+    "epsilon": Setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1),
+    "epsilon_high": Setting(None, "clip of the ratio above: 1 + epsilon_high (default: epsilon); with cispo the bound "
+                            "itself (default: none)", float, low=0),
+    "delta": Setting(None, "bound of the ratio in the unclipped term too (two-sided clip)", float, above=1),
+}
 
 
 class PPO(ActorCritic):
 
-    def step(self, rng, learning_rate):
-        rollout, measured = self.sample(rng)
-        rollout, measured["explained_variance"] = self.with_advantages(rollout)
-        return measured | self.learn_from(rollout, learning_rate)
+    hyperparameters = with_defaults(ActorCritic.hyperparameters | CLIP | ENTROPY | {
+        "target_kl": Setting(None, "leave a batch once the policy is this far from the one that played", float,
+                             above=0)},
+        num_minibatches=4)
 
-    def learn_from_minibatch(self, batch):
-        return super().learn_from_minibatch(batch) | self.improve_critic(batch)
+    def learn_from_minibatch(self, minibatch):
+        return super().learn_from_minibatch(minibatch) | self.improve_critic(minibatch)
 
     def went_far_enough(self, stats):
         return self.settings.target_kl is not None and stats["kl_old"] > self.settings.target_kl
 
-    def objective(self, distribution, shots, batch):
-        s, advantages = self.settings, shots.columns["advantages"]
+    def objective(self, distribution, shots, minibatch):
+        s, advantages, count = self.settings, shots["advantages"], minibatch.num_shots
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
         loss, d_new = clipped_surrogate(new - old, advantages, s.epsilon, s.epsilon_high, s.delta)
-        d_logits = distribution.backward(shots.actions, d_new / batch.num_shots)  # the one number per shot
+        d_logits = distribution.backward(shots.actions, d_new / count)  # the one number per shot
         entropy = distribution.entropy()
         if s.entropy_coef:
-            d_logits -= s.entropy_coef / batch.num_shots * distribution.entropy_slope()
+            d_logits -= s.entropy_coef / count * distribution.entropy_slope()
         sums = {"loss": loss - s.entropy_coef * entropy, "kl_old": kl_penalty(old, new, "k3").loss,
                 "clip_low": (d_new == 0) & (advantages < 0), "clip_high": (d_new == 0) & (advantages > 0),
                 "entropy": entropy}
-        return d_logits, {name: values.sum() / batch.num_shots for name, values in sums.items()}
+        return d_logits, {name: values.sum() / count for name, values in sums.items()}

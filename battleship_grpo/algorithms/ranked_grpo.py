@@ -10,26 +10,33 @@ group, with the reference moved from the margin to a penalty (RankNet, Burges et
 """
 
 from ..objectives import kl_penalty, ranking_loss
-from .learner import Learner
+from .reference import WithReference
+from .setting import Setting, with_defaults
 
 
-class RankedGRPO(Learner):
+class RankedGRPO(WithReference):
 
-    def step(self, rng, learning_rate):
-        rollout, measured = self.sample(rng)
-        return measured | self.learn_from(
-            rollout.with_columns(reference=self.reference_log_probs(rollout)), learning_rate)
+    hyperparameters = with_defaults(WithReference.hyperparameters | {
+        "ranking_beta": Setting(5.0, "steepness of a pair's loss", above=0),
+        "importance_sampling_level": Setting("sequence", "ℓ of a game: the sum of its shots' log-probabilities "
+                                             "(token), or their mean (sequence)", choices=("token", "sequence")),
+        "kl_estimator": Setting("k3", "estimator of the KL to the reference", choices=("k1", "k2", "k3"))},
+        beta=0.02)
 
-    def objective(self, distribution, shots, batch):
-        s, log_probs = self.settings, distribution.log_prob(shots.actions)
+    def collect(self, rng):
+        rollout = super().collect(rng)
+        return rollout.with_columns(ref_log_prob=self.ref_log_prob(rollout))
+
+    def objective(self, distribution, shots, minibatch):
+        s, log_probs, count = self.settings, distribution.log_prob(shots.actions), minibatch.num_shots
         per_game, scale = shots.sum_games(log_probs), 1
         if s.importance_sampling_level == "sequence":  # a game's mean, so that long games are not unlikely as such
             per_game, scale = per_game / shots.lengths, 1 / shots.lengths
         groups = -1, shots.num_generations
         loss, slope = ranking_loss(per_game.reshape(groups), shots.scores.reshape(groups), s.ranking_beta)
-        kl, d_kl = kl_penalty(log_probs, shots.columns["reference"], s.kl_estimator)
-        d_game = (slope.reshape(-1) * scale / batch.num_boards).astype(log_probs.dtype)
-        d_log_prob = d_game[shots.games] + s.beta / batch.num_shots * d_kl  # the one number per shot
+        kl, d_kl = kl_penalty(log_probs, shots["ref_log_prob"], s.kl_estimator)
+        d_game = (slope.reshape(-1) * scale / minibatch.num_boards).astype(log_probs.dtype)
+        d_log_prob = d_game[shots.games] + s.beta / count * d_kl  # the one number per shot
         return distribution.backward(shots.actions, d_log_prob), {
-            "loss": loss.sum() / batch.num_boards + s.beta * kl.sum() / batch.num_shots,
-            "kl_ref": kl.sum() / batch.num_shots, "entropy": distribution.entropy().sum() / batch.num_shots}
+            "loss": loss.sum() / minibatch.num_boards + s.beta * kl.sum() / count,
+            "kl_ref": kl.sum() / count, "entropy": distribution.entropy().sum() / count}

@@ -9,24 +9,27 @@ It looks at every batch once. No clip, no reference, no critic: what keeps the v
 
 from ..advantages import discounted_sums, normalised, shot_rewards
 from ..objectives import policy_gradient
-from .learner import Learner
+from .learner import ENTROPY, RETURNS, Learner
+from .setting import Setting, with_defaults
 
 
 class Reinforce(Learner):
 
-    def step(self, rng, learning_rate):
-        s = self.settings
-        rollout, measured = self.sample(rng)
-        returns = discounted_sums(rollout, shot_rewards(rollout, s.supervision), s.gamma)
-        advantages = normalised(returns, s.advantage_baseline, s.scale_rewards)
-        return measured | self.learn_from(rollout.with_columns(advantages=advantages), learning_rate)
+    hyperparameters = with_defaults(Learner.hyperparameters | RETURNS | ENTROPY | {
+        "advantage_baseline": Setting("batch_mean", "what a return is compared with: the mean of the batch, or nothing",
+                                      choices=("batch_mean", "none"))},
+        num_boards=512, num_generations=1, num_minibatches=1, gamma=0.9, learning_rate=1e-2)
 
-    def objective(self, distribution, shots, batch):
-        s = self.settings
-        loss, d_log_prob = policy_gradient(distribution.log_prob(shots.actions), shots.columns["advantages"])
-        d_logits = distribution.backward(shots.actions, d_log_prob / batch.num_shots)  # the one number per shot
+    def collect(self, rng):
+        s, rollout = self.settings, super().collect(rng)
+        returns = discounted_sums(rollout, shot_rewards(rollout, s.supervision), s.gamma)
+        return rollout.with_columns(advantages=normalised(returns, s.advantage_baseline, s.scale_rewards))
+
+    def objective(self, distribution, shots, minibatch):
+        s, count = self.settings, minibatch.num_shots
+        loss, d_log_prob = policy_gradient(distribution.log_prob(shots.actions), shots["advantages"])
+        d_logits = distribution.backward(shots.actions, d_log_prob / count)  # the one number per shot
         entropy = distribution.entropy()
         if s.entropy_coef:
-            d_logits -= s.entropy_coef / batch.num_shots * distribution.entropy_slope()
-        return d_logits, {"loss": (loss - s.entropy_coef * entropy).sum() / batch.num_shots,
-                          "entropy": entropy.sum() / batch.num_shots}
+            d_logits -= s.entropy_coef / count * distribution.entropy_slope()
+        return d_logits, {"loss": (loss - s.entropy_coef * entropy).sum() / count, "entropy": entropy.sum() / count}

@@ -10,10 +10,11 @@ longest step √(2δ / xᵀFx). F is far too large to write down, and need not b
 A backtracking line search then makes sure that the bound and the improvement hold for the true KL and surrogate.
 """
 
-from ..backend import array_module, split
+from ..backend import array_module
 from ..policy import MaskedSoftmax
 from .critic import ActorCritic
 from .learner import require_finite
+from .setting import Setting
 
 
 def conjugate_gradient(product, b, iterations, tolerance=1e-10):
@@ -35,21 +36,40 @@ def conjugate_gradient(product, b, iterations, tolerance=1e-10):
 
 class TRPO(ActorCritic):
 
-    def step(self, rng, learning_rate):
-        self.optimiser.learning_rate = learning_rate  # which the critic's follows
-        rollout, measured = self.sample(rng)
-        rollout, measured["explained_variance"] = self.with_advantages(rollout)
-        batch = rollout.with_columns(
-            old_logits=self.in_pieces(rollout, lambda piece: self.policy.forward(piece.observations)[0]))
-        return measured | self.finish([self.natural_step(batch) | {"value_loss": self.fit_critic(batch)}])
+    hyperparameters = {name: setting for name, setting in ActorCritic.hyperparameters.items()
+                       if name not in ("critic_learning_rate", "num_iterations", "max_grad_norm")} | {
+        "learning_rate": Setting(3e-3, "peak learning rate of the critic's AdamW; the policy goes as far as max_kl "
+                                 "allows", above=0),
+        "critic_epochs": Setting(4, "the critic's passes over each batch", low=1),
+        "max_kl": Setting(0.03, "δ, bound on the mean KL of a step", above=0),
+        "cg_iterations": Setting(10, "iterations of conjugate gradient", low=1),
+        "cg_damping": Setting(1e-3, "added to the Fisher matrix's diagonal", low=0),
+        "fisher_share": Setting(0.2, "share of the batch that the Fisher matrix is taken over", above=0, high=1),
+        "line_search_steps": Setting(10, "how often the line search tries, each time half as far", low=1),
+    }
+
+    def critic_rate(self, learning_rate):
+        return learning_rate
+
+    def collect(self, rng):
+        rollout = super().collect(rng)
+        return rollout.with_columns(
+            old_logits=self.in_pieces(rollout, lambda piece: self.policy.network.forward(piece.observations)[0]))
+
+    def learn_from(self, batch, learning_rate):
+        """One step for the policy, some epochs for the critic."""
+        self.critic_optimiser.learning_rate = learning_rate
+        measured = self.natural_step(batch) | {"value_loss": self.fit_critic(batch)}
+        self.steps += 1
+        return measured
 
     def natural_step(self, batch):
         """Along F⁻¹g as far as the trust region allows. Returns what was measured."""
-        s, policy = self.settings, self.policy
+        s, parameters = self.settings, self.policy.parameters
         gradient, stats = self.gradient(batch)
         stats["grad_norm"] = float(array_module(gradient).linalg.norm(gradient))
         require_finite(stats)
-        some = batch.boards(slice(0, max(1, round(batch.num_boards * s.fisher_share))))
+        some = batch.cut(slice(0, max(1, round(batch.num_boards * s.fisher_share))))
         direction, stats["cg_residual"] = conjugate_gradient(
             lambda vector: self.fisher_product(some, vector) + s.cg_damping * vector, gradient, s.cg_iterations)
         curvature = float(direction @ self.fisher_product(some, direction))
@@ -57,47 +77,49 @@ class TRPO(ActorCritic):
         if not curvature > 0:  # no gradient, or none that the Fisher matrix knows of
             return stats | {"step_kl": 0.0, "accepted_step": 0.0}
 
-        start, longest = policy.parameters.copy(), (2 * s.max_kl / curvature) ** 0.5
+        start, longest = parameters.copy(), (2 * s.max_kl / curvature) ** 0.5
         for halvings in range(s.line_search_steps):
             share = 0.5**halvings
-            policy.parameters[:] = start - share * longest * direction
+            parameters[:] = start - share * longest * direction
             loss, kl = self.surrogate_and_kl(batch)
             if kl <= s.max_kl and loss < stats["loss"]:
                 return stats | {"step_kl": kl, "accepted_step": share}
-        policy.parameters[:] = start
+        parameters[:] = start
         return stats | {"step_kl": 0.0, "accepted_step": 0.0}
 
     def fit_critic(self, batch):
-        """Some epochs for the critic; the policy has had its one step. Returns the mean loss."""
+        """Returns the mean loss."""
         s = self.settings
-        parts = [part for _ in range(s.critic_epochs) for part in split(batch.num_boards, s.num_minibatches)]
-        return sum(self.improve_critic(batch.boards(part))["value_loss"] for part in parts) / len(parts)
+        minibatches = batch.minibatches(s.num_minibatches) * s.critic_epochs
+        return sum(self.improve_critic(minibatch)["value_loss"] for minibatch in minibatches) / len(minibatches)
 
-    def objective(self, distribution, shots, batch):
+    def objective(self, distribution, shots, minibatch):
         """−ρÂ and its slope; ρ is 1 where the gradient is taken."""
         ratio = distribution.xp.exp(distribution.log_prob(shots.actions) - shots.log_probs)
-        weighted = ratio * shots.columns["advantages"] / batch.num_shots
+        weighted = ratio * shots["advantages"] / minibatch.num_shots
         return distribution.backward(shots.actions, -weighted), {
-            "loss": -weighted.sum(), "entropy": distribution.entropy().sum() / batch.num_shots}
+            "loss": -weighted.sum(), "entropy": distribution.entropy().sum() / minibatch.num_shots}
 
     def fisher_product(self, batch, vector):
         """F·v, (P,), F the mean Fisher matrix of the policy over a batch, within the parameters that may differ."""
-        def of(piece):
-            logits, inputs = self.policy.forward(piece.observations)
-            distribution = MaskedSoftmax(logits, piece.legal, self.settings.temperature)
-            moved = distribution.fisher(self.policy.jvp(inputs, vector)) / batch.num_shots
-            return self.policy.backward(inputs, moved), {}
+        network = self.policy.network
 
-        return self.policy.tied(self.add_up(batch, of)[0])
+        def of(piece):
+            logits, tape = network.forward(piece.observations)
+            distribution = MaskedSoftmax(logits, piece.legal, self.temperature)
+            moved = distribution.fisher(network.jvp(tape, vector)) / batch.num_shots
+            return network.backward(tape, moved), {}
+
+        return network.tied(self.sum_of_pieces(batch, of)[0])
 
     def surrogate_and_kl(self, batch):
         """The loss, and mean KL(π_old‖π) over all actions, at the policy's present parameters."""
         def of(piece):
-            new = self.policy.distribution(piece.observations, piece.legal, self.settings.temperature)
-            old = MaskedSoftmax(piece.columns["old_logits"], piece.legal, self.settings.temperature)
+            new = self.policy.distribution(piece.observations, piece.legal, self.temperature)
+            old = MaskedSoftmax(piece["old_logits"], piece.legal, self.temperature)
             _, stats = self.objective(new, piece, batch)
             kl = old.kl(new.log_probs())
             return kl[:0], {"loss": stats["loss"], "kl": kl.sum() / batch.num_shots}
 
-        _, stats = self.add_up(batch, of)
+        _, stats = self.sum_of_pieces(batch, of)
         return stats["loss"], stats["kl"]

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from .game import HIT, MISS, SHIP, WATER, Rules, column_name
+from ..game import HIT, MISS, SHIP, WATER, Rules, column_name
 
 
 class Glyphs(NamedTuple):

@@ -3,6 +3,8 @@
 A run is its summary, as summary.json has it, and its metrics, column name → float (iterations,).
 """
 
+import csv
+import io
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -198,3 +200,12 @@ def markdown(rows, run, title):
         parts.append("\n".join(f"- **{heading}**: {meaning}" for heading, meaning in legend(figures, rows)))
     parts += [f"**{row['algorithm']}** failed: {row['failed']}" for row in rows if row["failed"]]
     return "\n\n".join(parts) + "\n"
+
+
+def as_csv(rows):
+    """The rows as text: numbers to seven digits; what is not known stays empty, what never came is inf."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [f"{value:.7g}" if isinstance(value, float) else value for value in line]
+        for line in [list(rows[0]), *(row.values() for row in rows)])
+    return text.getvalue()

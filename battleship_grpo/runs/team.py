@@ -1,11 +1,7 @@
-"""Several processes that train as one: data parallelism, as over several GPUs.
+"""A team of processes on one machine that train as one: data parallelism, as over several GPUs.
 
-Each process of a team runs the same program on its own boards with its own random numbers. Where learning needs a sum
-over all boards, every process gives its part and gets the total: `team.sum`. Parameters start equal and see the same
-totals, so they stay equal to the last bit. What concerns a batch (its standard deviation, its mean length) is each
-process's own, as it is each GPU's own in most trainers.
-
-Processes rather than threads: small array operations spend much of their time under Python's interpreter lock.
+They exchange vectors through shared memory. Processes rather than threads: small array operations spend much of their
+time under Python's interpreter lock.
 """
 
 import multiprocessing
@@ -15,43 +11,26 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .backend import split
+from ..algorithms.alone import Alone
+from ..backend import split
 
 CAPACITY = 2**25  # bytes that one process can give to a sum
 
 
-class Team:
-    """What an algorithm knows of the processes that it runs in. `Team()` is a team of one.
+class Team(Alone):
+    """One of several processes, which all hold one of these."""
 
-    `rows_at_once`: how many rows of arrays to work on at a time, so that they stay in a core's cache.
-    """
-
-    def __init__(self, rank=0, size=1, slots=None, signals=None, check=lambda: None, rows_at_once=2048):
-        self.rank, self.size, self.rows_at_once = rank, size, rows_at_once
+    def __init__(self, rank, size, slots, signals, check):
+        self.rank, self.size = rank, size
         self._slots, self._signals, self._check, self._turn = slots, signals, check, 0
 
-    def pieces(self, count, rows):
-        """Cut `range(count)`, which stands for `rows` rows of arrays, into slices of about `rows_at_once` rows."""
-        return split(count, -(-rows // self.rows_at_once))
-
-    def share(self, count):
-        """This process's part of `count` things."""
-        part = split(count, self.size)[self.rank]
-        return part.stop - part.start
-
     def sum(self, vector):
-        """The sum over all processes of one vector from each, added in the same order everywhere."""
-        if self.size == 1:
-            return vector
         if vector.nbytes > CAPACITY:
             half = len(vector) // 2
             return np.concatenate([self.sum(vector[:half]), self.sum(vector[half:])])
         return self._exchange(vector).sum(axis=0)
 
     def collect(self, array):
-        """One array of the same shape from each process, (…) → all of them, in order, (processes, …)."""
-        if self.size == 1:
-            return array[None]
         vector = np.ascontiguousarray(array).reshape(-1)
         parts = [self._exchange(vector[part]).copy() for part in split(len(vector), -(-vector.nbytes // CAPACITY))]
         return np.concatenate(parts, axis=1).reshape(self.size, *array.shape)
@@ -61,15 +40,10 @@ class Team:
         self._turn ^= 1  # two sets of slots, in turn: nobody writes where another may still be reading
         slots = np.frombuffer(self._slots[self._turn], vector.dtype).reshape(self.size, -1)[:, : len(vector)]
         slots[self.rank] = vector
-        self._meet()
+        self.barrier()
         return slots
 
-    def all(self, flag):
-        """Whether `flag` is true in every process."""
-        return float(self.sum(np.array([float(flag)]))[0]) == self.size
-
-    def _meet(self):
-        """Go on only when every process has come here."""
+    def barrier(self):
         others = [rank for rank in range(self.size) if rank != self.rank]
         for other in others:
             self._signals[self.rank][other].release()
@@ -85,9 +59,12 @@ def gather(size, program, *arguments):
     `program` must be importable. On leaving the block the others are waited for; after an exception they are killed.
     Raises ChildProcessError, from the next sum, when one of them ends early.
     """
+    if size == 1:
+        yield Alone()
+        return
     context = multiprocessing.get_context("spawn")
-    slots = [context.RawArray("b", CAPACITY * size) for _ in range(2)] if size > 1 else None
-    signals = [[context.Semaphore(0) for _ in range(size)] for _ in range(size)] if size > 1 else None
+    slots = [context.RawArray("b", CAPACITY * size) for _ in range(2)]
+    signals = [[context.Semaphore(0) for _ in range(size)] for _ in range(size)]
     others = [context.Process(target=_take_part, args=(rank, size, slots, signals, program, arguments), daemon=True)
               for rank in range(1, size)]
 

@@ -19,27 +19,32 @@ from functools import lru_cache
 
 import numpy as np
 
-from .game import all_boards
-from .symmetry import board_symmetries
+from ..backend import array_module, to_numpy
+from ..game import all_boards
+from ..networks.symmetry import board_symmetries
+from .bayes import Bayes, describe, too_many_for_bayes
+from .density import Density
+from .player import Player, best
 
-FOG, MISS, HIT = 0, 1, 2
-LARGEST_BOARD = 4
+IN_FOG, IS_MISS, IS_HIT = 0, 1, 2
+LARGEST_SEARCHED = 4  # board size
 
 
 @lru_cache(maxsize=4)
 def fewest_shots(rules):
     """C of every position: int32 (3,) * cells, read-only. Raises ValueError, at once, where it would not fit."""
-    if rules.board_size > LARGEST_BOARD:
+    if rules.board_size > LARGEST_SEARCHED:
         raise ValueError(f"optimal searches all 3^{rules.cells} positions, which can be done up to a "
-                         f"{LARGEST_BOARD}×{LARGEST_BOARD} board")
+                         f"{LARGEST_SEARCHED}×{LARGEST_SEARCHED} board")
     costs = _agreeing_placements(rules)  # W, which becomes C slice by slice
     costs[_hits(rules.cells) == rules.ship_cells] = 0
     images = board_symmetries(rules.board_size)
     for fog in _fogs(images):
         here = _positions(fog)
         if fog.any():
-            costs[here] += np.minimum.reduce([costs[_positions(fog, cell, MISS)] + costs[_positions(fog, cell, HIT)]
-                                              for cell in np.flatnonzero(fog)])
+            costs[here] += np.minimum.reduce([
+                costs[_positions(fog, cell, IS_MISS)] + costs[_positions(fog, cell, IS_HIT)]
+                for cell in np.flatnonzero(fog)])
         for image in images[1:]:
             costs.transpose(image)[here] = costs[here]
     costs.flags.writeable = False
@@ -75,7 +80,7 @@ def _fogs(images):
 
 def _positions(fog, cell=None, seen=None):
     """Index of all positions with this fog, bool (cells,), or of those where one more cell is fired at and seen."""
-    index = [FOG if foggy else slice(MISS, HIT + 1) for foggy in fog]
+    index = [IN_FOG if foggy else slice(IS_MISS, IS_HIT + 1) for foggy in fog]
     if cell is not None:
         index[cell] = seen
     return tuple(index)
@@ -88,7 +93,26 @@ def costs_of_firing(rules, observations):
     """
     places = 3 ** np.arange(rules.cells)[::-1]  # of each cell's axis in the flat table
     costs = fewest_shots(rules).reshape(-1)
-    seen = np.where(observations < 0, MISS, observations)
-    seen = np.where(observations > 0, HIT, seen)
+    seen = np.where(observations < 0, IS_MISS, observations)
+    seen = np.where(observations > 0, IS_HIT, seen)
     next_positions = (seen @ places)[:, None] + places * (observations == 0)
     return costs[next_positions].astype(np.int64) + costs[next_positions + places * (observations == 0)]
+
+
+class Optimal(Player):
+    """The play with the fewest mean shots, from any position. Boards up to 4×4, on the host."""
+
+    name = "optimal"
+
+    def __init__(self, rules, xp=np):
+        super().__init__(rules, xp)
+        try:
+            costs = fewest_shots(rules)
+        except ValueError as error:
+            possible = Density.name if too_many_for_bayes(rules) else Bayes.name
+            raise ValueError(f"{error}; {describe(rules)}: {possible} can run instead") from None
+        self.exact_mean_shots = float(costs[(IN_FOG,) * rules.cells] / len(all_boards(rules)))
+
+    def preferred(self, observations, legal):
+        costs = array_module(legal).asarray(costs_of_firing(self.rules, to_numpy(observations)))
+        return best(costs.max() - costs, legal)

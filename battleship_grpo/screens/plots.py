@@ -1,17 +1,20 @@
 """Pictures, the same for the command line and the notebooks. Every function returns a matplotlib Figure."""
 
+import math
 from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+from matplotlib.animation import PillowWriter
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from .board_view import Frame
-from .files import replacing
-from .game import column_name
+from ..game import column_name
+from ..runs.files import replacing
+from .boards import Frame
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
@@ -43,12 +46,11 @@ def trace(axes, x, y, colour, label, spikes=False):
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
 
-def trace_measured(axes, metrics, curves):
+def trace_measured(axes, metrics, curves, **options):
     """Those of `curves`, column name → (colour, label), that this run measured."""
-    for name, (colour, label) in curves.items():
+    for name in (name for name in curves if name in metrics):
         measured = np.isfinite(metrics[name])
-        if measured.any():
-            trace(axes, metrics["seconds"][measured], metrics[name][measured], colour, label)
+        trace(axes, metrics["seconds"][measured], metrics[name][measured], *curves[name], **options)
 
 
 def mark_level(axes, value, text, above, left=False):
@@ -64,13 +66,9 @@ def learning_curves(metrics, title, levels=()):
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
     shots, exploring, shares, size = figure.subplots(2, 2).flat
-    x = metrics["seconds"]
 
-    trace(shots, x, metrics["mean_shots"], BLUE, "sampled play", spikes=True)
-    validated = np.isfinite(metrics["validation_mean_shots"])
-    if validated.any():
-        trace(shots, x[validated], metrics["validation_mean_shots"][validated], GREEN, "validation boards",
-              spikes=True)
+    trace_measured(shots, metrics, {
+        "mean_shots": (BLUE, "sampled play"), "validation_mean_shots": (GREEN, "validation boards")}, spikes=True)
     for value, text, above in levels:
         mark_level(shots, value, text, above)
     shots.margins(y=0.1)  # room for the words at the outermost levels
@@ -88,10 +86,10 @@ def learning_curves(metrics, title, levels=()):
         "accepted_step": (RED, "of the trust region's longest step")})
     style(shares, "What holds it, what it agrees with", "seconds of training", "share")
 
-    trace(size, x, metrics["grad_norm"], RED, "gradient norm")
+    trace_measured(size, metrics, {"grad_norm": (RED, "gradient norm")})
     style(size, "Step by step", "seconds of training", "gradient norm")
     rate = size.twinx()
-    rate.plot(x, metrics["learning_rate"], color=GREY, linewidth=1.5)
+    rate.plot(metrics.get("seconds", ()), metrics.get("learning_rate", ()), color=GREY, linewidth=1.5)
     rate.set_ylabel("learning rate (grey)", fontsize=11, color=GREY)
     rate.spines[["top"]].set_visible(False)
     for axes in (shots, exploring, shares, size):
@@ -384,3 +382,22 @@ def style_cells(axes, size, title):
 def to_rgb(colours):
     """Names or hex codes of colours → (N, 3) in [0, 1]."""
     return to_rgba_array(colours)[:, :3]
+
+
+def save_animation(path, frames, speed, linger):
+    """Write frames as an animation that stays on the last for `linger` seconds, and starts again.
+
+    speed: frames per second. Raises ValueError, in one line, where there is no writing.
+    """
+    writer, figure = PillowWriter(fps=speed), game_figure(frames[0])
+    try:
+        with replacing(path) as temporary, TemporaryDirectory() as folder:
+            temporary.touch()  # no use to draw anything if this fails
+            drawn = Path(folder) / "game.gif"  # the writer goes by the ending
+            with writer.saving(figure, drawn, dpi=72):
+                for frame in [*frames, *frames[-1:] * math.ceil(linger * speed)]:
+                    game_figure(frame, figure)
+                    writer.grab_frame()
+            temporary.write_bytes(drawn.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None

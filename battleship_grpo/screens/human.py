@@ -5,8 +5,8 @@ import sys
 import numpy as np
 from rich.text import Text
 
-from .board_view import Frame, render
-from .game import Game, parse_cell
+from ..game import Game, parse_cell
+from .boards import Frame, render
 
 
 class HumanGame:
@@ -16,8 +16,8 @@ class HumanGame:
     away.
     """
 
-    def __init__(self, console, look, player, judge, board, theirs):
-        self.console, self.look, self.player, self.judge = console, look, player, judge
+    def __init__(self, console, look, player, bayes, board, theirs):
+        self.console, self.look, self.player, self.bayes = console, look, player, bayes
         self.game = Game(player.rules, board=board.reshape(player.rules.board_size, -1))
         self.theirs = theirs  # frames of the player's game, the last of them with the fleet revealed
         self.last = None
@@ -40,7 +40,7 @@ class HumanGame:
         if command.lower() == "hint":
             self.show(policy=True)
         elif command.lower() in ("hint posterior", "posterior"):
-            if self.judge is None:
+            if self.bayes is None:
                 self.say("These rules have too many layouts for the exact posterior; 'hint' shows the policy's map.")
             else:
                 self.show(posterior=True)
@@ -66,7 +66,7 @@ class HumanGame:
         frame = Frame(
             self.game.rules, f"you, against {their.heading}", self.seen,
             self.player.distribution(observations, legal).probs[0] if policy else None,
-            self.judge.posterior(observations)[0] if posterior else None,
+            self.bayes.posterior(observations)[0] if posterior else None,
             self.last, f"{comment} The policy: {their.counts}".strip())
         self.console.print()
         self.console.print(render(frame, self.look, self.console.width))

@@ -4,7 +4,7 @@
     how far it is               iterations, games, shots, seconds
     what it is                  settings, as JSON; format_version; digest, SHA-256 over everything else
 
-Random numbers need no place here: every iteration draws its own from the seed (see `train.learn`).
+Random numbers need no place here: every iteration draws its own from the seed (see `runs.loop`).
 
 The last two checkpoints are kept. A new one gets its name once it is whole and on disk, so there is a valid one
 whenever a process is killed or a disk is full.
@@ -19,11 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .files import read_arrays, write_arrays
-from .settings import Settings, from_json, whole_settings
+from .settings import Settings, from_json
 
-NEWEST, PREVIOUS = "checkpoint.npz", "checkpoint-previous.npz"
 FORMAT_VERSION = 1
-LARGEST_CHECKPOINT = 2**32  # bytes: `settings` bounds a run's memory to less
+LARGEST_CHECKPOINT = 2**32  # bytes: an algorithm's memory is bounded to less
 DONE = {"iterations": int, "games": int, "shots": int, "seconds": float}
 
 
@@ -44,12 +43,11 @@ def digest(arrays):
     return total.hexdigest()
 
 
-def save(folder, settings, done, state):
-    """Write checkpoint.npz; the one before becomes checkpoint-previous.npz. Raises OSError, ValueError if too large."""
+def save(path, previous, settings, done, state):
+    """Write a checkpoint; the one before goes to `previous`. Raises OSError, ValueError if it is too large."""
     arrays = state | {name: np.array(done[name]) for name in DONE} | {
         "settings": np.array(json.dumps(settings.to_json())), "format_version": np.array(FORMAT_VERSION)}
-    folder = Path(folder)
-    write_arrays(folder / NEWEST, arrays | {"digest": np.array(digest(arrays))}, LARGEST_CHECKPOINT, folder / PREVIOUS)
+    write_arrays(path, arrays | {"digest": np.array(digest(arrays))}, LARGEST_CHECKPOINT, previous)
 
 
 def load(path):
@@ -62,7 +60,7 @@ def load(path):
         if digest(arrays) != expected:
             raise ValueError("it is damaged: its contents are not those that were written")
         del arrays["format_version"]
-        settings = whole_settings(from_json(str(arrays.pop("settings"))))
+        settings = Settings.whole(from_json(str(arrays.pop("settings"))))
         done = {name: kind(arrays.pop(name)) for name, kind in DONE.items()}
         if not all(math.isfinite(number) and number >= 0 for number in done.values()):
             raise ValueError(f"{done} is not how far a run can be")
@@ -71,24 +69,3 @@ def load(path):
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: not a usable checkpoint: {error}") from None
     return Checkpoint(Path(path), settings, done, arrays)
-
-
-def load_newest(folder, say):
-    """The newest valid `Checkpoint` of a run folder; None where the run was ended before its first.
-
-    `say(text)` is told where the newest is not the one. Raises ValueError if there are some, and none is valid.
-    """
-    problems = []
-    for path in (Path(folder) / NEWEST, Path(folder) / PREVIOUS):
-        try:
-            checkpoint = load(path) if path.exists() else None
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if checkpoint is not None:
-            for problem in problems:
-                say(f"{problem}; going on from {path}, iteration {checkpoint.done['iterations']}")
-            return checkpoint
-    if problems:
-        raise ValueError("; ".join(problems))
-    return None

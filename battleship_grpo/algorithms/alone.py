@@ -1,0 +1,48 @@
+"""What an algorithm knows of the processes that train as one. Here it is alone; `runs.team` has teams of several.
+
+Each process of a team runs the same program on its own boards with its own random numbers. Where learning needs a sum
+over all boards, every process gives its part and gets the total. Parameters start equal and see the same totals, so
+they stay equal to the last bit. What concerns a batch (its standard deviation, its mean length) is each process's own,
+as it is each GPU's own in most trainers.
+"""
+
+import numpy as np
+
+from ..backend import array_module, split, to_numpy
+
+
+class Alone:
+    """A team of one. A larger one differs in `sum`, `collect` and `barrier`."""
+
+    rank, size = 0, 1
+
+    def share(self, count):
+        """This process's part of `count` things."""
+        part = split(count, self.size)[self.rank]
+        return part.stop - part.start
+
+    def sum(self, vector):
+        """The sum over all processes of one vector from each, added in the same order everywhere."""
+        return vector
+
+    def collect(self, array):
+        """One array of the same shape from each process, (…) → all of them, in order, (processes, …)."""
+        return array[None]
+
+    def barrier(self):
+        """Go on only when every process has come here."""
+
+    def broadcast(self, vector):
+        """The first process's vector, everywhere."""
+        return self.sum(vector * (self.rank == 0))
+
+    def all(self, flag):
+        """Whether `flag` is true in every process."""
+        return float(self.sum(np.array([float(flag)]))[0]) == self.size
+
+    def mean(self, vector, numbers):
+        """The means over all processes of a vector (n,), and of numbers by name, which end up on the host."""
+        xp = array_module(vector)
+        packed = xp.concatenate([vector, *(number.reshape(1).astype(vector.dtype) for number in numbers.values())])
+        packed = self.sum(packed) / self.size
+        return packed[: len(vector)], dict(zip(numbers, to_numpy(packed[len(vector) :]).tolist(), strict=True))

@@ -1,0 +1,47 @@
+"""The players: yardsticks that learn nothing, from random shots to the best possible play, and trained policies.
+
+    random       uniform over the legal cells
+    hunt_target  the classic heuristic: hunt on a grid, then follow up hits
+    density      the most probable cell by an estimated posterior: for boards too large to enumerate
+    bayes        the most probable cell by the exact posterior
+    optimal      the fewest mean shots that any play can reach
+
+    >>> player = find_player("bayes", Rules(5, (2, 3, 4)))
+    >>> player.distribution(observations, legal).greedy()
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..game import NAMED_RULES
+from ..policy import Policy
+from .bayes import Bayes
+from .density import Density
+from .heuristics import HuntTarget, Random
+from .optimal import Optimal
+from .trained import Trained
+
+BASELINES = {player.name: player for player in (Random, HuntTarget, Density, Bayes, Optimal)}
+
+
+def find_player(name, rules=None, xp=np):
+    """A baseline by its name, or the policy of a run folder or a policy.npz; `rules` by default those of the policy.
+
+    Raises ValueError, in one line, where there is no such player, or it cannot play by these rules.
+    """
+    if name in BASELINES:
+        return BASELINES[name](rules or NAMED_RULES["mini"], xp)
+    if not Path(name).exists():
+        raise ValueError(f"{name} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
+    return Trained(str(name), load_policy(name, rules, xp))
+
+
+def load_policy(path, rules=None, xp=np):
+    """The policy of a run folder or a policy.npz. Raises ValueError, in one line, where it plays other rules."""
+    policy = Policy.load(path, xp)
+    if policy.rules is None:
+        raise ValueError(f"{path} holds a policy for something other than Battleship")
+    if rules not in (None, policy.rules):
+        raise ValueError(f"{path} was trained for {policy.rules.describe()}, not {rules.describe()}")
+    return policy

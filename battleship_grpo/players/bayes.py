@@ -1,0 +1,110 @@
+"""The most probable cell by the exact posterior, where the placements of the fleet can be listed."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from ..backend import array_module, split
+from ..game import all_boards, placement_count
+from ..policy import MaskedSoftmax
+from .player import Player, best
+
+MOST_LAYOUTS = 600_000  # 6×6 with 2,3,4,5 has 428,832
+PRODUCT_SIZE = 1_000_000  # elements of observations × layouts at a time: 4 MB
+
+
+@lru_cache(maxsize=16)
+def number_of_layouts(rules):
+    """How many legal placements the fleet has; None where they are too many to list."""
+    try:
+        return len(all_boards(rules))
+    except ValueError:
+        return None
+
+
+def too_many_for_bayes(rules):
+    return (number_of_layouts(rules) or MOST_LAYOUTS + 1) > MOST_LAYOUTS
+
+
+def describe(rules):
+    """How large the rules are, in words."""
+    number = number_of_layouts(rules)
+    count = f"{number:,} placements" if number else f"{placement_count(rules):,} placements, overlaps included"
+    return f"fleet {','.join(map(str, rules.fleet))} on a {rules.board_size}×{rules.board_size} board has {count}"
+
+
+class Bayes(Player):
+    """The cell most likely to hold a ship, by the exact posterior over all placements of the fleet.
+
+    A layout, a set of ship cells, is consistent when it covers all hits and no miss. With sets of cells written as the
+    bits of whole numbers, that is one comparison, and a product of its outcome with the layouts adds up their cells:
+
+        consistent = (layout & fired == hits)        posterior = mean of consistent layouts
+
+    Layouts count as often as there are placements that cover them; all numbers are whole, and exact in float32.
+    """
+
+    name = "bayes"
+
+    def __init__(self, rules, xp=np):
+        super().__init__(rules, xp)
+        if too_many_for_bayes(rules):
+            raise ValueError(f"bayes enumerates up to {MOST_LAYOUTS:,} placements; {describe(rules)}: "
+                             "density can run instead")
+        layouts = all_boards(rules)
+        first, kinds = distinct(layouts)
+        times = np.bincount(kinds)[:, None]
+        self.layouts = bits(xp.asarray(layouts[first]))
+        self.counted = xp.asarray(np.concatenate([layouts[first] * times, times], axis=1), xp.float32)
+
+    def counts(self, observations):
+        """How many consistent placements cover each cell, and in the last column how many there are: (N, cells + 1).
+
+        Games on the same observation, as all are at first, share the work.
+        """
+        xp = array_module(observations)
+        first, kinds = distinct(observations)
+        seen = observations[first]
+        fired, hits = bits(seen != 0), bits(seen > 0)
+        counts = xp.empty((len(seen), self.rules.cells + 1), np.float32)
+        for part in split(len(seen), -(-len(seen) * len(self.counted) // PRODUCT_SIZE)):
+            consistent = xp.ones((part.stop - part.start, len(self.counted)), bool)
+            for layouts, shots, hit in zip(self.layouts, fired, hits, strict=True):
+                consistent &= (layouts & shots[part, None]) == hit[part, None]
+            counts[part] = consistent.astype(np.float32) @ self.counted
+        return counts[kinds]
+
+    def posterior(self, observations):
+        """P(the cell holds a ship | hits and misses): float32 (N, cells). All 0 if no placement agrees with them."""
+        counts = self.counts(observations)
+        return counts[:, :-1] / counts[:, -1:].clip(1)
+
+    def preferred(self, observations, legal):
+        return best(self.counts(observations)[:, :-1], legal)
+
+    def soft_distribution(self, observations, legal, temperature=1.0):
+        """In proportion to the posterior to the power 1/temperature; as it decreases to 0, the cells it likes best."""
+        xp = array_module(observations)
+        return MaskedSoftmax(xp.log(self.posterior(observations).clip(1e-9)), legal, temperature)
+
+
+def bits(cells):
+    """Sets of cells, bool (N, cells), as the bits of whole numbers: for every 32 cells an array uint32 (N,)."""
+    words = [cells[:, start : start + 32].astype(np.float64) for start in range(0, cells.shape[1], 32)]
+    powers = 2.0 ** array_module(cells).arange(32)
+    return [(word @ powers[: word.shape[1]]).astype(np.uint32) for word in words]
+
+
+def distinct(rows):
+    """Which rows of −1, 0, 1 differ: the index of the first of each kind, and the kind of each row, int (N,).
+
+    Rows are read as numbers to the base 3, as many digits at a time as fit into 64 bits.
+    """
+    xp, digits = array_module(rows), 39
+    kinds = xp.zeros(len(rows), xp.int64)
+    for start in range(0, rows.shape[1], digits):
+        some = rows[:, start : start + digits].astype(xp.int64)
+        numbers = (some * 3 ** xp.arange(some.shape[1])).sum(axis=1)
+        numbers = xp.unique(numbers, return_inverse=True)[1]
+        _, first, kinds = xp.unique(kinds * len(rows) + numbers, return_index=True, return_inverse=True)
+    return first, kinds

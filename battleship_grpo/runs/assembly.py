@@ -1,0 +1,73 @@
+"""From settings to an algorithm that is ready for its first step."""
+
+import numpy as np
+
+from ..backend import load_backend
+from ..env import BattleshipEnv
+from ..networks import NETWORKS
+from ..players import find_player
+from ..policy import Policy
+from .preferences import read_preferences
+
+
+def build(settings, team=None):
+    """The algorithm with its environment, its policy, and whatever else it needs.
+
+    The policy starts from the seed alone: it is equal in every process, and on every backend. Raises ValueError, in
+    one line, where a file that the settings name is missing or does not fit.
+    """
+    env, policy, parts = make_parts(settings)
+    return settings.kind(settings, env, policy, team=team, **parts)
+
+
+def make_parts(settings):
+    """Environment, policy, and what else the algorithm needs, by name."""
+    env, xp = BattleshipEnv(settings.make_rules(), settings.max_shots), load_backend(settings.backend)
+    policy = make_policy(settings, env).copy(xp)
+    makers = {"reference": make_reference, "critic": make_critic, "teacher": make_teacher,
+              "preferences": make_preferences}
+    return env, policy, {name: makers[name](settings, env, policy) for name in settings.kind.needs}
+
+
+def make_policy(settings, env):
+    """The policy to start with: that of `init`, or fresh. Raises ValueError where `init` is of another kind."""
+    if not settings.init:
+        rng = np.random.default_rng(settings.seed)
+        return Policy(make_network(settings, env, env.num_actions, settings.hidden_sizes, rng), env.rules)
+    policy = find_player(settings.init, env.rules).policy
+    for name, found in policy.network.options().items():
+        if found != getattr(settings, name):
+            text = ",".join(map(str, found)) if isinstance(found, tuple) else found
+            raise ValueError(f"{settings.init} has other {name}: add --{name.replace('_', '-')} {text}")
+    if settings.equivariant:
+        policy.network.tie(env.rules.board_size)
+    return policy
+
+
+def make_network(settings, env, num_outputs, hidden_sizes, rng, dtype=np.float32):
+    """A fresh network of the settings' family."""
+    return NETWORKS[settings.network](
+        env.observation_size, num_outputs, hidden_sizes, settings.activation, settings.encoding, rng, dtype,
+        settings.output_gain, env.rules.board_size if settings.equivariant else None)
+
+
+def make_critic(settings, env, policy):
+    rng = np.random.default_rng([settings.seed, 1])
+    return make_network(settings, env, 1, settings.critic_hidden_sizes, rng, policy.parameters.dtype).copy(policy.xp)
+
+
+def make_reference(settings, env, policy):
+    """The policy that the KL penalty pulls towards; None stands for uniform play."""
+    if settings.reference == "uniform":
+        return None
+    if settings.reference == "initial":
+        return policy.copy()
+    return Policy.load_for(settings.reference, env.rules, policy.xp)
+
+
+def make_teacher(settings, env, policy):
+    return find_player(settings.teacher, env.rules, policy.xp)
+
+
+def make_preferences(settings, env, policy):
+    return read_preferences(settings.preferences, env, policy.xp) if settings.preferences else None

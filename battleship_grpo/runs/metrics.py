@@ -1,0 +1,78 @@
+"""metrics.csv: a row per iteration, a column for whatever was measured; a new measurement makes a new column."""
+
+import csv
+import os
+
+import numpy as np
+
+from .files import replacing
+
+
+class MetricsFile:
+    """A metrics.csv to add rows to, each on disk as soon as it is written.
+
+    Of a file that is already there the first `iterations` rows stay: those that the run's checkpoint has behind it.
+    Raises ValueError where they are not all there, OSError where there is no writing.
+    """
+
+    def __init__(self, path, iterations=0):
+        self.path = path
+        self.names, rows = read_rows(path, iterations) if iterations else ([], [])
+        self._write(rows)
+
+    def _write(self, rows):
+        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([self.names, *rows] if self.names else [])
+        self._file = open(self.path, "a", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115 (see `__exit__`)
+
+    def add(self, metrics):
+        """Write a row, name → number; what was not measured this time stays empty."""
+        if new := [name for name in metrics if name not in self.names]:
+            self._file.close()
+            rows = read_table(self.path)[1]
+            self.names = [*self.names, *new]
+            self._write([row + [""] * len(new) for row in rows])
+        row = [metrics.get(name, "") for name in self.names]
+        csv.writer(self._file).writerow([f"{value:.7g}" if isinstance(value, float) else value for value in row])
+
+    def sync(self):
+        """Have what was written survive a power cut."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+def read_table(path):
+    """The names of the columns, and the rows, as text."""
+    with open(path, newline="", encoding="utf-8") as file:
+        names, *rows = list(csv.reader(file)) or [[]]
+    return names, rows
+
+
+def read_metrics(path):
+    """Column name → float (iterations,), NaN where not measured. Raises OSError, or ValueError for another file."""
+    names, rows = read_table(path)
+    if any(len(row) != len(names) for row in rows):
+        raise ValueError(f"{path}: some rows are not as long as the first")
+    table = np.array([[float(value or "nan") for value in row] for row in rows]).reshape(-1, len(names))
+    return dict(zip(names, table.T, strict=True))
+
+
+def read_rows(path, iterations):
+    """The names, and the rows of iterations 1 … `iterations`, as text. Raises ValueError if they are not all there."""
+    try:
+        names, rows = read_table(path)
+        rows = rows[:iterations]
+        numbers = np.array([[float(value or "nan") for value in row] for row in rows])
+        sound = numbers.shape == (iterations, len(names)) and (
+            numbers[:, names.index("iteration")] == np.arange(1, iterations + 1)).all()
+    except (OSError, ValueError, csv.Error):
+        sound = False
+    if not sound:
+        raise ValueError(f"{path} does not hold the {iterations} iterations that the checkpoint has behind it")
+    return names, rows

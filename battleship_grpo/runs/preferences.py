@@ -1,0 +1,86 @@
+"""Preferences: two games on each board by the same player, the better one first, in a file for offline DPO.
+
+The file holds boards and shots alone; what was seen, hit and scored follows by playing them again, so a file that lies
+is noticed.
+
+    board   bool (n, cells)        winner, loser   int16 (n, max shots), −1 behind the last shot
+"""
+
+import numpy as np
+
+from ..algorithms.dpo import best_against_worst
+from ..game import Rules
+from ..rollout import record, sample_groups
+from .files import read_arrays, write_arrays
+
+FORMAT_VERSION = 1
+
+
+def play_preferences(env, player, num_boards, num_generations, rng):
+    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, …, without ties.
+
+    Raises ValueError where there are none but ties.
+    """
+    tasks = env.tasks(num_boards, rng)
+    rollout = sample_groups(env, player, tasks, num_generations, rng)
+    boards = np.repeat(np.arange(num_boards), num_generations)
+    rollout = rollout.with_columns(board=boards[rollout.games])
+    pairs = best_against_worst(rollout)
+    if not pairs.num_games:
+        raise ValueError("there is nothing to prefer: on every board all games came out alike")
+    actions = np.full((pairs.num_games, env.max_steps), -1, np.int16)
+    actions[pairs.games, pairs.position] = pairs.actions
+    return {"board": tasks[pairs["board"][pairs.starts[::2]]], "winner": actions[::2], "loser": actions[1::2]}
+
+
+def write_preferences(path, rules, arrays):
+    write_arrays(path, arrays | {"board_size": np.array(rules.board_size),
+                                 "fleet": np.array(rules.fleet), "format_version": np.array(FORMAT_VERSION)})
+
+
+def read_preferences(path, env, xp=np):
+    """The pairs of a preferences file, played again, as a `Rollout` of two games per board, winner first.
+
+    Raises ValueError, in one line, for a file that is no such thing, is of other rules, or whose games are not games.
+    """
+    arrays = read_arrays(path)
+    try:
+        version, board_size, fleet = arrays["format_version"], int(arrays["board_size"]), arrays["fleet"]
+        board, winner, loser = arrays["board"], arrays["winner"], arrays["loser"]
+        if int(version) != FORMAT_VERSION:
+            raise ValueError(f"format version {int(version)}; this program reads {FORMAT_VERSION}")
+        rules = Rules(board_size, tuple(map(int, fleet)))
+        if rules != env.rules:
+            raise ValueError(f"its games are of {rules.describe()}, not {env.rules.describe()}")
+        shape = (len(board), env.max_steps)
+        if (board.dtype, board.shape) != (bool, (len(board), rules.cells)) or not len(board):
+            raise ValueError("board must be bool (n, cells), n ≥ 1")
+        if (board.sum(axis=1) != rules.ship_cells).any():
+            raise ValueError(f"every board must have the {rules.ship_cells} ship cells of its fleet")
+        if any(games.dtype != np.int16 or games.shape != shape for games in (winner, loser)):
+            raise ValueError(f"winner and loser must be int16 {shape}")
+        pairs = replay(env, np.repeat(board, 2, axis=0), np.stack([winner, loser], axis=1).reshape(-1, shape[1]))
+        if not (pairs.scores[::2] > pairs.scores[1::2]).all():
+            raise ValueError("a winner scored no more than its loser")
+    except (KeyError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{path}: not a preferences file: {error} is missing or malformed") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a usable preferences file: {error}") from None
+    return pairs.to(xp)
+
+
+def replay(env, tasks, actions):
+    """Play recorded actions, int (N, T), −1 behind the last, one game per task: a `Rollout`, two games to a group.
+
+    Raises ValueError where a recorded action is not legal, or the record ends before or after its game.
+    """
+    def choose(step, games, observations, legal):
+        chosen = actions[games, step].astype(np.int64)
+        if (chosen < 0).any() or (chosen >= env.num_actions).any() or not legal[np.arange(len(games)), chosen].all():
+            raise ValueError("a game ends early, or has a shot twice or beyond the board")
+        return chosen, np.zeros(len(games), np.float32)
+
+    rollout = record(env, tasks, choose, num_generations=2)
+    if ((actions != -1) != (np.arange(actions.shape[1]) < rollout.lengths[:, None])).any():
+        raise ValueError("a game goes on after its end")
+    return rollout

@@ -1,0 +1,203 @@
+"""Every setting of a training run: the experiment, whole. The command line follows from it.
+
+What an algorithm can be told stands in its own class (`hyperparameters`), what all runs can be told stands here.
+Settings that Hugging Face TRL's GRPOConfig has too bear its names and its meaning.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from ..algorithms import RECIPES
+from ..algorithms.setting import Setting
+from ..game import NAMED_RULES, Rules
+from ..networks import NETWORKS
+from ..networks.mlp import ACTIVATIONS, ENCODINGS
+from ..networks.symmetry import ORDER
+
+BACKENDS = ("numpy", "cupy", "auto")
+ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
+LARGEST_CONFIG = 2**20  # bytes of a JSON file
+
+RUN = {
+    "algorithm": Setting("grpo", "how to learn", choices=RECIPES),
+    "init": Setting("", "start from the policy of this run folder or policy.npz, not from scratch"),
+    "seconds": Setting(None, "end training after this many seconds; the learning rate follows the clock then", float,
+                       above=0),
+    "iterations": Setting(None, f"end training after this many iterations (default: {ITERATIONS}, if there is no limit "
+                          "on seconds)", int, low=0),
+    "seed": Setting(0, "seed of every random number: same seed, same machine, same run", low=0),
+    "output_dir": Setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)"),
+    "backend": Setting("numpy", "array library: numpy, cupy (one NVIDIA GPU), or auto: cupy where it can run",
+                       choices=BACKENDS),
+    "processes": Setting(None, "processes that train together, each on its share of the boards (default: the number of "
+                         "cores, at most 8)", int, low=1, high=64),
+    "checkpoint_seconds": Setting(30.0, "save everything this often, in seconds; 0: after every iteration. --resume "
+                                  "goes on from there", low=0),
+    "validate_every": Setting(0, "play validation games every this many iterations; 0 for never", low=0),
+    "validation_boards": Setting(64, "fresh random boards per validation", low=1, high=2**20),
+    "validation_generations": Setting(8, "sampled games per validation board", low=1, high=2**16),
+}
+GAME = {
+    "rules": Setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet 2,3,3,4,5",
+                     choices=NAMED_RULES),
+    "board_size": Setting(None, "board size, with --fleet, instead of --rules", int, low=1),
+    "fleet": Setting(None, "ship lengths, with --board-size, instead of --rules", tuple),
+    "max_shots": Setting(None, "a game ends unsunk, with score 0, after this many shots (default: cells)", int, low=1),
+}
+POLICY = {
+    "network": Setting("mlp", "the family of the network", choices=NETWORKS),
+    "hidden_sizes": Setting((256,), "units of each hidden layer"),
+    "activation": Setting("relu", "activation of the hidden layers", choices=ACTIVATIONS),
+    "encoding": Setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
+                        choices=ENCODINGS),
+    "equivariant": Setting(True, "tie weights so that turned and mirrored boards are played alike: every game teaches "
+                           "eight; needs hidden sizes that are multiples of 8"),
+    "output_gain": Setting(0.01, "factor on the last layer's first weights; near 0, play starts near uniform", low=0),
+}
+EVERY_RUN = RUN | GAME | POLICY
+
+# What changes against the defaults, by name.
+PRESETS = {
+    "default": {},
+    "article": {
+        "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
+        "equivariant": False, "output_gain": 1.0,
+        "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
+        "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
+        "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
+        "learning_rate": 4e-4, "lr_scheduler_type": "constant", "warmup_ratio": 0.0, "weight_decay": 0.01,
+        "max_grad_norm": None, "validate_every": 1,
+    },
+}
+PRESET_MEANING = {
+    "default": "the best policy per second",
+    "article": "the setting of the single-file NumPy GRPO that made this example known: a small tanh network, "
+               "4 boards × 16 games, 10 full-batch steps, validation every iteration",
+}
+
+
+def known_settings(algorithm):
+    """All that a run of this algorithm can be told: name → `Setting`, with its recipe's defaults."""
+    recipe = RECIPES[algorithm]
+    known = EVERY_RUN | recipe.kind.hyperparameters
+    return known | {name: replace(known[name], default=value) for name, value in recipe.settings.items()}
+
+
+def users_of(name):
+    """The algorithms that a setting means something to, one name for each class."""
+    kinds = {recipe.kind: algorithm for algorithm, recipe in reversed(RECIPES.items())}
+    return [algorithm for algorithm in RECIPES if kinds[RECIPES[algorithm].kind] == algorithm
+            and name in known_settings(algorithm)]
+
+
+class Settings:
+    """The settings of a run, an attribute for each; they do not change. Settings(algorithm="ppo", seed=1): the others
+    have their defaults.
+
+    Raises ValueError, naming the setting and its range, for one that makes no sense or means nothing to the algorithm.
+    """
+
+    def __init__(self, /, **given):
+        algorithm = EVERY_RUN["algorithm"].checked("algorithm", given.get("algorithm", "grpo"))
+        known = known_settings(algorithm)
+        for name in given.keys() - known.keys():
+            users = ", ".join(users_of(name))
+            raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
+                             f"{name!r} is not a setting")
+        for name, setting in known.items():
+            vars(self)[name] = setting.checked(name, given.get(name, setting.default))
+        if self.iterations is None and self.seconds is None:
+            vars(self)["iterations"] = ITERATIONS
+        self._check()
+
+    @classmethod
+    def whole(cls, given):
+        """Settings of which every one is given. Raises ValueError, naming those that are not."""
+        settings = cls(**given)
+        if missing := vars(settings).keys() - given.keys():
+            raise ValueError(f"settings lack {', '.join(sorted(missing))}")
+        return settings
+
+    def replace(self, /, **changes):
+        """The same settings with some changed."""
+        return Settings(**vars(self) | changes)
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"settings do not change: use replace({name}=…)")
+
+    def __eq__(self, other):
+        return isinstance(other, Settings) and vars(self) == vars(other)
+
+    def __hash__(self):
+        return hash(tuple(vars(self).items()))
+
+    def __repr__(self):
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    def to_json(self):
+        return dict(vars(self))
+
+    @property
+    def kind(self):
+        """The class that runs the algorithm."""
+        return RECIPES[self.algorithm].kind
+
+    def make_rules(self):
+        """The rules of the game that these settings name."""
+        return NAMED_RULES[self.rules] if self.fleet is None else Rules(self.board_size, self.fleet)
+
+    def rules_name(self):
+        return self.rules if self.fleet is None else f"{self.board_size}x{self.board_size}"
+
+    def _check(self):
+        """What has to fit together."""
+        if (self.board_size is None) != (self.fleet is None):
+            raise ValueError("--board-size and --fleet go together")
+        for name in ("hidden_sizes", "critic_hidden_sizes"):
+            sizes = getattr(self, name, ())
+            if not all(1 <= size <= 2**14 for size in sizes):
+                raise ValueError(f"{name} must lie between 1 and {2**14}, not {sizes}")
+            if self.equivariant and any(size % ORDER for size in sizes):
+                raise ValueError(f"{name} must be multiples of {ORDER}, not {sizes}, or --no-equivariant")
+        if self.backend == "cupy" and (self.processes or 1) > 1:
+            raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
+        fewest = self.kind.fewest_boards(self) * (self.processes or 1)
+        if self.num_boards < fewest:
+            raise ValueError(f"num_boards must be ≥ {fewest}, not {self.num_boards}: in each process each of "
+                             "num_minibatches needs a board at least")
+        if self.max_shots is not None and self.max_shots > self.make_rules().cells:
+            raise ValueError(f"max_shots must be ≤ {self.make_rules().cells}, the cells, not {self.max_shots}")
+        self.kind.check(self)
+
+
+# ------------------------------------------------------------------------------------- JSON
+
+
+def read_config(path):
+    """Some or all settings, as a dict, from a JSON file. Raises ValueError, in one line, for anything else."""
+    try:
+        if Path(path).stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it is larger than {LARGEST_CONFIG:,} bytes")
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not settings: {error}") from None
+
+
+def from_json(text):
+    """Some or all settings, as a dict, from JSON. Raises ValueError for anything else."""
+    def without_repeats(pairs):
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("it has a name twice")
+        return found
+
+    try:
+        found = json.loads(text, object_pairs_hook=without_repeats)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError('it must look like {"seed": 1, …}')
+    return found

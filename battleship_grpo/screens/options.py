@@ -1,0 +1,82 @@
+"""Options on the command line: they follow from the settings, and a mistake in them is one line."""
+
+import argparse
+
+from ..algorithms import RECIPES
+from ..algorithms.learner import Learner
+from ..game import NAMED_RULES, Rules
+from ..runs.settings import GAME, POLICY, RUN, known_settings, users_of
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one line on stderr and exit status 2 for a mistake."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def whole_numbers(text):
+    """"2,3,4" → (2, 3, 4)"""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 2,3,4") from None
+
+
+whole_numbers.__name__ = "N,N,…"
+METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,…"}
+
+
+def add_settings(parser):
+    """One option per setting of any algorithm, with its meaning and default; none has a value unless given."""
+    known = {name: setting for algorithm in reversed(RECIPES) for name, setting in known_settings(algorithm).items()}
+    groups = {"the run": RUN, "the game": GAME, "the policy": POLICY,
+              "every algorithm (but for what it does without)": Learner.hyperparameters}
+    rest = known.keys() - set().union(*groups.values())
+    for name in (name for name in known if name in rest):
+        groups.setdefault(f"for {', '.join(users_of(name))}", []).append(name)
+    for title, names in groups.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            add_setting(group, name, known[name])
+
+
+def add_setting(group, name, setting):
+    option, kind = "--" + name.replace("_", "-"), setting.type
+    defaults = {}  # default → the algorithms that have it
+    for algorithm in RECIPES:
+        if name in (mine := known_settings(algorithm)):
+            defaults.setdefault(mine[name].default, []).append(algorithm)
+    common = max(defaults, key=lambda default: len(defaults[default]))
+    shown = [in_words(common)] + [f"{in_words(default)} for {', '.join(algorithms)}"
+                                  for default, algorithms in defaults.items() if default != common]
+    text = setting.meaning + (f" [{'; '.join(shown)}]" if any(shown) else "")
+    if kind is bool:
+        group.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        return
+    choices = dict.fromkeys(choice for algorithm in RECIPES if name in known_settings(algorithm)
+                            for choice in known_settings(algorithm)[name].choices)
+    group.add_argument(option, type=whole_numbers if kind is tuple else kind, choices=choices or None,
+                       default=argparse.SUPPRESS, help=text, metavar=None if choices else METAVARS[kind])
+
+
+def in_words(default):
+    return ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
+
+
+def add_rules_options(parser):
+    """--rules, --board-size and --fleet, for commands that play."""
+    parser.add_argument("--rules", choices=NAMED_RULES, help="named rules, for baselines [a run's own, else mini]")
+    parser.add_argument("--board-size", type=int, metavar="N", help="board size, with --fleet, instead of --rules")
+    parser.add_argument("--fleet", type=whole_numbers, metavar="N,N,…", help="ship lengths, with --board-size")
+
+
+def rules_from(options):
+    """The rules that those options name; None if they name none. Raises ValueError where they contradict each other."""
+    if (options.board_size is None) != (options.fleet is None):
+        raise ValueError("--board-size and --fleet go together")
+    if options.fleet is None:
+        return NAMED_RULES[options.rules] if options.rules else None
+    if options.rules:
+        raise ValueError("--rules, or --board-size and --fleet: not both")
+    return Rules(options.board_size, options.fleet)

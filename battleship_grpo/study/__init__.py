@@ -1,0 +1,1 @@
+"""What `compare` and `benchmark` work out."""

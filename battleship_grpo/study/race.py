@@ -1,0 +1,133 @@
+"""The runs of a comparison: carried out, each in a process of its own, and kept in folders."""
+
+import multiprocessing
+import signal
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+
+from ..runs.folder import RunFolder, write_json
+from ..runs.settings import Settings, read_config
+
+
+class Stopped(Exception):
+    """The comparison was asked to stop before it was finished; the message says how far it came."""
+
+
+ending = None  # in a worker of `FreshProcesses`: set once the comparison is to end
+
+
+def require_going_on():
+    """Raise Stopped, in a worker of `FreshProcesses`, once the comparison is to end."""
+    if ending is not None and ending.is_set():
+        raise Stopped
+
+
+def enter_worker(event):
+    global ending
+    ending = event
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class FreshProcesses(Executor):
+    """Carries out every call in a process of its own, `jobs` side by side.
+
+    So memory is measured from nothing, and a process that the system kills takes no other down with it. To cancel
+    ends what is running, too, at its next iteration.
+    """
+
+    def __init__(self, jobs):
+        self.context = multiprocessing.get_context("spawn")
+        self.ending = self.context.Event()
+        self.threads = ThreadPoolExecutor(jobs, initializer=block_ctrl_c)
+
+    def submit(self, function, /, *arguments, **options):
+        return self.threads.submit(self._call, function, arguments, options)
+
+    def _call(self, function, arguments, options):
+        with ProcessPoolExecutor(1, self.context, enter_worker, (self.ending,)) as pool:
+            return pool.submit(function, *arguments, **options).result()
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        if cancel_futures:
+            self.ending.set()
+        self.threads.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def block_ctrl_c():
+    """Ctrl-C goes to every process of the terminal: those started by this thread shall not see it, from the start."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def carry_out(run_one, runs, finished, failures, executor, show, stopped):
+    """Carry out what is not in `finished`, run → summary, and write the runs' folders as they end, in whatever order.
+
+    run_one(settings) → summary, and the bytes of files by name. `finished` grows, and so does `failures`, run → reason;
+    `show(run)` is told of each run that ended.
+    """
+    pending = {executor.submit(run_one, run): run for run in runs if run not in finished}
+    try:
+        while pending:
+            done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in done:
+                run = pending.pop(future)
+                if reason := failure_of(future):
+                    failures[run] = reason
+                else:
+                    finished[run] = keep(run, **future.result())
+                show(run)
+            if pending and stopped():
+                raise Stopped(f"stopped: {len(finished)} of {len(runs)} runs are finished and kept; the same "
+                              "command goes on with the others")
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def failure_of(future):
+    """In one line, why a run failed; None if it did not. The others go on either way."""
+    error = future.exception()
+    if error is None:
+        return None
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# ------------------------------------------------------------------------------------- what is kept
+
+
+def keep(run, summary, files):
+    """Write a run's folder. Its summary comes last: where there is one, the run is finished. Returns it."""
+    folder = RunFolder(run.output_dir)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_json(folder.config, run.to_json())
+    for name, content in files.items():
+        (folder.path / name).write_bytes(content)
+    folder.write_summary(summary)
+    return summary
+
+
+def finished_runs(runs):
+    """run → summary, of those whose folders hold results. Raises ValueError for one that holds anything else."""
+    return {run: RunFolder(run.output_dir).read_summary() for run in runs if is_finished(run)}
+
+
+def is_finished(run):
+    folder = RunFolder(run.output_dir)
+    if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
+        return False
+    different = differences(folder, run)
+    if different:
+        raise ValueError(f"{folder} holds something else ({different}): choose another --output-dir")
+    return folder.summary.is_file()
+
+
+def differences(folder, run):
+    """In words, how what a folder holds differs from this run; empty if it does not."""
+    try:
+        found = Settings.whole(read_config(folder.config))
+        if folder.summary.exists() and "costs" not in folder.read_summary():
+            return "a run, but not of a comparison"
+    except (OSError, ValueError, TypeError):
+        return "no run that can be read"
+    wanted = run.replace(output_dir=found.output_dir)
+    names = [name for name, value in vars(wanted).items() if getattr(found, name, None) != value]
+    return f"a run with {names[0]} {getattr(found, names[0])}, not {getattr(wanted, names[0])}" if names else ""
