@@ -45,7 +45,6 @@ class Games:
             raise ValueError(f"reward must be one of {', '.join(REWARDS)}, not {reward!r}")
         self.rules = NAMED_RULES[rules] if fleet is None else Rules(board_size, fleet)
         self.env, self.reward = BattleshipEnv(self.rules, max_shots), reward
-        self.miss_cost = np.float32(1 / (self.rules.cells - self.rules.ship_cells + 1))
         self.state = self.env.reset(np.zeros((count, self.rules.cells), bool))
         self.over = np.ones(count, bool)  # none has begun
         self.observation_space = Box(-1, 1, (self.rules.board_size, self.rules.board_size), np.int8)
@@ -69,19 +68,14 @@ class Games:
 
     def fire(self, actions):
         """A shot in each game: rewards float32 (N,), which fleets are sunk, and which games ran out of shots."""
-        state, env = self.state, self.env
-        wasted = state.seen[np.arange(len(actions)), actions] > 0  # a hit cannot be hit again
-        env.step(state, actions)
-        state.hits -= wasted
-        sunk = state.hits == self.rules.ship_cells
-        truncated = ~sunk & (state.shots >= env.max_steps)
-        self.over = sunk | truncated
-        if self.reward == "process":
-            return env.rewards(state, actions) - wasted * self.miss_cost, sunk, truncated
-        return env.scores(state).astype(np.float32), sunk, truncated  # 0 unless sunk
+        rewards, self.over = self.env.step(self.state, actions)
+        sunk = self.state.hits == self.rules.ship_cells
+        if self.reward == "outcome":
+            rewards = self.env.scores(self.state).astype(np.float32)  # 0 unless sunk
+        return rewards, sunk, self.over & ~sunk
 
     def observations(self):
-        return self.state.seen.reshape(-1, *self.observation_space.shape).copy()
+        return self.env.observations(self.state).reshape(-1, *self.observation_space.shape)
 
     def masks(self):
         """Which actions are legal: bool (N, cells)."""

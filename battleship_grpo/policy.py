@@ -128,8 +128,12 @@ class Policy:
 
     @property
     def parameters(self):
-        """All weights, (P,), the one true copy."""
+        """All weights, (P,), the one true copy; what is assigned to it is written into it."""
         return self.network.parameters
+
+    @parameters.setter
+    def parameters(self, values):
+        self.network.parameters[:] = values
 
     @property
     def xp(self):

@@ -59,13 +59,12 @@ def changed(settings, changes, folder):
 
     Raises ValueError, naming field and values, for a change that makes it another run.
     """
-    lifted = {"iterations": None, "seconds": None} if {"iterations", "seconds"} & changes.keys() else {}
-    new = settings.replace(**lifted | changes)
-    for name in changes:
-        if name not in CHANGEABLE and getattr(new, name) != getattr(settings, name):
-            raise ValueError(f"{name} is {getattr(settings, name)!r} in {folder}, not {changes[name]!r}: a run goes on "
-                             f"as it was, but for {', '.join(CHANGEABLE)}")
-    return new
+    for name, value in changes.items():
+        if name not in CHANGEABLE and value != getattr(settings, name, None):
+            raise ValueError(f"{name} is {getattr(settings, name, None)!r} in {folder}, not {value!r}: a run goes on as "
+                             f"it was, but for {', '.join(CHANGEABLE)}")
+    limits = {"iterations": None, "seconds": None} if {"iterations", "seconds"} & changes.keys() else {}
+    return settings.replace(**limits | changes)
 
 
 def run(folder, settings, saved, console, stopped):

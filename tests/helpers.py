@@ -3,16 +3,14 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from battleship_grpo.algorithms import METHODS
-from battleship_grpo.assembly import make_reference, make_teacher
-from battleship_grpo.baselines import Random
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
+from battleship_grpo.networks.mlp import MLP
+from battleship_grpo.players.heuristics import Random
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.recipes import RECIPES
 from battleship_grpo.rollout import sample_groups
-from battleship_grpo.settings import TEACHERS, Settings
-from battleship_grpo.team import Team
+from battleship_grpo.runs.assembly import make_preferences, make_reference, make_teacher
+from battleship_grpo.runs.settings import Settings, known_settings
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -62,37 +60,40 @@ SMALL = {"board_size": 3, "fleet": (2,), "hidden_sizes": (4,), "critic_hidden_si
          "batch_shots": 64}
 
 
-def small_learner(algorithm, rng, rows_at_once=50, **changes):
+def settings_of(algorithm, options):
+    """Settings with those of the options that mean something to the algorithm."""
+    known = known_settings(algorithm)
+    return Settings(**{"algorithm": algorithm} | {name: value for name, value in options.items() if name in known})
+
+
+def small_learner(algorithm, rng, rows=50, **changes):
     """The algorithm on 3×3 with random networks in float64: what gradients can be checked on."""
-    s = Settings(**{"algorithm": algorithm, **RECIPES[algorithm].settings, **SMALL, **changes})
+    s = settings_of(algorithm, SMALL).replace(**changes)
     env = BattleshipEnv(s.make_rules(), s.max_shots)
     policy = MLPPolicy(env.observation_size, env.num_actions, s.hidden_sizes, s.activation, s.encoding, env.rules, rng,
                        np.float64, s.equivariant)
-    learner = METHODS[s.method](s, env, policy, make_reference(s, policy), Team(rows_at_once=rows_at_once))
-    if s.method in TEACHERS:
-        learner.teacher = make_teacher(s, env.rules, np)
+    makers = {"reference": make_reference, "teacher": make_teacher, "preferences": make_preferences, "critic": critic}
+    parts = {name: makers[name](s, env, policy) for name in s.kind.needs}
+    learner = s.kind(s, env, policy, rows=rows, **parts)
     for network in learner.networks().values():
         network.parameters += network.tied(rng.normal(size=network.parameters.shape) * 0.5)
     return learner
 
 
-def batch_of(learner, rng):
-    """The minibatch that the first step of an iteration learns from, with all that `step` worked out for it."""
-    batches = []
+def critic(s, env, policy):
+    return MLP(env.observation_size, 1, s.critic_hidden_sizes, s.activation, s.encoding,
+               np.random.default_rng([s.seed, 1]), np.float64, s.output_gain,
+               env.rules.board_size if s.equivariant else None)
 
-    def keep(batch):
-        batches.append(batch)
-        return {}
 
-    steps = {"learn_from_minibatch": keep, "natural_step": keep, "fit_critic": lambda batch: 0.0}
-    vars(learner).update(steps)
-    learner.step(rng, 1e-2)
-    for name in steps:
-        delattr(learner, name)
-    return batches[0]
+def with_settings(learner, rows=None, **changes):
+    """The same algorithm on the same networks, under other settings."""
+    s = learner.settings.replace(**changes)
+    parts = {name: getattr(learner, name) for name in s.kind.needs}
+    return s.kind(s, learner.env, learner.policy, rows=rows or learner.rows, **parts)
 
 
 def play_randomly(rules, seed, num_boards=4, num_generations=3, max_shots=None):
     """An environment, and a record of uniformly random games in it."""
     env, rng = BattleshipEnv(rules, max_shots), np.random.default_rng(seed)
-    return env, sample_groups(env, Random(rules), env.tasks(num_boards, rng), num_generations, rng, Team())
+    return env, sample_groups(env, Random(rules), env.tasks(num_boards, rng), num_generations, rng)

@@ -4,19 +4,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import batch_of, numerical_gradient, play_randomly, relative_error, seeds, small_learner, small_rules
+from helpers import (
+    numerical_gradient,
+    play_randomly,
+    relative_error,
+    seeds,
+    settings_of,
+    small_learner,
+    small_rules,
+    with_settings,
+)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo.advantages import discounted_sums, gae, normalised, shot_rewards
+from battleship_grpo.algorithms.dpo import best_against_worst
+from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.algorithms.trpo import conjugate_gradient
-from battleship_grpo.assembly import build
-from battleship_grpo.evaluate import PolicyPlayer, judge
 from battleship_grpo.objectives import KL_ESTIMATORS, LOSS_TYPES, PREFERENCE_LOSSES, SURROGATES
-from battleship_grpo.recipes import RECIPES
-from battleship_grpo.settings import settings_from
-from battleship_grpo.team import Team
-from battleship_grpo.train import learn
+from battleship_grpo.players.judge import judge
+from battleship_grpo.players.trained import Trained
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.loop import learn
 
 # ------------------------------------------------------------------------------------- the gradient of the loss
 
@@ -29,11 +38,12 @@ def log_ratios(learner, batch):
 
 def check_gradient(learner, batch):
     """dL/dparameters against central differences of L. The weight of cispo is held: its old policy moves along."""
-    policy, held = learner.policy, log_ratios(learner, batch)
+    policy, weighted = learner.policy, getattr(learner.settings, "surrogate", "") == "cispo"
+    held = log_ratios(learner, batch) if weighted else None
 
     def loss(parameters):
         policy.parameters[:] = parameters
-        if learner.settings.surrogate == "cispo":
+        if weighted:
             moved = batch.log_probs + log_ratios(learner, batch) - held
             return learner.gradient(replace(batch, log_probs=moved))[1]["loss"]
         return learner.gradient(batch)[1]["loss"]
@@ -50,7 +60,7 @@ def test_the_gradient_of_every_recipe(name):
     """From parameters to the scalar loss and back, through the real step, after π has moved away from π_old."""
     rng = np.random.default_rng(0)
     learner = small_learner(name, rng)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.1
     check_gradient(learner, batch)
 
@@ -60,7 +70,7 @@ def test_the_gradient_of_all_that_grpo_can_be(seed, data):
     """Every choice with every other; not at a corner of the loss."""
     epsilon, epsilon_high = 0.1, 0.25
     choices = {
-        "surrogate": SURROGATES, "importance_sampling_level": ("token", "sequence"), "loss_type": LOSS_TYPES,
+        "surrogate": tuple(SURROGATES), "importance_sampling_level": ("token", "sequence"), "loss_type": LOSS_TYPES,
         "kl_estimator": KL_ESTIMATORS, "entropy_coef": (0.0, 0.2), "reference": ("uniform", "initial"),
         "temperature": (0.7, 1.0, 1.5), "delta": (None, 1.7), "supervision": ("outcome", "process"),
         "top_entropy_quantile": (0.5, 1.0)}
@@ -68,12 +78,12 @@ def test_the_gradient_of_all_that_grpo_can_be(seed, data):
     rng = np.random.default_rng(seed)
     learner = small_learner("grpo", rng, 10**6, beta=0.3, epsilon=epsilon, epsilon_high=epsilon_high, num_boards=3,
                             num_generations=3, **chosen)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.05
     log_ratio = log_ratios(learner, batch)
     ratio = np.exp(np.concatenate([log_ratio, batch.game_means(log_ratio)]))
     assume(np.abs(ratio[:, None] - [1 - epsilon, 1 + epsilon_high, 1.7]).min() > 1e-4)
-    assume(np.abs(batch.columns["advantages"]).max() > 0)
+    assume(np.abs(batch["advantages"]).max() > 0)
     check_gradient(learner, batch)
 
 
@@ -90,7 +100,7 @@ def test_the_gradient_of_all_that_grpo_can_be(seed, data):
 def test_the_gradient_of_the_others_with_their_options(name, changes):
     rng = np.random.default_rng(1)
     learner = small_learner(name, rng, **changes)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.1
     check_gradient(learner, batch)
 
@@ -100,7 +110,7 @@ def test_the_gradient_of_the_critic(value_clip):
     """After it has left the values that it had when the batch was played."""
     rng = np.random.default_rng(2)
     learner = small_learner("ppo", rng, value_clip=value_clip)
-    batch, critic = batch_of(learner, rng), learner.critic
+    batch, critic = learner.collect(rng), learner.critic
     critic.parameters += rng.normal(size=critic.parameters.shape) * 0.1
     point = critic.parameters.copy()
     actual, _ = learner.value_gradient(batch)
@@ -114,14 +124,13 @@ def test_the_gradient_of_the_critic(value_clip):
 
 
 @given(seeds, st.sampled_from(["grpo", "ppo", "dpo", "ranked_grpo", "sft", "distill"]), st.integers(1, 40))
-def test_gradients_of_pieces_add_up(seed, name, rows_at_once):
+def test_gradients_of_pieces_add_up(seed, name, rows):
     """However a minibatch is cut, the gradient and everything measured are the same."""
     rng = np.random.default_rng(seed)
     learner = small_learner(name, rng, num_boards=8)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     whole, stats = learner.gradient(batch)
-    learner.team.rows_at_once = rows_at_once
-    gradient, again = learner.gradient(batch)
+    gradient, again = with_settings(learner, rows).gradient(batch)
     assert np.allclose(gradient, whole, atol=1e-9) and again == pytest.approx(stats, abs=1e-6)
 
 
@@ -133,20 +142,20 @@ def test_gradients_of_pieces_add_up(seed, name, rows_at_once):
 def test_the_fisher_product_is_the_fisher_matrix_times_the_vector(equivariant, temperature):
     """F = E[s sᵀ] with the score s = ∇log π(a|s), over all actions by their probability; tied: within that subspace."""
     rng = np.random.default_rng(0)
-    learner = small_learner("trpo", rng, equivariant=equivariant, temperature=temperature, rows_at_once=7,
+    learner = small_learner("trpo", rng, equivariant=equivariant, temperature=temperature, rows=7,
                             **({"hidden_sizes": (8,), "critic_hidden_sizes": (8,)} if equivariant else {}))
-    batch, policy = batch_of(learner, rng), learner.policy
+    batch, policy = learner.collect(rng), learner.policy
     fisher = np.zeros((len(policy.parameters),) * 2)
     for shot in range(batch.num_shots):
         row = slice(shot, shot + 1)
         distribution = policy.distribution(batch.observations[row], batch.legal[row], temperature)
         for action in np.flatnonzero(batch.legal[shot]):
-            _, inputs = policy.forward(batch.observations[row])
-            score = policy.backward(inputs, distribution.backward(np.array([action]), np.ones(1)))
+            _, tape = policy.network.forward(batch.observations[row])
+            score = policy.network.backward(tape, distribution.backward(np.array([action]), np.ones(1)))
             fisher += distribution.probs[0, action] * np.outer(score, score) / batch.num_shots
     for vector in rng.normal(size=(5, len(policy.parameters))):
-        vector = policy.tied(vector)
-        expected = policy.tied(fisher @ vector)
+        vector = policy.network.tied(vector)
+        expected = policy.network.tied(fisher @ vector)
         assert relative_error(learner.fisher_product(batch, vector), expected) < 1e-9
 
 
@@ -166,7 +175,7 @@ def test_conjugate_gradient_finds_the_natural_gradient():
     """(F + damping)·x = g on a policy, where F has far fewer directions than there are parameters."""
     rng = np.random.default_rng(3)
     learner = small_learner("trpo", rng)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     gradient, _ = learner.gradient(batch)
 
     def product(vector):
@@ -181,13 +190,10 @@ def test_every_accepted_step_of_trpo_keeps_within_the_bound_and_improves(seed, m
     """Mean KL(π_old‖π) ≤ δ and a larger surrogate, both worked out anew from probabilities."""
     rng = np.random.default_rng(seed)
     learner = small_learner("trpo", rng, max_kl=max_kl, num_boards=20)
-    natural_step, batches = learner.natural_step, []
-    learner.natural_step = lambda batch: batches.append(batch) or natural_step(batch)
     accepted = 0
     for _ in range(6):
-        before = learner.policy.copy()
-        measured = learner.step(rng, 1e-2)
-        batch = batches.pop()
+        before, batch = learner.policy.copy(), learner.collect(rng)
+        measured = learner.learn_from(batch, 1e-2)
         old, new = (policy.distribution(batch.observations, batch.legal).probs for policy in (before, learner.policy))
         rows = np.arange(batch.num_shots), batch.actions
         kl = np.where(batch.legal, old * np.log(np.where(batch.legal, old / np.where(batch.legal, new, 1), 1)), 0)
@@ -195,15 +201,14 @@ def test_every_accepted_step_of_trpo_keeps_within_the_bound_and_improves(seed, m
         assert kl.sum(axis=1).mean() <= max_kl * (1 + 1e-9)
         if measured["accepted_step"]:
             accepted += 1
-            advantages = batch.columns["advantages"]
+            advantages = batch["advantages"]
             assert (new[rows] / old[rows] * advantages).mean() > advantages.mean()
     assert accepted >= 3
 
 
 def test_a_line_search_that_finds_nothing_leaves_the_policy_bit_for_bit():
     rng = np.random.default_rng(0)
-    learner = small_learner("trpo", rng)
-    learner.surrogate_and_kl = lambda batch: (-np.inf, np.inf)  # better and better, and too far
+    learner = small_learner("trpo", rng, max_kl=1e-300)  # so short a step changes no bit of any parameter
     before = learner.policy.parameters.copy()
     measured = learner.step(rng, 1e-2)
     assert (learner.policy.parameters == before).all()
@@ -214,7 +219,7 @@ def test_without_a_gradient_trpo_stays_where_it_is():
     """Fleet and board the same: no shot is better than another, whatever the critic thinks."""
     rng = np.random.default_rng(0)
     learner = small_learner("trpo", rng, board_size=2, fleet=(2, 2), scale_rewards="none", gae_lambda=1.0)
-    learner.values = lambda rollout: np.zeros(rollout.num_shots)
+    learner.critic.parameters[:] = 0
     before = learner.policy.parameters.copy()
     assert learner.step(rng, 1e-2)["accepted_step"] == 0 and (learner.policy.parameters == before).all()
 
@@ -287,9 +292,9 @@ def test_process_advantages_are_sums_to_come_of_rewards_normalised_on_their_boar
 def test_only_the_most_undecided_shots_have_an_advantage():
     rng = np.random.default_rng(0)
     learner = small_learner("top_entropy", rng, top_entropy_quantile=0.3)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     entropy = learner.policy.distribution(batch.observations, batch.legal).entropy()
-    teaches = batch.columns["advantages"] != 0
+    teaches = batch["advantages"] != 0
     assert 0 < teaches.mean() <= 0.3 + 1 / batch.num_shots
     assert entropy[teaches].min() >= np.quantile(entropy, 0.69)
 
@@ -299,8 +304,7 @@ def test_only_the_most_undecided_shots_have_an_advantage():
 
 def same_batch_gradient(learner, batch, **changes):
     """The gradient of a batch under other settings."""
-    learner.settings = replace(learner.settings, **changes)
-    return learner.gradient(learner.prepare(batch))[0]
+    return with_settings(learner, **changes).gradient(batch)[0]
 
 
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)
@@ -308,7 +312,7 @@ def test_on_policy_every_surrogate_has_the_same_gradient(loss_type):
     """At ρ = 1 they are all REINFORCE."""
     rng = np.random.default_rng(0)
     learner = small_learner("grpo", rng, loss_type=loss_type, beta=0.0)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     first, *others = (same_batch_gradient(learner, batch, surrogate=name) for name in SURROGATES)
     assert np.linalg.norm(first) > 1e-3 and all(np.allclose(first, other, atol=1e-12) for other in others)
 
@@ -319,7 +323,7 @@ def test_where_games_have_one_shot_sequences_are_tokens(surrogate, loss_type):
     rng = np.random.default_rng(0)
     learner = small_learner("grpo", rng, fleet=(1,), max_shots=1, surrogate=surrogate, loss_type=loss_type,
                             num_boards=20)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.2
     token, sequence = (same_batch_gradient(learner, batch, importance_sampling_level=level)
                        for level in ("token", "sequence"))
@@ -329,7 +333,7 @@ def test_where_games_have_one_shot_sequences_are_tokens(surrogate, loss_type):
 def test_with_one_minibatch_dapo_and_bnpo_are_the_same():
     rng = np.random.default_rng(0)
     learner = small_learner("grpo", rng)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     dapo, bnpo = (same_batch_gradient(learner, batch, loss_type=name) for name in ("dapo", "bnpo"))
     assert np.linalg.norm(dapo) > 1e-3 and np.allclose(dapo, bnpo, atol=1e-12)
 
@@ -342,8 +346,8 @@ def test_grpo_with_two_games_is_a_comparison():
     """
     rng = np.random.default_rng(0)
     grpo = small_learner("grpo", rng, num_generations=2, num_boards=30, beta=0.0)
-    batch = batch_of(grpo, rng)
-    advantages, scores = batch.columns["advantages"], batch.scores.reshape(-1, 2)
+    batch = grpo.collect(rng)
+    advantages, scores = batch["advantages"], batch.scores.reshape(-1, 2)
     decided = np.repeat(scores[:, 0] != scores[:, 1], 2)[batch.games]
     better = np.stack([scores[:, 0] > scores[:, 1], scores[:, 1] > scores[:, 0]], axis=1).reshape(-1)[batch.games]
     assert advantages[decided & better] == pytest.approx(0.5**0.5, rel=2e-3)
@@ -352,8 +356,8 @@ def test_grpo_with_two_games_is_a_comparison():
 
     dpo = small_learner("dpo", rng, num_generations=2, num_boards=30)
     dpo.policy.parameters[:] = dpo.reference.parameters[:] = grpo.policy.parameters
-    dpo.sample = lambda rng: (batch, {})
-    one, other = grpo.gradient(batch)[0], dpo.gradient(batch_of(dpo, rng))[0]
+    pairs = dpo.with_reference(best_against_worst(batch))
+    one, other = grpo.gradient(batch)[0], dpo.gradient(pairs)[0]
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 1 - 1e-5
 
 
@@ -362,22 +366,21 @@ def test_dpo_starts_at_log_2_and_pushes_every_shot_by_half_beta():
     rng = np.random.default_rng(0)
     learner = small_learner("dpo", rng, num_boards=10, beta=0.3)
     learner.reference.parameters[:] = learner.policy.parameters
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     gradient, stats = learner.gradient(batch)
     assert stats["loss"] == pytest.approx(np.log(2)) and stats["margin"] == pytest.approx(0, abs=1e-12)
     slopes = np.where(batch.games % 2 == 0, -1, 1) * 0.3 / 2 / batch.num_boards
-    _, inputs = learner.policy.forward(batch.observations)
+    _, tape = learner.policy.network.forward(batch.observations)
     d_logits = learner.policy.distribution(batch.observations, batch.legal).backward(batch.actions, slopes)
-    assert np.allclose(gradient, learner.policy.backward(inputs, d_logits), atol=1e-12)
+    assert np.allclose(gradient, learner.policy.network.backward(tape, d_logits), atol=1e-12)
 
 
 def test_sft_is_distillation_from_a_teacher_without_doubts():
     rng = np.random.default_rng(0)
     sft, distill = (small_learner(name, np.random.default_rng(1)) for name in ("sft", "distill"))
-    batch = batch_of(sft, rng)
-    shots = batch.columns["lesson"]
+    batch = sft.collect(rng)
     one, measured = sft.gradient(batch)
-    other, again = distill.gradient(batch.with_columns(lesson=np.eye(9)[shots]))
+    other, again = distill.gradient(batch.with_columns(teacher_probs=np.eye(9)[batch["teacher_action"]]))
     assert np.allclose(one, other, atol=1e-12) and measured == pytest.approx(again)
 
 
@@ -388,8 +391,8 @@ def test_the_ranking_of_two_games_is_dpo_without_a_reference():
                            importance_sampling_level="token")
     dpo = small_learner("dpo", rng, num_generations=2, num_boards=20, beta=0.4, reference="uniform")
     dpo.policy.parameters[:] = ranked.policy.parameters
-    pairs = batch_of(dpo, rng)
-    no_reference = pairs.with_columns(reference=np.zeros(pairs.num_shots))
+    pairs = dpo.collect(rng)
+    no_reference = pairs.with_columns(ref_log_prob=np.zeros(pairs.num_shots))
     assert np.allclose(ranked.gradient(no_reference)[0], dpo.gradient(no_reference)[0], atol=1e-12)
 
 
@@ -420,10 +423,9 @@ def test_every_algorithm_beats_random_play_by_more_than_chance(name):
     Untrained policies need 14.2 shots, as random play does, with a standard deviation over seeds of 0.5: 11.2 is six
     of those away.
     """
-    settings = settings_from({
-        "algorithm": name, "rules": "tiny", "iterations": 60, "num_boards": 32, "hidden_sizes": (32,),
-        "num_minibatches": 4} | LEARNING[name])
-    learner = build(settings, Team())
-    learn(learner, settings)
-    result = judge(PolicyPlayer("trained", learner.policy), learner.env, games=1, seed=0)
+    learner = build(settings_of(name, {
+        "rules": "tiny", "iterations": 60, "num_boards": 32, "hidden_sizes": (32,), "num_minibatches": 4}
+        | LEARNING[name]))
+    learn(learner, learner.settings)
+    result = judge(Trained("trained", learner.policy), learner.env, games=1, seed=0)
     assert result.exact and result.mean_shots < 11.2

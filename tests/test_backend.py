@@ -4,24 +4,24 @@ The device is a stand-in as strict as CuPy; where CuPy and a GPU are at hand, th
 """
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import strict_arrays
+from helpers import settings_of
 
-from battleship_grpo import assembly, backend
-from battleship_grpo.assembly import build
+from battleship_grpo import backend
+from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
-from battleship_grpo.baselines import BASELINES, baseline
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.evaluate import PolicyPlayer, Sampled, judge
 from battleship_grpo.game import NAMED_RULES, random_boards
+from battleship_grpo.players import BASELINES, find_player
+from battleship_grpo.players.judge import judge
+from battleship_grpo.players.trained import Sampled, Trained
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.preferences import play_preferences, write_preferences
-from battleship_grpo.recipes import RECIPES
-from battleship_grpo.settings import settings_from
-from battleship_grpo.team import Team
+from battleship_grpo.runs import assembly
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.preferences import play_preferences, write_preferences
 from battleship_grpo.train import main
 
 
@@ -70,13 +70,12 @@ CASES = {name: {"algorithm": name} for name in RECIPES} | COMBINATIONS
 
 def train_a_little(xp, changes, steps=3, num_boards=6):
     """A few steps of an algorithm on `tiny`, built as a run is, from random numbers that are the same everywhere."""
-    settings = settings_from({"rules": "tiny", "num_boards": num_boards, "num_generations": 4, "num_minibatches": 2,
-                              "hidden_sizes": (16,), **changes})
-    settings = replace(settings, critic_hidden_sizes=(8,), batch_shots=64, output_gain=1.0)
+    options = {"rules": "tiny", "num_boards": num_boards, "num_generations": 4, "num_minibatches": 2,
+               "hidden_sizes": (16,), "critic_hidden_sizes": (8,), "batch_shots": 64, "output_gain": 1.0}
+    settings = settings_of(changes["algorithm"], options | changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "load_backend", lambda name: xp)
-        learner = build(settings, Team())
-    learner.team.rows_at_once = sys.maxsize
+        learner = build(settings)
     measured = [learner.step(replayed(xp, step), 1e-2) for step in range(steps)]
     return to_numpy(learner.policy.parameters), measured, learner
 
@@ -104,7 +103,7 @@ def test_a_step_copies_to_the_host_a_number_of_times_that_the_batch_does_not_rai
 
 def test_offline_preferences_are_learnt_from_on_the_device(xp, tmp_path):
     path, rules = tmp_path / "preferences.npz", NAMED_RULES["tiny"]
-    pairs = play_preferences(BattleshipEnv(rules), baseline("hunt_target", rules), 20, 4, np.random.default_rng(0))
+    pairs = play_preferences(BattleshipEnv(rules), find_player("hunt_target", rules), 20, 4, np.random.default_rng(0))
     write_preferences(path, rules, pairs)
     changes = {"algorithm": "dpo", "preferences": str(path)}
     expected, _, _ = train_a_little(np, changes)
@@ -124,10 +123,10 @@ def test_every_player_plays_on_the_device_as_it_does_on_numpy(xp, name):
     """Deterministic players exactly; others, from other random numbers, within a shot: 5 standard errors."""
     rules = NAMED_RULES["tiny"]
     env, trained = BattleshipEnv(rules), MLPPolicy(16, 16, (8,), rules=rules, rng=np.random.default_rng(0))
-    kinds = {"greedy": PolicyPlayer, "sampled": Sampled}
+    kinds = {"greedy": Trained, "sampled": Sampled}
 
     def mean_shots(xp):
-        player = kinds[name](name, trained.copy(xp)) if name in kinds else baseline(name, rules, xp)
+        player = kinds[name](name, trained.copy(xp)) if name in kinds else find_player(name, rules, xp)
         result = judge(player, env, games=200, seed=0)
         return result.mean_shots, result.exact
 

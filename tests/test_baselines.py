@@ -10,12 +10,12 @@ from helpers import seeds, small_rules
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from battleship_grpo.baselines import BASELINES, baseline, distinct
-from battleship_grpo.density import Particles
+from battleship_grpo import rollout
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards, placement_count, random_boards
-from battleship_grpo.rollout import sample_groups
-from battleship_grpo.team import Team
+from battleship_grpo.players import BASELINES, find_player
+from battleship_grpo.players.bayes import distinct
+from battleship_grpo.players.density import Particles
 
 TINY, MINI, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["mini"], NAMED_RULES["classic"]
 SMALLEST = Rules(3, (2,))
@@ -25,17 +25,9 @@ SIGMAS = 5  # of a normal mean: exceeded with probability 3e-7
 def play(player, boards, rng=None):
     """Shots of one game on each board, by the player's chooser; checks that every shot is legal."""
     env = BattleshipEnv(player.rules)
-    choose = player.chooser(len(boards), rng or np.random.default_rng(0))
-    state, games, shots = env.reset(boards), np.arange(len(boards)), np.zeros(len(boards), int)
-    for step in range(env.max_steps):
-        legal = env.legal_actions(state)
-        actions = choose(env.observations(state), legal, games)
-        assert legal[np.arange(len(games)), actions].all()
-        over = env.step(state, actions)
-        shots[games[over]] = step + 1
-        games, state = games[~over], env.select(state, ~over)
-        if len(games) == 0:
-            break
+    turns = list(rollout.play(env, boards, player.chooser(len(boards), rng or np.random.default_rng(0))))
+    assert all(turn.legal[np.arange(len(turn.games)), turn.actions].all() for turn in turns)
+    shots, _ = rollout.results(turns, boards)
     assert (shots >= player.rules.ship_cells).all()  # every game ended, with the fleet sunk
     assert (shots <= player.rules.cells).all()
     return shots
@@ -77,11 +69,11 @@ def test_posterior_is_that_of_enumerating_every_fleet_by_hand(rules, seed):
                     if all((cell in fleet) == (value > 0) for cell, value in seen.items())]
         expected.append([float(Fraction(sum(divmod(cell, rules.board_size) in fleet for fleet in agreeing),
                                         len(agreeing))) for cell in range(rules.cells)])
-    np.testing.assert_allclose(baseline("bayes", rules).posterior(positions), expected, rtol=1e-6)
+    np.testing.assert_allclose(find_player("bayes", rules).posterior(positions), expected, rtol=1e-6)
 
 
 def test_bayes_needs_15_552_shots_on_mini_over_all_placements():
-    shots = play(baseline("bayes", MINI), all_boards(MINI))
+    shots = play(find_player("bayes", MINI), all_boards(MINI))
     assert shots.mean() == pytest.approx(15.552, abs=5e-4)  # ties go to the first cell, and counts are exact: no luck
 
 
@@ -120,12 +112,12 @@ def best_by_recursion(rules):
 
 @pytest.mark.parametrize("rules", [Rules(2, (1, 2)), SMALLEST, Rules(3, (2, 3))], ids=str)
 def test_optimum_is_that_of_a_recursion_over_sets_of_boards(rules):
-    assert baseline("optimal", rules).exact_mean_shots == pytest.approx(float(best_by_recursion(rules)), abs=1e-12)
+    assert find_player("optimal", rules).exact_mean_shots == pytest.approx(float(best_by_recursion(rules)), abs=1e-12)
 
 
 @pytest.mark.parametrize("rules, known", [(SMALLEST, 4.5), (Rules(4, (3,)), 5.625), (TINY, 2468 / 264)], ids=str)
 def test_optimal_play_attains_the_known_optimum(rules, known):
-    player = baseline("optimal", rules)
+    player = find_player("optimal", rules)
     assert player.exact_mean_shots == known
     assert play(player, all_boards(rules)).mean() == known
 
@@ -134,8 +126,8 @@ def test_optimal_play_attains_the_known_optimum(rules, known):
 def test_no_worse_yardstick_beats_a_better_one(rules):
     """Exact for optimal, bayes and random; the randomised hunt_target within 5 standard errors of its mean."""
     boards = all_boards(rules)
-    optimal, bayes = (play(baseline(name, rules), boards).mean() for name in ("optimal", "bayes"))
-    hunts = play(baseline("hunt_target", rules), np.tile(boards, (5000 // len(boards), 1)))
+    optimal, bayes = (play(find_player(name, rules), boards).mean() for name in ("optimal", "bayes"))
+    hunts = play(find_player("hunt_target", rules), np.tile(boards, (5000 // len(boards), 1)))
     error = hunts.std() / len(hunts) ** 0.5
     assert optimal <= bayes <= hunts.mean() + SIGMAS * error
     assert hunts.mean() - SIGMAS * error <= rules.random_mean_shots
@@ -147,7 +139,7 @@ def test_no_worse_yardstick_beats_a_better_one(rules):
 def test_density_is_close_to_bayes_on_mini():
     """On the same boards. Over all placements 0.06 shots more were measured, so false alarms are below 1e-6."""
     boards = BattleshipEnv(MINI).tasks(500, np.random.default_rng(3))
-    excess = play(baseline("density", MINI), boards) - play(baseline("bayes", MINI), boards)
+    excess = play(find_player("density", MINI), boards) - play(find_player("bayes", MINI), boards)
     interval = SIGMAS * excess.std() / len(excess) ** 0.5
     assert abs(excess.mean()) < 0.1 + interval < 1
 
@@ -173,13 +165,13 @@ def test_density_from_nothing_is_close_to_the_exact_posterior():
     positions = np.array([random_position(MINI, rng) for _ in range(50)])
     legal = positions == 0
     positions, legal = positions[legal.any(axis=1)], legal[legal.any(axis=1)]
-    chosen = baseline("density", MINI).distribution(positions, legal).greedy()
-    posterior = np.where(legal, baseline("bayes", MINI).posterior(positions), 0)
+    chosen = find_player("density", MINI).distribution(positions, legal).greedy()
+    posterior = np.where(legal, find_player("bayes", MINI).posterior(positions), 0)
     assert (posterior.max(axis=1) - posterior[np.arange(len(chosen)), chosen]).mean() < 0.03
 
 
 def test_random_play_needs_what_theory_says():
-    shots = play(baseline("random", MINI), BattleshipEnv(MINI).tasks(4000, np.random.default_rng(1)))
+    shots = play(find_player("random", MINI), BattleshipEnv(MINI).tasks(4000, np.random.default_rng(1)))
     assert abs(shots.mean() - MINI.random_mean_shots) < SIGMAS * shots.std() / len(shots) ** 0.5
 
 
@@ -194,7 +186,7 @@ def test_random_play_needs_what_theory_says():
 def test_hunt_target_hunts_then_targets(seen, expected):
     values = {".": 0, "o": -1, "x": 1}
     position = np.array([[values[glyph] for glyph in seen.replace(" ", "")]], np.int8)
-    preferred = baseline("hunt_target", MINI).distribution(position, position == 0).probs > 0
+    preferred = find_player("hunt_target", MINI).distribution(position, position == 0).probs > 0
     assert "".join("x" if cell else "." for cell in preferred[0]) == expected.replace(" ", "")
 
 
@@ -206,7 +198,7 @@ def test_hunt_target_hunts_then_targets(seen, expected):
 def test_every_player_fires_legally_and_ends_every_game(name, rules):
     """Crowded boards and ships of 1 too; 5 games on the largest, where density stands for a posterior."""
     try:
-        player = baseline(name, rules)
+        player = find_player(name, rules)
     except ValueError:
         assert name in ("bayes", "optimal") and rules.board_size > 4
         return
@@ -216,10 +208,10 @@ def test_every_player_fires_legally_and_ends_every_game(name, rules):
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_player_stands_in_for_a_policy(name):
     """A rollout takes it; impossible positions, which no board could show, still get a legal shot."""
-    player = baseline(name, SMALLEST)
+    player = find_player(name, SMALLEST)
     env, rng = BattleshipEnv(SMALLEST), np.random.default_rng(0)
-    rollout = sample_groups(env, player, env.tasks(6, rng), 2, rng, Team())
-    assert rollout.log_probs.dtype == np.float32 and (rollout.scores > 0).all()
+    games = rollout.sample_groups(env, player, env.tasks(6, rng), 2, rng)
+    assert games.log_probs.dtype == np.float32 and (games.scores > 0).all()
     impossible = np.array([[1, -1, 0, -1, 0, 0, 0, 0, 1]], np.int8)
     legal = impossible == 0
     distribution = player.distribution(impossible, legal, temperature=0.5)
@@ -231,9 +223,9 @@ def test_every_player_stands_in_for_a_policy(name):
     ("bayes", CLASSIC, "77,414,400,000 placements.*density can run"),
     ("optimal", MINI, "9,024 placements.*bayes can run"),
     ("optimal", CLASSIC, "77,414,400,000 placements.*density can run"),
-    ("magic", MINI, "unknown baseline 'magic'.*hunt_target"),
+    ("magic", MINI, "magic is neither a run folder.*hunt_target"),
 ])
 def test_what_cannot_run_says_so_in_one_line_and_what_can(name, rules, clue):
     with pytest.raises(ValueError, match=clue) as error:
-        baseline(name, rules)
+        find_player(name, rules)
     assert "\n" not in str(error.value)

@@ -5,14 +5,15 @@ import json
 import pytest
 
 from battleship_grpo import benchmark
+from battleship_grpo.study import speed
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """One small case, and no learning from scratch."""
-    monkeypatch.setattr(benchmark, "cases", lambda rules: [{**benchmark.YARDSTICK, "rules": rules, "num_boards": 8}])
-    monkeypatch.setattr(benchmark, "REPEATS", 1)
-    monkeypatch.setattr(benchmark, "LEARNING_LIMIT", 0.3)
+    monkeypatch.setattr(speed, "cases", lambda rules: [{**speed.YARDSTICK, "rules": rules, "num_boards": 8}])
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    monkeypatch.setattr(speed, "LEARNING_LIMIT", 0.3)
 
 
 def test_json_and_table(capsys):

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from battleship_grpo import compare as command
 from battleship_grpo.compare import compare, main
-from battleship_grpo.comparison import TABLES, first_at_most, largest_relapse, middle, recent_means, threshold
 from battleship_grpo.game import NAMED_RULES
 from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.study.figures import TABLES, first_at_most, largest_relapse, middle, recent_means, threshold
 
 TINY = {"board_size": 3, "fleet": (2,), "iterations": 3, "hidden_sizes": (8,)}
 ALGORITHMS = ["reinforce", "grpo"]

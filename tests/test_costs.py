@@ -1,27 +1,28 @@
 """What learning costs: counts of operations against the products that NumPy is asked for, and noise that is known."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
+from helpers import settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from battleship_grpo.algorithms import METHODS
-from battleship_grpo.assembly import build
-from battleship_grpo.costs import (
-    counting,
+from battleship_grpo.algorithms.recipes import RECIPES
+from battleship_grpo.networks.mlp import MLP
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.settings import Settings
+from battleship_grpo.study.costs import (
+    Counted,
+    build_counted,
     first_gradient,
     generator,
     gradient_noise,
     gradients_at_start,
     measure_costs,
-    networks_of,
 )
-from battleship_grpo.network import MLP
-from battleship_grpo.recipes import RECIPES
-from battleship_grpo.settings import settings_from
-from battleship_grpo.team import Team
 
-ONE_OF_EACH = [next(name for name, recipe in RECIPES.items() if recipe.method == method) for method in METHODS]
+ONE_OF_EACH = {recipe.kind: name for name, recipe in reversed(RECIPES.items())}.values()
 
 
 class Products(np.ndarray):
@@ -45,30 +46,30 @@ class Products(np.ndarray):
 def test_operations_counted_are_those_of_the_matrix_products_done(hidden, rows, activation, encoding):
     rng = np.random.default_rng(0)
     network = MLP(5, 4, hidden, activation, encoding, rng)
-    network._adopt(network.parameters.view(Products))
-    observations = rng.integers(-1, 2, (rows, 5)).astype(np.int8)
-    sums, (_, inputs) = network.first_sums(observations), network.forward(observations)
-    calls = {"forward": (observations,), "first_sums": (observations,), "outputs_from": (sums,),
-             "jvp": (inputs, network.parameters), "backward": (inputs, np.ones((rows, 4), np.float32))}
-    for method, arguments in calls.items():
+    network.adopt(network.parameters.view(Products))
+    counts, observations = Counter(), rng.integers(-1, 2, (rows, 5)).astype(np.int8)
+    counted = Counted(network, counts)
+    _, tape = network.forward(observations)
+    for call in (lambda: counted.forward(observations), lambda: counted.stepper(observations),
+                 lambda: counted.jvp(tape, network.parameters),
+                 lambda: counted.backward(tape, np.ones((rows, 4), np.float32))):
         Products.done = 0
-        with counting([network]) as counts:
-            getattr(network, method)(*arguments)
-        assert dict(counts) == {method: Products.done} and (Products.done > 0 or not hidden)
-        assert method not in vars(network)
+        counts.clear()
+        call()
+        assert list(counts.values()) == [Products.done] and Products.done > 0
 
 
 def test_operations_of_a_known_network():
     """8 inputs and the constant 1, 16 hidden, 3 outputs: 9·16 and 17·3 weights."""
-    network, observations = MLP(4, 3, (16,)), np.zeros((10, 4), np.int8)
-    with counting([network]) as counts:
-        _, inputs = network.forward(observations)
-        network.backward(inputs, np.zeros((10, 3), np.float32))
-        sums = network.first_sums(observations)
-        network.reveal(sums, np.zeros(10, int), np.ones(10))
-        network.outputs_from(sums)
+    counts, observations = Counter(), np.zeros((10, 4), np.int8)
+    network = Counted(MLP(4, 3, (16,)), counts)
+    _, tape = network.forward(observations)
+    network.backward(tape, np.zeros((10, 3), np.float32))
+    stepper = network.stepper(observations)
+    stepper.reveal(np.zeros(10, int), np.ones(10))
+    stepper.outputs()
     assert dict(counts) == {"forward": 20 * (9 * 16 + 17 * 3), "backward": 20 * (9 * 16 + 17 * 3 + 17 * 3),
-                            "first_sums": 20 * 9 * 16, "reveal": 10 * 16, "outputs_from": 20 * 17 * 3}
+                            "stepper": 20 * 9 * 16, "step": 10 * 16 + 20 * 17 * 3}
 
 
 def test_noise_of_gradients_is_estimated_without_bias():
@@ -94,33 +95,27 @@ def test_noise_is_the_sample_variance_and_its_square_comes_from_different_gradie
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_a_first_gradient_is_that_of_a_step_and_changes_nothing(name):
-    settings = settings_from({"algorithm": name, "rules": "tiny", "hidden_sizes": (8,), "num_boards": 8,
-                              "num_minibatches": 1})
-    algorithm = build(settings, Team())
-    before = {key: network.parameters.copy() for key, network in algorithm.networks().items()}
-    attributes = dict(vars(algorithm))
+    algorithm = build(settings_of(name, {"rules": "tiny", "hidden_sizes": (8,), "num_boards": 8,
+                                         "num_minibatches": 1}))
+    arrays, counters = algorithm.snapshot()
     found = first_gradient(algorithm, generator(algorithm, 7))
-    assert vars(algorithm) == attributes and found.any()
-    assert all((network.parameters == before[key]).all() for key, network in algorithm.networks().items())
-
-    used, gradient = [], algorithm.gradient
-    algorithm.gradient = lambda batch: used.append(gradient(batch)) or used[-1]
-    algorithm.step(generator(algorithm, 7), 1e-3)
-    assert (used[0][0] == found).all()
+    assert found.any() and algorithm.counters() == counters
+    assert all((array == arrays[key]).all() for key, array in algorithm.arrays().items())
+    assert (algorithm.gradient(algorithm.collect(generator(algorithm, 7)))[0] == found).all()
 
 
 def test_more_games_mean_less_noise():
     """Sixteen times the games, a sixteenth of the noise: between 1/32 and 1/8 here (p < 1e-6: over 10 sigma)."""
-    settings = settings_from({"algorithm": "reinforce", "rules": "tiny", "hidden_sizes": (8,)})
+    settings = Settings(algorithm="reinforce", rules="tiny", hidden_sizes=(8,))
     few, many = (gradient_noise(gradients_at_start(settings, 64, games))[0] for games in (16, 256))
     assert 8 < few / many < 32
 
 
 def test_costs_count_every_network_that_is_held(tmp_path):
     quick = {"rules": "tiny", "hidden_sizes": (8,), "num_boards": 16}
-    build(settings_from(quick), Team()).policy.save(tmp_path / "teacher.npz")
-    ppo = measure_costs(settings_from({**quick, "algorithm": "ppo", "critic_hidden_sizes": (16,)}))
+    build(Settings(**quick)).policy.save(tmp_path / "teacher.npz")
+    ppo = measure_costs(Settings(**quick, algorithm="ppo", critic_hidden_sizes=(16,)))
     policy, critic = 33 * 8 + 9 * 16, 33 * 16 + 17
     assert (ppo["networks"], ppo["parameters"], ppo["optimiser_numbers"]) == (2, policy + critic, 2 * (policy + critic))
-    taught = build(settings_from({**quick, "algorithm": "distill", "teacher": str(tmp_path / "teacher.npz")}), Team())
-    assert set(networks_of(taught)) == {"policy", "teacher"}
+    taught = Settings(**quick, algorithm="distill", teacher=str(tmp_path / "teacher.npz"))
+    assert len(build_counted(taught, Counter())[1]) == 2  # the policy's and the teacher's

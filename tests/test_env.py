@@ -19,7 +19,9 @@ def test_games_follow_the_rules_to_their_end(rules, seed):
     ended = np.zeros(8, bool)
     for step in range(env.max_steps):
         assert (env.legal_actions(state) == ~fired).all()
-        over = env.step(state, order[:, step])
+        before = env.observations(state)
+        _, over = env.step(state, order[:, step])
+        assert (before == np.where(fired, np.where(boards, 1, -1), 0)).all()  # a step does not change what was seen
         fired[np.arange(8), order[:, step]] = True
         assert (env.observations(state) == np.where(fired, np.where(boards, 1, -1), 0)).all()
         assert (over == ((boards & ~fired).sum(axis=1) == 0)).all()
@@ -37,7 +39,7 @@ def test_a_game_cut_short_ends_there_and_scores_zero(rules, seed):
     env = BattleshipEnv(rules, max_shots=rules.ship_cells - 1)
     state = env.reset(env.tasks(5, np.random.default_rng(seed)))
     for step in range(env.max_steps):
-        over = env.step(state, np.full(5, step))
+        _, over = env.step(state, np.full(5, step))
         assert (over == (step == env.max_steps - 1)).all()
     assert (env.scores(state) == 0).all()
 

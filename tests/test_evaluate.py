@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.evaluate import PolicyPlayer, Sampled, bayes_mean_shots, gap_closed, judge, main, play_out
+from battleship_grpo.evaluate import main
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards
+from battleship_grpo.players.judge import bayes_mean_shots, gap_closed, judge, play_out
+from battleship_grpo.players.trained import Sampled, Trained
 from battleship_grpo.policy import MLPPolicy
 
 TINY = NAMED_RULES["tiny"]
@@ -26,7 +28,7 @@ def run(policy, tmp_path):
 
 def test_greedy_play_is_judged_on_every_placement_and_sampled_play_with_an_interval(policy):
     env = BattleshipEnv(TINY)
-    greedy = judge(PolicyPlayer("greedy", policy), env, games=50, seed=0)
+    greedy = judge(Trained("greedy", policy), env, games=50, seed=0)
     assert greedy.exact and greedy.ci95 == 0 and len(greedy.shots) == len(all_boards(TINY)) == 264
     sampled = judge(Sampled("sampled", policy), env, games=5000, seed=0)
     assert not sampled.exact and len(sampled.shots) == 5000
@@ -37,7 +39,7 @@ def test_greedy_play_is_judged_on_every_placement_and_sampled_play_with_an_inter
 def test_shots_and_scores_belong_to_their_boards():
     """A player that fires at the cells in order needs as many shots as the last ship cell is far."""
     env, boards = BattleshipEnv(TINY), all_boards(TINY)
-    shots, scores = play_out(env, boards, lambda observations, legal, games: legal.argmax(axis=1))
+    shots, scores = play_out(env, boards, lambda step, games, observations, legal: (legal.argmax(axis=1), None))
     last = 16 - boards[:, ::-1].argmax(axis=1)
     assert (shots == last).all() and np.allclose(scores, 1 - (last - 5) / 12)
 
@@ -45,9 +47,9 @@ def test_shots_and_scores_belong_to_their_boards():
 def test_a_player_with_a_memory_is_told_which_games_go_on():
     env, boards, told = BattleshipEnv(TINY), all_boards(TINY), []
 
-    def choose(observations, legal, games):
+    def choose(step, games, observations, legal):
         told.append(games)
-        return legal.argmax(axis=1)
+        return legal.argmax(axis=1), None
 
     shots, _ = play_out(env, boards, choose)
     assert all((games == np.flatnonzero(shots > step)).all() for step, games in enumerate(told))

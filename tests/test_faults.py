@@ -18,10 +18,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from battleship_grpo import checkpoint, train
-from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.recipes import RECIPES
-from battleship_grpo.settings import Settings
+from battleship_grpo import train
+from battleship_grpo.algorithms.recipes import RECIPES
+from battleship_grpo.policy import MLPPolicy, Policy
+from battleship_grpo.runs import checkpoint
+from battleship_grpo.runs.folder import RunFolder
+from battleship_grpo.runs.settings import known_settings
 
 THOROUGH = bool(os.environ.get("BATTLESHIP_GRPO_THOROUGH"))
 KILLS = {"ppo": 150, "sft": 60} if THOROUGH else {"ppo": 4, "sft": 2}
@@ -53,7 +55,7 @@ def measured(folder):
 
 def saved_iterations(folder):
     """How far the newest checkpoint is, 0 without one; whatever happened, it must be valid."""
-    saved = checkpoint.load_newest(folder, pytest.fail)
+    saved = RunFolder(folder).newest_checkpoint(pytest.fail)
     return saved.done["iterations"] if saved else 0
 
 
@@ -180,8 +182,8 @@ def sound_files(tmp_path_factory):
 
 
 def same_policy(one, other):
-    return (one.sizes, one.activation, one.encoding, one.rules) == (
-        other.sizes, other.activation, other.encoding, other.rules) and (one.parameters == other.parameters).all()
+    return (one.network.options(), one.rules) == (other.network.options(), other.rules) and (
+        one.parameters == other.parameters).all()
 
 
 def same_checkpoint(one, other):
@@ -258,7 +260,7 @@ def test_sound_archives_with_unsound_contents_are_policies_or_refused(sound_file
         for value in NASTY if THOROUGH else chance.sample(NASTY, 8):
             np.savez(path, **good | {name: value})
             try:
-                assert isinstance(MLPPolicy.load(path), MLPPolicy)
+                assert isinstance(MLPPolicy.load(path), Policy)
             except ValueError as error:
                 assert str(path) in str(error) and "\n" not in str(error)
 
@@ -275,30 +277,33 @@ WORK = {"iterations": [0, 1], "seconds": [0.01], "num_iterations": [1, 2, 0], "n
         "hidden_sizes": [[8], [], [16, 8], [7], [0], [10**9]], "critic_hidden_sizes": [[8], [3], [10**9]],
         "processes": [1, 0, 65, -1], "board_size": [1, 2, 4, 33, 10**9, 0], "fleet": [[1], [2], [2, 3], [9], [], [0]],
         "output_dir": [None], "backend": ["numpy", "auto"], "max_shots": [1, 5, 10**6, 0]}
+EVERY = {name: setting for algorithm in RECIPES for name, setting in known_settings(algorithm).items()}
 
 
 def random_value(name, chance):
     """A value for a setting, typed as JSON has it: often one that is allowed, sometimes anything."""
-    meta, default = Settings.__dataclass_fields__[name].metadata, Settings.__dataclass_fields__[name].default
+    setting = EVERY[name]
     if name in WORK:
         return chance.choice(WORK[name])
-    if meta["choices"]:
-        return chance.choice([*meta["choices"], "nonsense"])
-    if isinstance(default, bool):
+    if setting.choices:
+        return chance.choice([*setting.choices, "nonsense"])
+    if setting.type is bool:
         return chance.random() < 0.5
-    if meta["kind"] is int:
+    if setting.type is int:
         return chance.choice([1, 2, 7, *LARGE])
-    if meta["kind"] is float:
+    if setting.type is float:
         return chance.choice([0.0, 1e-3, 0.5, 1.0, 2.0, 1e30, -1.0, 1e-30, 1e308, 5e-324, float("nan"), float("inf")])
     return chance.choice(["", "initial", "uniform", "random", "bayes", "missing.npz", "hunt_target"])
 
 
 def random_settings(chance):
     """Some settings that mean little work, by name."""
-    names = [name for name in Settings.__dataclass_fields__ if WORK.get(name) != [None]]
+    algorithm = chance.choice(list(RECIPES))
+    names = [name for name in (EVERY if chance.random() < 0.3 else known_settings(algorithm))
+             if WORK.get(name) != [None]]
     picked = chance.sample(names, chance.choice((0, 1, 1, 2, 3, 6)))
     base = {"rules": "tiny", "num_boards": 4, "num_minibatches": 1, "num_generations": 2, "hidden_sizes": [8],
-            "iterations": 1, "processes": 1, "algorithm": chance.choice(list(RECIPES))}
+            "iterations": 1, "processes": 1, "algorithm": algorithm}
     return base | {name: random_value(name, chance) for name in picked}
 
 
@@ -318,7 +323,7 @@ def random_json(settings, chance):
     odd = ["1", True, None, [1, [2]], {"a": 1}, 10**400, -0.0, [], "\0", float("nan"), 1e999, [True]]
     safe = {name: value for name, value in settings.items() if chance.random() < 0.9 or name in WORK}
     if chance.random() < 0.4:
-        safe[chance.choice([*Settings.__dataclass_fields__, "unknown"])] = chance.choice(odd)
+        safe[chance.choice([*EVERY, "unknown"])] = chance.choice(odd)
     text = json.dumps(safe)
     if chance.random() < 0.2:
         place = chance.randrange(len(text))

@@ -1,23 +1,21 @@
 """GRPO end to end: rollouts that can be trusted, the gradient of the whole loss, and that it learns."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from helpers import seeds, small_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
-from battleship_grpo.advantages import group_advantages, groups_with_variance
+from battleship_grpo.advantages import groups_with_variance
 from battleship_grpo.algorithms.grpo import GRPO
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.evaluate import PolicyPlayer, judge
 from battleship_grpo.game import NAMED_RULES, Rules
+from battleship_grpo.players.judge import judge
+from battleship_grpo.players.trained import Trained
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import concatenate, sample_groups
-from battleship_grpo.settings import Settings
-from battleship_grpo.team import Team
-from battleship_grpo.train import learn
+from battleship_grpo.runs.loop import learn
+from battleship_grpo.runs.settings import Settings
 
 
 def make_policy(env, rng, hidden_sizes=(6,), dtype=np.float32, spread=0.5):
@@ -34,7 +32,7 @@ def test_rollouts_are_whole_legal_games_on_shared_boards(rules, seed, num_boards
     rng = np.random.default_rng(seed)
     env = BattleshipEnv(rules)
     policy, boards = make_policy(env, rng), env.tasks(num_boards, rng)
-    rollout = sample_groups(env, policy, boards, num_generations, rng, Team(rows_at_once=4))
+    rollout = sample_groups(env, policy, boards, num_generations, rng, rows=4)
     assert rollout.num_shots == rollout.lengths.sum() and rollout.num_games == num_boards * num_generations
     assert (rollout.games == np.repeat(np.arange(rollout.num_games), rollout.lengths)).all()
     assert rollout.legal[np.arange(rollout.num_shots), rollout.actions].all()
@@ -55,15 +53,15 @@ def test_rollouts_are_whole_legal_games_on_shared_boards(rules, seed, num_boards
 
 
 @given(seeds, st.integers(1, 40))
-def test_how_many_are_played_at_a_time_changes_nothing_in_the_games(seed, rows_at_once):
+def test_how_many_are_played_at_a_time_changes_nothing_in_the_games(seed, rows):
     env = BattleshipEnv(Rules(3, (2,)))
     policy = make_policy(env, np.random.default_rng(seed))
 
-    def play(team):
+    def play(rows):
         rng = np.random.default_rng(seed)
-        return sample_groups(env, policy, env.tasks(5, rng), 3, rng, team)
+        return sample_groups(env, policy, env.tasks(5, rng), 3, rng, rows=rows)
 
-    one, other = play(Team(rows_at_once=10**6)), play(Team(rows_at_once=rows_at_once))
+    one, other = play(10**6), play(rows)
     assert (one.actions == other.actions).all() and (one.scores == other.scores).all()
 
 
@@ -71,9 +69,9 @@ def test_how_many_are_played_at_a_time_changes_nothing_in_the_games(seed, rows_a
 def test_boards_can_be_cut_out_kept_and_put_together(seed, num_boards):
     rng = np.random.default_rng(seed)
     env = BattleshipEnv(Rules(3, (2,)))
-    rollout = sample_groups(env, make_policy(env, rng), env.tasks(num_boards, rng), 3, rng, Team())
+    rollout = sample_groups(env, make_policy(env, rng), env.tasks(num_boards, rng), 3, rng)
     cut = num_boards // 2
-    halves = [rollout.boards(slice(0, cut)), rollout.boards(slice(cut, num_boards))]
+    halves = [rollout.cut(slice(0, cut)), rollout.cut(slice(cut, num_boards))]
     kept = rollout.keep_boards(np.arange(num_boards) >= cut)
     for one, other in ((concatenate(halves), rollout), (kept, halves[1])):
         for name in ("observations", "legal", "actions", "log_probs", "games", "lengths", "scores"):
@@ -90,11 +88,9 @@ def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
     env = BattleshipEnv(Rules(3, (2,)))
     settings = Settings(num_boards=4, num_generations=5, num_minibatches=1, loss_type="grpo", beta=0.5)
     grpo = GRPO(settings, env, make_policy(env, rng, dtype=np.float64))
-    rollout, _ = grpo.sample(rng)
-    grpo.mean_shots, reference = 1.0, grpo.reference_log_probs(rollout)
-    rollout = rollout.with_columns(advantages=group_advantages(rollout.scores, 5)[rollout.games], reference=reference)
-    loss = grpo.gradient(grpo.prepare(rollout))[1]["loss"]
-    d = rollout.log_probs - reference
+    rollout = grpo.collect(rng)
+    loss = grpo.gradient(rollout)[1]["loss"]
+    d = rollout.log_probs - rollout["ref_log_prob"]
     per_game = np.bincount(rollout.games, np.exp(-d) + d - 1) / rollout.lengths
     assert loss == pytest.approx(0.5 * per_game.mean(), rel=1e-9)
 
@@ -107,9 +103,9 @@ def test_dynamic_sampling_leaves_no_board_without_variance():
     env = BattleshipEnv(Rules(2, (2,)))
     settings = Settings(num_boards=32, num_generations=2, num_minibatches=1, dynamic_sampling=True, max_resamples=50)
     grpo = GRPO(settings, env, make_policy(env, np.random.default_rng(0)))
-    rollout, measured = grpo.sample(np.random.default_rng(0))
-    assert groups_with_variance(rollout.scores, 2).all() and rollout.num_boards == 32
-    assert 0 < measured["zero_variance"] < 1 and measured["games"] > 64
+    batch = grpo.collect(np.random.default_rng(0))
+    assert groups_with_variance(batch.scores, 2).all() and batch.num_boards == 32
+    assert 0 < batch.measured["zero_variance"] < 1 and batch.measured["games"] > 64
 
 
 def test_dynamic_sampling_gives_up_in_the_end():
@@ -141,9 +137,9 @@ def test_the_reference_moves_only_when_told():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_nan_is_caught_before_it_reaches_the_parameters():
     env, rng = BattleshipEnv(Rules(2, (2,))), np.random.default_rng(0)
-    settings = Settings(num_boards=4, num_generations=4, num_minibatches=1)
-    grpo = GRPO(settings, env, make_policy(env, rng))
-    grpo.reference_log_probs = lambda rollout, every_action: np.full(rollout.num_shots, np.nan, np.float32)
+    settings, reference = Settings(num_boards=4, num_generations=4, num_minibatches=1), make_policy(env, rng)
+    reference.parameters[:] = np.nan
+    grpo = GRPO(settings, env, make_policy(env, rng), reference)
     before = grpo.policy.parameters.copy()
     with pytest.raises(FloatingPointError, match="loss is nan"):
         grpo.step(rng, 0.1)
@@ -163,10 +159,12 @@ def test_a_few_seconds_beat_random_play_by_more_than_chance():
     policy = MLPPolicy(16, 16, (32,), rules=env.rules, rng=rng)
     settings = Settings(num_boards=32, num_generations=8, num_minibatches=4, iterations=100, learning_rate=1e-2)
     learn(GRPO(settings, env, policy), settings)
-    result = judge(PolicyPlayer("trained", policy), env, games=1, seed=0)
+    result = judge(Trained("trained", policy), env, games=1, seed=0)
     assert result.exact and result.mean_shots < 11.5
 
 
-def test_replace_keeps_settings_checked():
+def test_settings_do_not_change_and_replacing_some_checks_all():
     with pytest.raises(ValueError, match="not 1: a group of one has nothing to compare with"):
-        replace(Settings(), num_generations=1)
+        Settings().replace(num_generations=1)
+    with pytest.raises(AttributeError, match="do not change"):
+        Settings().num_generations = 1

@@ -4,18 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from helpers import SMALL, batch_of, seeds, small_learner
+from helpers import SMALL, seeds, small_learner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo import train
-from battleship_grpo.assembly import make_policy
-from battleship_grpo.baselines import BASELINES, baseline
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.evaluate import PolicyPlayer
 from battleship_grpo.game import NAMED_RULES, Rules
+from battleship_grpo.players import BASELINES, find_player
+from battleship_grpo.players.trained import Trained
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.settings import settings_from
+from battleship_grpo.runs.assembly import make_policy
+from battleship_grpo.runs.settings import Settings
 
 # ------------------------------------------------------------------------------------- the memory
 
@@ -27,13 +27,13 @@ def test_the_memory_holds_exactly_the_newest_shots(writes, memory_size, seed):
     written = 0
     for count in writes:
         numbers = np.arange(written, written + count)
-        learner.remember(observations=digits(numbers), legal=np.ones((count, 9), bool), lesson=numbers)
+        learner.remember(observations=digits(numbers), legal=np.ones((count, 9), bool), teacher_action=numbers)
         written += count
         newest = set(range(max(0, written - memory_size), written))
-        assert set(learner.memory["lesson"][: min(written, memory_size)].tolist()) == newest
+        assert set(learner.memory["teacher_action"][: min(written, memory_size)].tolist()) == newest
         recalled = learner.recall(np.random.default_rng(seed))
-        assert set(recalled.columns["lesson"].tolist()) <= newest
-        assert (recalled.observations == digits(recalled.columns["lesson"])).all()  # shots stay whole
+        assert set(recalled["teacher_action"].tolist()) <= newest
+        assert (recalled.observations == digits(recalled["teacher_action"])).all()  # shots stay whole
 
 
 def digits(numbers):
@@ -44,10 +44,11 @@ def digits(numbers):
 def test_what_is_recalled_is_drawn_from_all_that_is_remembered():
     """2000 draws from 10 shots: that one is missing has a probability of 10 · 0.9²⁰⁰⁰ < 1e-90."""
     learner = small_learner("sft", np.random.default_rng(0), memory_size=10, batch_shots=2000)
-    learner.remember(observations=np.zeros((25, 9)), legal=np.ones((25, 9), bool), lesson=np.arange(25))
+    learner.remember(observations=np.zeros((25, 9)), legal=np.ones((25, 9), bool),
+                     teacher_action=np.arange(25))
     recalled = learner.recall(np.random.default_rng(0))
-    assert recalled.num_games == recalled.num_shots == 2000
-    assert set(recalled.columns["lesson"].tolist()) == set(range(15, 25))
+    assert recalled.size == recalled.num_shots == 2000
+    assert set(recalled["teacher_action"].tolist()) == set(range(15, 25))
 
 
 # ------------------------------------------------------------------------------------- lessons
@@ -66,7 +67,7 @@ def positions(rules, seed, count=60):
 @given(seeds)
 def test_bayes_teaches_its_posterior_and_as_it_cools_its_preferred_cells(seed):
     rules = NAMED_RULES["tiny"]
-    player = baseline("bayes", rules)
+    player = find_player("bayes", rules)
     observations, legal = positions(rules, seed)
     posterior = np.where(legal, player.posterior(observations), 0)
     soft = player.soft_distribution(observations, legal)
@@ -78,7 +79,7 @@ def test_bayes_teaches_its_posterior_and_as_it_cools_its_preferred_cells(seed):
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_teacher_teaches_legal_shots_that_it_would_fire(name):
     rules = Rules(3, (2,))
-    player, (observations, legal) = baseline(name, rules), positions(rules, 0)
+    player, (observations, legal) = find_player(name, rules), positions(rules, 0)
     probs = player.soft_distribution(observations, legal, 0.5).probs
     assert np.allclose(probs.sum(axis=1), 1, atol=1e-5) and (probs[~legal] == 0).all()
     assert (probs[player.preferred(observations, legal)] > 0).all()
@@ -88,7 +89,7 @@ def test_a_policy_teaches_its_own_probabilities_at_the_temperature_of_the_teache
     rules = Rules(3, (2,))
     policy = MLPPolicy(9, 9, (4,), rules=rules, rng=np.random.default_rng(0), output_gain=5.0)
     observations, legal = positions(rules, 0)
-    taught = PolicyPlayer("policy", policy).soft_distribution(observations, legal, 2.0)
+    taught = Trained("policy", policy).soft_distribution(observations, legal, 2.0)
     assert (taught.probs == policy.distribution(observations, legal, 2.0).probs).all()
 
 
@@ -96,7 +97,7 @@ def test_a_policy_teaches_its_own_probabilities_at_the_temperature_of_the_teache
 def test_lambda_is_the_share_of_boards_that_the_student_plays(lmbda, own):
     learner = small_learner("sft", np.random.default_rng(0), lmbda=lmbda, num_boards=8, num_generations=2,
                             temperature=1.0)
-    rollout, _ = learner.sample(np.random.default_rng(0))
+    rollout = learner.play_games(np.random.default_rng(0))
     again = learner.policy.distribution(rollout.observations, rollout.legal).log_prob(rollout.actions)
     by_student = np.isclose(again, rollout.log_probs, atol=1e-6)
     first = int(rollout.first_shots[own])
@@ -108,9 +109,9 @@ def test_lessons_stay_with_their_positions():
     """Every shot of a minibatch bears the lesson of what is seen there."""
     rng = np.random.default_rng(0)
     learner = small_learner("distill", rng, teacher_temperature=1.0)
-    batch = batch_of(learner, rng)
+    batch = learner.collect(rng)
     expected = learner.teacher.soft_distribution(batch.observations, batch.legal).probs
-    assert np.allclose(batch.columns["lesson"], expected)
+    assert np.allclose(batch["teacher_probs"], expected)
 
 
 # ------------------------------------------------------------------------------------- runs from runs
@@ -130,7 +131,7 @@ def test_imitate_reinforce_distil_in_three_commands(tmp_path):
     for name, algorithm in (("sft", "sft"), ("grpo", "grpo"), ("distilled", "distill")):
         assert {path.name for path in (tmp_path / name).iterdir()} == FOLDER
         assert json.loads((tmp_path / name / "summary.json").read_text())["algorithm"] == algorithm
-    assert MLPPolicy.load(tmp_path / "distilled" / "policy.npz").sizes == (32, 8, 16)
+    assert MLPPolicy.load(tmp_path / "distilled" / "policy.npz").network.sizes == (32, 8, 16)
 
 
 def saved(path, **changes):
@@ -146,9 +147,9 @@ def test_a_run_starts_from_the_policy_that_init_names(tmp_path):
     assert train.main([*TINY, "--iterations", "0", "--init", path, "--output-dir", str(tmp_path / "run")]) == 0
     one, other = MLPPolicy.load(path), MLPPolicy.load(tmp_path / "run" / "policy.npz")
     assert (one.parameters == other.parameters).all()
-    tied = make_policy(settings_from({"rules": "tiny", "hidden_sizes": (16,), "init": path}),
+    tied = make_policy(Settings(rules="tiny", hidden_sizes=(16,), init=path),
                              BattleshipEnv(one.rules))
-    assert (tied.tied(tied.parameters) == one.parameters).all() and tied.orbits is not None
+    assert (tied.network.tied(tied.parameters) == one.parameters).all() and tied.network.orbits is not None
 
 
 @pytest.mark.parametrize(("changes", "says"), [
@@ -180,5 +181,5 @@ def test_a_checkpoint_holds_the_memory():
     learner.step(np.random.default_rng(0), 1e-2)
     state = learner.state()
     filled = min(learner.written, SMALL["memory_size"])
-    assert state["written"] == [learner.written] and state["memory_lesson"].shape == (1, filled)
-    assert (state["memory_lesson"][0] == learner.memory["lesson"][:filled]).all()
+    assert state["written"] == [learner.written] and state["memory_teacher_action"].shape == (1, filled)
+    assert (state["memory_teacher_action"][0] == learner.memory["teacher_action"][:filled]).all()

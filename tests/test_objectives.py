@@ -23,7 +23,7 @@ from battleship_grpo.objectives import (
     sigmoid,
     surrogate,
 )
-from battleship_grpo.settings import Settings
+from battleship_grpo.runs.settings import Settings
 
 optional_delta = st.none() | st.floats(1.5, 4.0)
 
@@ -232,19 +232,20 @@ def test_value_loss_slope(seed, value_clip):
 
 
 class Games:
-    """The part of a rollout that `shot_weights` reads."""
+    """The part of a minibatch that `shot_weights` reads."""
 
-    def __init__(self, lengths):
+    def __init__(self, lengths, batch=None):
         self.lengths = np.array(lengths)
         self.games = np.repeat(np.arange(len(lengths)), lengths)
         self.num_games, self.num_shots = len(lengths), int(sum(lengths))
         self.log_probs = np.zeros(self.num_shots)
+        self.batch = batch
 
 
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=8), seeds)
 def test_loss_types_are_the_means_that_trl_takes(lengths, seed):
     """On a padded (games, max length) loss with a mask, as a language model's trainer would write it."""
-    games, loss = Games(lengths), np.random.default_rng(seed).normal(size=sum(lengths))
+    games, loss = Games(lengths, batch=Games([14, 15])), np.random.default_rng(seed).normal(size=sum(lengths))
     mask = np.arange(25) < games.lengths[:, None]
     padded = np.zeros((len(lengths), 25))
     padded[mask] = loss
@@ -255,7 +256,7 @@ def test_loss_types_are_the_means_that_trl_takes(lengths, seed):
         "dapo": padded.sum() / (len(lengths) * 14.5),
     }
     for loss_type, mean in expected.items():
-        assert shot_weights(games, loss_type, 25, mean_shots=14.5) @ loss == pytest.approx(mean)
+        assert shot_weights(games, games, loss_type, 25) @ loss == pytest.approx(mean)
 
 
 # ------------------------------------------------------------------------------------- advantages

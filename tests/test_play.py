@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from battleship_grpo.board_view import ASCII, Frame, Look, render
 from battleship_grpo.game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules, cell_name, random_boards
-from battleship_grpo.play import chooser, find_judge, find_player, game_frames, main
+from battleship_grpo.play import exact_posterior, main
+from battleship_grpo.players import find_player
 from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.screens.boards import ASCII, Frame, Look, render
+from battleship_grpo.screens.frames import chooser, game_frames
 
 TINY = NAMED_RULES["tiny"]
 
@@ -82,17 +84,16 @@ def test_the_same_seed_is_the_same_game_sampled_too(run, capsys):
 
 
 def test_bayes_never_pays_and_others_pay_the_difference_to_the_best_cell():
-    judge = find_judge(TINY)
-    bayes, _ = find_player("bayes", TINY)
-    comments = [frame.comment for frame in game_frames(bayes, judge, board_of(1), chooser(bayes, False, None), "")]
+    bayes = find_player("bayes", TINY)
+    comments = [frame.comment for frame in game_frames(bayes, bayes, board_of(1), chooser(bayes, False, None), "")]
     assert all("The Bayes choice" in comment for comment in comments[1:-1])
     shots = len(comments) - 2
     assert f"{shots} of {shots} shots were the Bayes choice" in comments[-1]
 
-    def corner(observations, legal):
-        return legal.argmax(axis=1)  # A1 first
+    def corner(step, games, observations, legal):
+        return legal.argmax(axis=1), None  # A1 first
 
-    first, second, *_ = game_frames(bayes, judge, board_of(1), corner, "")
+    first, second, *_ = game_frames(bayes, bayes, board_of(1), corner, "")
     cost = 100 * (first.posterior.max() - first.posterior[0])
     assert cost > 5 and f"Cost: {cost:.1f} points" in second.comment
 
@@ -129,8 +130,8 @@ def test_the_animation_has_a_picture_per_shot_and_one_before_and_after(run, tmp_
 
 
 def _game(run, seed):
-    player, _ = find_player(str(run), None)
-    return player, find_judge(TINY), board_of(seed), chooser(player, False, None), ""
+    player = find_player(str(run))
+    return player, exact_posterior(TINY), board_of(seed), chooser(player, False, None), ""
 
 
 # ------------------------------------------------------------------------------------- playing
@@ -163,7 +164,7 @@ def test_hints_show_the_maps_of_the_persons_own_board(run, monkeypatch, capsys):
     _, _, posterior = text.split("your shot: ")[1:4]
     seen = np.zeros((1, TINY.cells), np.int8)
     seen[0, 0] = 1 if board_of(7)[0] else -1
-    expected = find_judge(TINY).posterior(seen)[0][1]
+    expected = exact_posterior(TINY).posterior(seen)[0][1]
     first_row = next(line for line in posterior.splitlines() if line.startswith(" 1 "))
     assert int(first_row.split()[-3]) == round(100 * expected)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from battleship_grpo import plots
 from battleship_grpo.advantages import group_advantages
 from battleship_grpo.game import Rules
 from battleship_grpo.objectives import clipped_surrogate
+from battleship_grpo.screens import plots
 
 RULES = Rules(3, (2,))
 SCORES = np.array([0.8, 0.3, 0.6, 0.2, 0.5, 0.5, 0.5, 0.5])

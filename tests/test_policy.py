@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import Rules
-from battleship_grpo.network import MLP
+from battleship_grpo.networks.mlp import MLP
+from battleship_grpo.networks.symmetry import board_symmetries
 from battleship_grpo.optim import AdamW
 from battleship_grpo.policy import MaskedSoftmax, MLPPolicy
-from battleship_grpo.symmetry import board_symmetries
 
 shapes = st.lists(st.integers(1, 6), min_size=0, max_size=3)
 
@@ -38,9 +38,10 @@ def test_backward_is_the_derivative_of_the_log_probabilities(seed, hidden_sizes,
     point = policy.parameters.copy()
     expected = numerical_gradient(objective, point)
     policy.parameters[:] = point
-    logits, inputs = policy.forward(observations)
-    distribution = MaskedSoftmax(logits, legal, temperature)
-    assert relative_error(policy.backward(inputs, distribution.backward(actions, c)), expected) < 1e-6
+    logits, tape = policy.network.forward(observations)
+    d_logits = MaskedSoftmax(logits, legal, temperature).backward(actions, c)
+    for _ in range(2):  # the tape is left as it is
+        assert relative_error(policy.network.backward(tape, d_logits), expected) < 1e-6
 
 
 def some_distribution(seed, temperature, shots=6, actions=5):
@@ -93,18 +94,18 @@ layers = st.lists(st.integers(1, 6), min_size=0, max_size=2)  # hidden ones: of 
 def test_jvp_is_the_derivative_along_a_direction_and_the_adjoint_of_backward(seed, hidden_sizes, activation, encoding):
     """⟨J·v, u⟩ = ⟨v, Jᵀ·u⟩ for any v and u; and J·v against central differences, relative error below 1e-6."""
     rng = np.random.default_rng(seed)
-    policy = float64_policy(rng, hidden_sizes, activation, encoding)
-    observations, vector = rng.integers(-1, 2, (7, 5)).astype(np.int8), rng.normal(size=policy.parameters.shape)
-    outputs, inputs = policy.forward(observations)
-    moved, u = policy.jvp(inputs, vector), rng.normal(size=outputs.shape)
+    network = float64_policy(rng, hidden_sizes, activation, encoding).network
+    observations, vector = rng.integers(-1, 2, (7, 5)).astype(np.int8), rng.normal(size=network.parameters.shape)
+    outputs, tape = network.forward(observations)
+    moved, u = network.jvp(tape, vector), rng.normal(size=outputs.shape)
 
     def outputs_at(step):
-        twin = policy.copy()
+        twin = network.copy()
         twin.parameters += step * vector
         return twin.forward(observations)[0]
 
     assert relative_error(moved, (outputs_at(1e-6) - outputs_at(-1e-6)) / 2e-6) < 1e-6
-    assert (moved * u).sum() == pytest.approx(vector @ policy.backward(inputs, u), rel=1e-9, abs=1e-9)
+    assert (moved * u).sum() == pytest.approx(vector @ network.backward(tape, u), rel=1e-9, abs=1e-9)
 
 
 @given(seeds, st.sampled_from([0.1, 1.0, 100.0, 1e4]))
@@ -169,12 +170,12 @@ def test_an_equivariant_policy_turns_with_the_board_and_stays_so(seed, board_siz
     policy = MLPPolicy(cells, cells, hidden_sizes, "tanh", encoding, Rules(board_size, (2,)), rng, equivariant=True)
     optimiser = AdamW([policy.parameters], 0.1)
     for _ in range(3):
-        optimiser.step([policy.tied(rng.normal(size=policy.parameters.shape).astype(np.float32))])
-    assert (policy.parameters == policy.tied(policy.parameters)).all()
+        optimiser.step([policy.network.tied(rng.normal(size=policy.parameters.shape).astype(np.float32))])
+    assert (policy.parameters == policy.network.tied(policy.parameters)).all()
     observations = rng.integers(-1, 2, (6, cells)).astype(np.int8)
-    logits, _ = policy.forward(observations)
+    logits, _ = policy.network.forward(observations)
     for symmetry in board_symmetries(board_size):
-        turned, _ = policy.forward(observations[:, symmetry])
+        turned, _ = policy.network.forward(observations[:, symmetry])
         assert np.allclose(turned, logits[:, symmetry], atol=1e-4)
 
 
@@ -203,8 +204,7 @@ def test_a_saved_policy_comes_back_the_same(policy, tmp_path):
     policy.save(tmp_path / "policy.npz")
     loaded = MLPPolicy.load(tmp_path / "policy.npz")
     assert (loaded.parameters == policy.parameters).all()
-    assert (loaded.sizes, loaded.activation, loaded.encoding, loaded.rules) == (
-        policy.sizes, policy.activation, policy.encoding, policy.rules)
+    assert (loaded.network.options(), loaded.rules) == (policy.network.options(), policy.rules)
     with np.load(tmp_path / "policy.npz", allow_pickle=False) as file:
         assert {name: file[name].shape for name in ("W1", "b1", "W2", "b2", "W3", "b3")} == {
             "W1": (18, 5), "b1": (5,), "W2": (5, 4), "b2": (4,), "W3": (4, 9), "b3": (9,)}
@@ -215,7 +215,8 @@ def test_a_saved_policy_comes_back_the_same(policy, tmp_path):
 def test_layers_are_views_into_one_vector_and_copies_are_independent(policy):
     twin = policy.copy()
     policy.parameters += 1
-    assert (policy.layers[0] == twin.layers[0] + 1).all() and np.shares_memory(policy.layers[2], policy.parameters)
+    layers = policy.network.layers
+    assert (layers[0] == twin.network.layers[0] + 1).all() and np.shares_memory(layers[2], policy.parameters)
 
 
 @pytest.mark.parametrize(("change", "says"), [
@@ -225,6 +226,7 @@ def test_layers_are_views_into_one_vector_and_copies_are_independent(policy):
     (lambda a: a["W1"].__setitem__((0, 0), np.nan), "NaN"),
     (lambda a: a.update(board_size=np.array(4)), "board of size 4"),
     (lambda a: a.update(activation=np.array("gelu")), "gelu"),
+    (lambda a: a.update(network=np.array("transformer")), "network 'transformer'; this program knows mlp"),
     (lambda a: a.update(fleet=np.array([9])), "does not fit"),
     (lambda a: a.update(fleet=np.array(["x"], dtype=object)), "objects"),
 ])

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from battleship_grpo import preferences, train
 from battleship_grpo.algorithms.dpo import best_against_worst
-from battleship_grpo.assembly import build
-from battleship_grpo.baselines import Random
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules
-from battleship_grpo.preferences import play_preferences, read_preferences, replay, write_preferences
-from battleship_grpo.team import Team
+from battleship_grpo.players.heuristics import Random
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.preferences import play_preferences, read_preferences, replay, write_preferences
 
 SHOTS = ("observations", "legal", "actions", "rewards", "games", "lengths", "scores")
 
@@ -26,7 +25,7 @@ def test_pairs_are_on_one_board_the_better_game_first_and_no_game_twice(rules, s
     _, rollout = play_randomly(rules, seed, 3, num_generations)
     number = rollout.games.astype(float)
     pairs = best_against_worst(rollout.with_columns(number=number))
-    games = pairs.columns["number"][pairs.starts].astype(int).reshape(-1, 2)
+    games = pairs["number"][pairs.starts].astype(int).reshape(-1, 2)
     assert (games[:, 0] // num_generations == games[:, 1] // num_generations).all()
     assert len(set(games.ravel())) == games.size
     scores = pairs.scores.reshape(-1, 2)
@@ -157,6 +156,6 @@ def test_offline_learning_comes_to_prefer_what_the_file_prefers(algorithm, bound
     write_preferences(path, env.rules, play_preferences(env, Random(env.rules), 200, 4, np.random.default_rng(0)))
     settings = train.parse([*TINY, "--algorithm", algorithm, "--preferences", str(path), "--iterations", "30",
                             "--hidden-sizes", "64", "--num-boards", "64", "--learning-rate", "0.01"])
-    learner, accuracy = build(settings, Team()), []
+    learner, accuracy = build(settings), []
     train.learn(learner, settings, lambda share, measured: accuracy.append(measured["accuracy"]))
     assert accuracy[0] < 0.1 and np.mean(accuracy[-5:]) > bound

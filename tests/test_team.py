@@ -1,18 +1,18 @@
 """Several processes that train as one: sums that all agree on, and no waiting for the dead."""
 
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import settings_of
 
-from battleship_grpo.assembly import build
-from battleship_grpo.settings import settings_from
-from battleship_grpo.team import CAPACITY, Team, gather
-from battleship_grpo.train import learn
+from battleship_grpo.algorithms.alone import Alone
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.loop import learn
+from battleship_grpo.runs.team import CAPACITY, gather
 
 SETTINGS = {"board_size": 3, "fleet": (2,), "num_boards": 7, "num_generations": 4, "num_minibatches": 2,
-            "hidden_sizes": (8,), "iterations": 3}
+            "hidden_sizes": (8,), "critic_hidden_sizes": (8,), "iterations": 3}
 ALGORITHMS = ("dapo", "reinforce", "ppo", "trpo", "dpo", "ranked_grpo", "sft", "distill")
 
 
@@ -29,7 +29,7 @@ def learn_together(team, algorithms):
     """Train, and have everybody's parameters added up: equal ones add up to size times one's own."""
     totals = {}
     for name in algorithms:
-        settings = replace(settings_from({"algorithm": name} | SETTINGS), critic_hidden_sizes=(8,))
+        settings = settings_of(name, SETTINGS)
         learner = build(settings, team)
         totals[name] = learn(learner, settings)
         for network in learner.networks().values():
@@ -64,7 +64,7 @@ def test_arrays_of_any_size_are_collected_from_every_process():
     counts = 0, 6, CAPACITY // 8 + 10
     with gather(2, collect, counts) as team:
         collect(team, counts)
-    collect(Team(), counts)
+    collect(Alone(), counts)
 
 
 def test_processes_that_train_together_keep_equal_parameters():
@@ -81,7 +81,13 @@ def test_a_process_that_dies_is_noticed():
         fail_soon(team)
 
 
-def test_pieces_and_shares_cover_everything_once():
-    pieces = [np.arange(50)[piece] for piece in Team(rows_at_once=7).pieces(50, 200)]
-    assert np.concatenate(pieces).tolist() == list(range(50)) and max(map(len, pieces)) <= 2
-    assert sum(Team(rank, 4).share(50) for rank in range(4)) == 50
+def agree(team):
+    """The first one's word goes, shares cover everything, and one who says no is enough."""
+    assert team.broadcast(np.array([team.rank + 7.0])) == 7
+    assert team.sum(np.array([float(team.share(50))])) == 50
+    assert team.all(True) and not team.all(team.rank == 0)
+
+
+def test_a_team_agrees():
+    with gather(3, agree) as team:
+        agree(team)

@@ -6,16 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from battleship_grpo.algorithms import METHODS
+from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.recipes import RECIPES
-from battleship_grpo.run_folder import METRICS
-from battleship_grpo.settings import PRESETS, Settings, settings_from
+from battleship_grpo.runs.settings import EVERY_RUN, PRESETS, Settings, known_settings, users_of
 from battleship_grpo.train import main, parse
 
 QUICK = ["--rules", "tiny", "--iterations", "3", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8",
@@ -36,11 +33,11 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
     assert summary["greedy"]["exact"] and summary["greedy"]["ci95"] == 0 and not summary["sampled"]["exact"]
     with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == METRICS and [row["iteration"] for row in rows] == ["1", "2", "3"]
+    assert [row["iteration"] for row in rows] == ["1", "2", "3"] and {"mean_shots", "loss", "grad_norm"} <= set(rows[0])
     assert [bool(row["validation_mean_score"]) for row in rows] == [False, True, False]
     assert Settings(**json.loads((folder / "config.json").read_text())) == parse(
         [*QUICK, "--validate-every", "2", "--output-dir", str(folder)])
-    assert MLPPolicy.load(folder / "policy.npz").sizes == (32, 8, 16)
+    assert MLPPolicy.load(folder / "policy.npz").network.sizes == (32, 8, 16)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().err
     assert "random play" in shown and "trained, greedy" in shown and "next:" in shown
@@ -97,13 +94,16 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--hidden-sizes", "0"], "hidden_sizes"), (["--num-boards", "100000000000"], "num_boards"),
     (["--num-boards", "1000000", "--num-generations", "60000"], "not enough memory"),
     (["--algorithm", "ppo", "--surrogate", "sapo"], "surrogate means nothing to ppo: it is for grpo"),
-    (["--algorithm", "trpo", "--learning-rate", "1"], "learning_rate means nothing to trpo"),
+    (["--algorithm", "trpo", "--max-grad-norm", "1"], "max_grad_norm means nothing to trpo"),
     (["--algorithm", "dpo", "--scale-rewards", "none"], "scale_rewards means nothing to dpo"),
-    (["--algorithm", "sft", "--beta", "1"], "beta means nothing to sft"), (["--teacher", "random"], "nothing to grpo"),
-    (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of batch, none with ppo"),
-    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "one of batch_mean, none with reinforce"),
-    (["--advantage-baseline", "batch_mean"], "one of group_mean, leave_one_out with grpo"),
-    (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "one of k1, k2, k3 with ranked_grpo"),
+    (["--algorithm", "sft", "--beta", "1"], "means nothing to sft: it is for dpo, ranked_grpo, grpo"),
+    (["--teacher", "random"], "nothing to grpo: it is for sft, distill"),
+    (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of batch, none, not 'group'"),
+    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "must be one of batch_mean, none, not"),
+    (["--advantage-baseline", "batch_mean"], "advantage_baseline must be one of group_mean, leave_one_out, not"),
+    (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "kl_estimator must be one of k1, k2, k3, not"),
+    (["--preset", "article", "--config", "x.json"], "only one of them"),
+    (["--preset", "article", "--algorithm", "ppo"], "means nothing to ppo"),
     (["--algorithm", "ranked_grpo", "--num-generations", "1"], "a group of one"),
     (["--algorithm", "ipo", "--beta", "0"], "beta must be > 0 with ipo"),
     (["--algorithm", "dpo", "--simpo-gamma", "1"], "simpo_gamma means nothing"),
@@ -127,30 +127,26 @@ def test_a_folder_with_files_in_it_is_left_alone(tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_every_preset_is_valid_and_a_time_limit_lifts_its_iterations():
-    for preset in PRESETS:
-        assert settings_from({}, preset).iterations and settings_from({"seconds": 1.0}, preset).iterations is None
-    assert settings_from({"seconds": 1.0, "iterations": 7}).iterations == 7
+def test_a_run_ends_after_1100_iterations_unless_it_is_told_otherwise():
+    assert Settings().iterations == 1100 and Settings(seconds=1.0).iterations is None
+    assert Settings(seconds=1.0, iterations=7).iterations == 7 and Settings(**PRESETS["article"]).iterations == 2000
 
 
-def test_every_recipe_is_valid_on_every_preset_and_uses_what_it_sets():
+def test_every_recipe_is_valid_and_uses_what_it_sets():
     for name, recipe in RECIPES.items():
-        for preset in PRESETS:
-            settings = settings_from({"algorithm": name}, preset)
-            assert settings.method in METHODS and settings.method == recipe.method
-            assert all(getattr(settings, option) == value for option, value in recipe.settings.items())
-        methods = (Settings.__dataclass_fields__[option].metadata["by"] for option in recipe.settings)
-        assert all(by is None or recipe.method in by for by in methods)
+        settings = Settings(algorithm=name)
+        assert settings.kind is recipe.kind and recipe.settings.keys() <= recipe.kind.hyperparameters.keys()
+        assert all(getattr(settings, option) == value for option, value in recipe.settings.items())
 
 
-def test_an_option_is_refused_by_every_method_that_does_not_look_at_it():
-    by_method = {recipe.method: name for name, recipe in RECIPES.items()}
-    for option in fields(Settings):
-        by = option.metadata["by"]
-        assert by is None or set(by) <= set(METHODS)
-        for method in set(METHODS) - set(by or METHODS):
-            with pytest.raises(ValueError, match=f"{option.name} means nothing to"):
-                settings_from({"algorithm": by_method[method], option.name: option.default})
+def test_an_option_is_refused_by_every_algorithm_that_does_not_look_at_it():
+    every = {name: setting for algorithm in RECIPES for name, setting in known_settings(algorithm).items()}
+    assert len(every) > 70
+    for algorithm, recipe in RECIPES.items():
+        for name in every.keys() - EVERY_RUN.keys() - recipe.kind.hyperparameters.keys():
+            assert not hasattr(Settings(algorithm=algorithm), name) and users_of(name)
+            with pytest.raises(ValueError, match=f"{name} means nothing to {algorithm}: it is for"):
+                Settings(algorithm=algorithm, **{name: every[name].default})
 
 
 def test_help_names_every_setting_with_its_meaning(capsys):
@@ -158,11 +154,11 @@ def test_help_names_every_setting_with_its_meaning(capsys):
         parse(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert all("--" + name.replace("_", "-") in shown for name in Settings.__dataclass_fields__)
+    assert all("--" + name.replace("_", "-") in shown for algorithm in RECIPES for name in known_settings(algorithm))
 
 
 def test_importing_the_package_loads_numpy_and_nothing_else():
-    script = ("import sys, battleship_grpo, battleship_grpo.algorithms.grpo, battleship_grpo.evaluate;"
+    script = ("import sys, battleship_grpo, battleship_grpo.algorithms, battleship_grpo.players.judge;"
               "print([m for m in ('matplotlib', 'rich', 'threadpoolctl', 'scipy', 'torch') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -34,7 +34,7 @@ ADVANTAGES = {
 }
 OBJECTIVE = {
     "surrogate": Setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft gate "
-                         "(sapo), or left out", choices=tuple(SURROGATES)),
+                         "(sapo), or left out", choices=SURROGATES),
     "sapo_temperature_pos": Setting(1.0, "steepness of sapo's gate for good games", above=0),
     "sapo_temperature_neg": Setting(1.05, "and for bad ones", above=0),
     "importance_sampling_level": Setting("token", "ratio per shot, or per game (sequence: GSPO)",

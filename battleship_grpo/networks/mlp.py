@@ -214,6 +214,10 @@ class MLP(Network):
         """(numbers in an observation, outputs)."""
         return self.sizes[0] // (2 if self.encoding == "planes" else 1), self.sizes[-1]
 
+    def options(self):
+        """What it was made with, as settings have it."""
+        return {"hidden_sizes": self.sizes[1:-1], "activation": self.activation, "encoding": self.encoding}
+
     def flops_per_row(self):
         """Floating-point operations of the matrix products for one row, by method. (n, i)·(i, o) is 2·n·i·o of them."""
         first = self.layers[0].size

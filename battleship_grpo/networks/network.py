@@ -10,6 +10,7 @@ A family is a class with a row in `networks.NETWORKS`. With N observations of F 
     jvp(tape, vector)             how outputs (N, O) change as the parameters move along a vector (P,); for TRPO
     to_arrays()                   name → array, all that a file needs; formulas stand in the family's module docstring
     from_arrays(arrays, xp)       the network of such arrays; KeyError or ValueError for others
+    options()                     what it was made with, as settings have it: name → value
     flops_per_row()               operations of the matrix products for one observation, by method: forward, backward,
                                   jvp; stepper (its start), step (its outputs after one more shot)
 

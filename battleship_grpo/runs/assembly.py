@@ -5,7 +5,7 @@ import numpy as np
 from ..backend import load_backend
 from ..env import BattleshipEnv
 from ..networks import NETWORKS
-from ..players import find_player
+from ..players import find_player, load_policy
 from ..policy import Policy
 from .preferences import read_preferences
 
@@ -34,8 +34,8 @@ def make_policy(settings, env):
     if not settings.init:
         rng = np.random.default_rng(settings.seed)
         return Policy(make_network(settings, env, env.num_actions, settings.hidden_sizes, rng), env.rules)
-    policy = find_player(settings.init, env.rules).policy
-    for name, found in policy.network.options().items():
+    policy = load_policy(settings.init, env.rules)
+    for name, found in ({"network": policy.network.name} | policy.network.options()).items():
         if found != getattr(settings, name):
             text = ",".join(map(str, found)) if isinstance(found, tuple) else found
             raise ValueError(f"{settings.init} has other {name}: add --{name.replace('_', '-')} {text}")
@@ -52,6 +52,7 @@ def make_network(settings, env, num_outputs, hidden_sizes, rng, dtype=np.float32
 
 
 def make_critic(settings, env, policy):
+    """A network of the policy's family with a single output, V(s)."""
     rng = np.random.default_rng([settings.seed, 1])
     return make_network(settings, env, 1, settings.critic_hidden_sizes, rng, policy.parameters.dtype).copy(policy.xp)
 
@@ -62,12 +63,14 @@ def make_reference(settings, env, policy):
         return None
     if settings.reference == "initial":
         return policy.copy()
-    return Policy.load_for(settings.reference, env.rules, policy.xp)
+    return load_policy(settings.reference, env.rules, policy.xp)
 
 
 def make_teacher(settings, env, policy):
+    """The player that `teacher` names: a baseline, or the policy of a run."""
     return find_player(settings.teacher, env.rules, policy.xp)
 
 
 def make_preferences(settings, env, policy):
+    """The pairs of the file that `preferences` names; None where the policy is to play its own."""
     return read_preferences(settings.preferences, env, policy.xp) if settings.preferences else None

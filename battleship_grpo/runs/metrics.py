@@ -59,7 +59,7 @@ def read_metrics(path):
     names, rows = read_table(path)
     if any(len(row) != len(names) for row in rows):
         raise ValueError(f"{path}: some rows are not as long as the first")
-    table = np.array([[float(value or "nan") for value in row] for row in rows]).reshape(-1, len(names))
+    table = np.array([[float(value or "nan") for value in row] for row in rows]).reshape(len(rows), len(names))
     return dict(zip(names, table.T, strict=True))
 
 

@@ -86,9 +86,9 @@ def known_settings(algorithm):
 
 def users_of(name):
     """The algorithms that a setting means something to, one name for each class."""
-    kinds = {recipe.kind: algorithm for algorithm, recipe in reversed(RECIPES.items())}
-    return [algorithm for algorithm in RECIPES if kinds[RECIPES[algorithm].kind] == algorithm
-            and name in known_settings(algorithm)]
+    first = {recipe.kind: algorithm for algorithm, recipe in reversed(RECIPES.items())}
+    return [algorithm for algorithm, recipe in RECIPES.items()
+            if first[recipe.kind] == algorithm and name in EVERY_RUN | recipe.kind.hyperparameters]
 
 
 class Settings:

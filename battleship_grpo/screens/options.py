@@ -29,33 +29,37 @@ METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,…"}
 
 def add_settings(parser):
     """One option per setting of any algorithm, with its meaning and default; none has a value unless given."""
-    known = {name: setting for algorithm in reversed(RECIPES) for name, setting in known_settings(algorithm).items()}
+    variants = {}  # name → the setting as each algorithm has it
+    for algorithm in RECIPES:
+        for name, setting in known_settings(algorithm).items():
+            variants.setdefault(name, {})[algorithm] = setting
     groups = {"the run": RUN, "the game": GAME, "the policy": POLICY,
               "every algorithm (but for what it does without)": Learner.hyperparameters}
-    rest = known.keys() - set().union(*groups.values())
-    for name in (name for name in known if name in rest):
+    listed = set().union(*groups.values())
+    for name in (name for name in variants if name not in listed):
         groups.setdefault(f"for {', '.join(users_of(name))}", []).append(name)
     for title, names in groups.items():
         group = parser.add_argument_group(title)
         for name in names:
-            add_setting(group, name, known[name])
+            add_setting(group, name, variants[name])
 
 
-def add_setting(group, name, setting):
-    option, kind = "--" + name.replace("_", "-"), setting.type
+def add_setting(group, name, variants):
+    """An option for a setting. variants: algorithm → the setting as it has it; defaults and choices may differ."""
+    setting = next(iter(variants.values()))
     defaults = {}  # default → the algorithms that have it
-    for algorithm in RECIPES:
-        if name in (mine := known_settings(algorithm)):
-            defaults.setdefault(mine[name].default, []).append(algorithm)
+    for algorithm, variant in variants.items():
+        defaults.setdefault(variant.default, []).append(algorithm)
     common = max(defaults, key=lambda default: len(defaults[default]))
     shown = [in_words(common)] + [f"{in_words(default)} for {', '.join(algorithms)}"
                                   for default, algorithms in defaults.items() if default != common]
-    text = setting.meaning + (f" [{'; '.join(shown)}]" if any(shown) else "")
+    option, kind = "--" + name.replace("_", "-"), setting.type
+    meaning = "; ".join(dict.fromkeys(variant.meaning for variant in variants.values()))
+    text = meaning + (f" [{'; '.join(shown)}]" if any(shown) else "")
     if kind is bool:
         group.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
         return
-    choices = dict.fromkeys(choice for algorithm in RECIPES if name in known_settings(algorithm)
-                            for choice in known_settings(algorithm)[name].choices)
+    choices = dict.fromkeys(choice for variant in variants.values() for choice in variant.choices)
     group.add_argument(option, type=whole_numbers if kind is tuple else kind, choices=choices or None,
                        default=argparse.SUPPRESS, help=text, metavar=None if choices else METAVARS[kind])
 

@@ -93,7 +93,7 @@ def learning_curves(metrics, title, levels=()):
     rate.set_ylabel("learning rate (grey)", fontsize=11, color=GREY)
     rate.spines[["top"]].set_visible(False)
     for axes in (shots, exploring, shares, size):
-        if axes.lines:
+        if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=10)
         axes.set_ylim(bottom=None if axes is shots else 0)
     return figure
