@@ -145,9 +145,6 @@ def draw(path, rows, results, title, rules, bayes):
     save(compare_curves(curves, featured, title, "greedy play at the end,\nmean shots over seeds", levels), path)
 
 
-# ------------------------------------------------------------------------------------- the command
-
-
 def parse(arguments):
     """The arguments of `compare`, from those of the command."""
     parser = Parser(prog="python -m battleship_grpo.compare", description=__doc__.split("\n\n")[0])

@@ -17,8 +17,10 @@ every shot counts the same, while the paper first takes the mean over each game.
 Shapes stand at the ends of lines: N games side by side, S shots, B boards, 25 cells, H hidden units.
 """
 
+import os
 import time
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on arrays this small, threads only wait for each other
 import numpy as np
 
 SIZE = 5  # the board has 5×5 cells

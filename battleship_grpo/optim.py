@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from .backend import array_module
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -19,7 +21,7 @@ class AdamW:
                              f"{learning_rate}, {eps}, {weight_decay}, {betas}")
         self.params = list(params)
         self.learning_rate, self.betas, self.eps, self.weight_decay = learning_rate, betas, eps, weight_decay
-        self.steps = 0
+        self.steps = np.zeros((), np.int64)  # an array, so that all of an optimiser's state is arrays
         self.first = [array_module(p).zeros_like(p) for p in self.params]  # m, running mean of g
         self.second = [array_module(p).zeros_like(p) for p in self.params]  # v, running mean of g²
 
@@ -27,8 +29,8 @@ class AdamW:
         """θ ← θ − lr·λ·θ, then θ ← θ − lr·m̂ / (√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)."""
         beta1, beta2 = self.betas
         self.steps += 1
-        step_size = self.learning_rate / (1 - beta1**self.steps)
-        root_correction = math.sqrt(1 - beta2**self.steps)
+        step_size = self.learning_rate / (1 - beta1 ** int(self.steps))
+        root_correction = math.sqrt(1 - beta2 ** int(self.steps))
         for param, grad, m, v in zip(self.params, grads, self.first, self.second, strict=True):
             param *= 1 - self.learning_rate * self.weight_decay
             m += (1 - beta1) * (grad - m)

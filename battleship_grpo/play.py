@@ -66,9 +66,6 @@ def report(console, shots):
         console.print(f"{len(shots)} games, {np.mean(shots):.2f} shots on average")
 
 
-# ------------------------------------------------------------------------------------- command line
-
-
 def number(kind, low, high, meaning):
     """An argparse type: a number in a range."""
     def parse(text):

@@ -151,8 +151,6 @@ class Policy:
     def __repr__(self):
         return f"Policy({self.network!r})"
 
-    # ------------------------------------------------------------------------------------- files
-
     def save(self, path):
         """Write policy.npz: the network's arrays, and what is needed to use them. Readable with allow_pickle=False."""
         from .runs.files import write_arrays  # here, for learning needs no files

@@ -125,13 +125,6 @@ class Rollout(Shots):
         games = slice(start * self.num_generations, stop * self.num_generations)
         return self._some(shots, games, self.games[shots] - games.start)
 
-    def keep_boards(self, keep):
-        """The games on the boards where `keep`, bool (B,), is True."""
-        xp = array_module(keep)
-        games = xp.repeat(keep, self.num_generations)
-        shots = games[self.games]
-        return self._some(shots, games, (xp.cumsum(games) - 1)[self.games[shots]])
-
     def take_games(self, games, num_generations):
         """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
         xp = array_module(self.lengths)
@@ -277,7 +270,7 @@ class Sampler:
 
     def __init__(self, env, policy, uniforms, temperature):
         self.policy, self.uniforms, self.temperature = policy, uniforms, temperature
-        self.step_by_step = env.reveals_one_cell and policy.network is not None
+        self.step_by_step = env.reveals_one_cell and getattr(policy.network, "stepper", None) is not None
 
     def __call__(self, step, games, observations, legal):
         if self.step_by_step:

@@ -20,7 +20,7 @@ from .runs import checkpoint
 from .runs.assembly import build
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
-from .runs.settings import PRESET_MEANING, PRESETS, Settings, read_config
+from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
 from .screens.options import Parser, add_settings
@@ -61,8 +61,8 @@ def changed(settings, changes, folder):
     """
     for name, value in changes.items():
         if name not in CHANGEABLE and value != getattr(settings, name, None):
-            raise ValueError(f"{name} is {getattr(settings, name, None)!r} in {folder}, not {value!r}: a run goes on as "
-                             f"it was, but for {', '.join(CHANGEABLE)}")
+            raise ValueError(f"{name} is {getattr(settings, name, None)!r} in {folder}, not {value!r}: a run goes on "
+                             f"as it was, but for {', '.join(CHANGEABLE)}")
     limits = {"iterations": None, "seconds": None} if {"iterations", "seconds"} & changes.keys() else {}
     return settings.replace(**limits | changes)
 
@@ -159,15 +159,12 @@ def draw_curves(settings, metrics, summary, path):
     save(learning_curves(metrics, title, levels), path)
 
 
-# ------------------------------------------------------------------------------------- the command
-
-
 def parse(arguments):
     """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair."""
     parser = Parser(prog="python -m battleship_grpo.train", usage="%(prog)s [option …]",
-                    description=__doc__.split("\n\n")[0],
-                    epilog="presets: " + "; ".join(f"{name}: {text}" for name, text in PRESET_MEANING.items()))
-    parser.add_argument("--preset", choices=PRESETS, help="settings that go together; options come on top [default]")
+                    description=__doc__.split("\n\n")[0])
+    parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
+                        "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
                         "options come on top, and the run gets a folder of its own")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, as if it had never been "
@@ -180,7 +177,7 @@ def parse(arguments):
     if folder is not None:
         return folder, options
     try:
-        start = read_config(config) | {"output_dir": ""} if config else PRESETS[preset or "default"]
+        start = read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})
         return Settings(**start | options)
     except ValueError as error:
         parser.error(str(error))

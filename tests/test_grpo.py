@@ -72,7 +72,7 @@ def test_boards_can_be_cut_out_kept_and_put_together(seed, num_boards):
     rollout = sample_groups(env, make_policy(env, rng), env.tasks(num_boards, rng), 3, rng)
     cut = num_boards // 2
     halves = [rollout.cut(slice(0, cut)), rollout.cut(slice(cut, num_boards))]
-    kept = rollout.keep_boards(np.arange(num_boards) >= cut)
+    kept = rollout.take_games(np.arange(cut * 3, num_boards * 3), 3)
     for one, other in ((concatenate(halves), rollout), (kept, halves[1])):
         for name in ("observations", "legal", "actions", "log_probs", "games", "lengths", "scores"):
             assert np.array_equal(getattr(one, name), getattr(other, name)), name

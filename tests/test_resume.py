@@ -143,7 +143,7 @@ def refusal(arguments, capsys):
 @pytest.mark.parametrize(("options", "says"), [
     (["--learning-rate", "0.5"], "learning_rate is 0.012 in"), (["--processes", "2"], "processes is 1 in"),
     (["--algorithm", "ppo"], "algorithm is 'grpo'"), (["--output-dir", "elsewhere"], "not 'elsewhere'"),
-    (["--preset", "default"], "only one of them"), (["--config", "x.json"], "only one of them"),
+    (["--preset", "article"], "only one of them"), (["--config", "x.json"], "only one of them"),
     (["--iterations", "-1"], "iterations must be ≥ 0"),
 ])
 def test_what_would_make_it_another_run_is_refused(run, options, says, capsys):

@@ -15,6 +15,7 @@ GRPO's many descendants change a setting or two of the same objective: they are 
 """
 
 from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages
+from ..backend import array_module
 from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, kl_penalty, shot_weights, surrogate
 from ..rollout import concatenate
 from .learner import ENTROPY, SUPERVISION
@@ -126,4 +127,6 @@ class GRPO(WithReference):
 
 def with_variance(rollout):
     """The boards that teach: those whose games did not all score the same."""
-    return rollout.keep_boards(groups_with_variance(rollout.scores, rollout.num_generations))
+    xp, size = array_module(rollout.scores), rollout.num_generations
+    teaches = groups_with_variance(rollout.scores, size)
+    return rollout.take_games(xp.nonzero(xp.repeat(teaches, size))[0], size)

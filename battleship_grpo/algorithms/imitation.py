@@ -42,7 +42,8 @@ class Imitation(Learner):
         self.teacher = teacher
         self.temperature = 1.0  # `settings.temperature` is for playing: low, the student sees where its best shots lead
         self.room = -(-settings.memory_size // self.team.size)  # shots in this process's part of the memory
-        self.memory, self.written = self.empty_memory(), 0  # a ring of shots; how many were ever written
+        self.memory = self.empty_memory()  # a ring of shots
+        self.written = np.zeros((), np.int64)  # how many ever were
 
     @classmethod
     def check(cls, settings):
@@ -84,7 +85,7 @@ class Imitation(Learner):
     def remember(self, **shots):
         """Write shots into the ring, over the oldest once it is full."""
         count = len(shots["legal"])
-        places = (self.written + array_module(shots["legal"]).arange(count)) % self.room
+        places = (int(self.written) + array_module(shots["legal"]).arange(count)) % self.room
         for name, column in shots.items():
             self.memory[name][places[-self.room :]] = column[-self.room :]
         self.written += count
@@ -93,22 +94,16 @@ class Imitation(Learner):
         """`batch_shots` shots from the memory, drawn with replacement."""
         s = self.settings
         count = self.team.share(s.batch_shots * s.num_minibatches)
-        chosen = (rng.random(count) * min(self.written, self.room)).astype(int)
+        chosen = (rng.random(count) * min(int(self.written), self.room)).astype(int)
         columns = {name: ring[chosen] for name, ring in self.memory.items()}
         return Shots(observations=columns.pop("observations"), legal=columns.pop("legal"), columns=columns)
 
-    # ------------------------------------------------------------------------------------- what it holds
-
-    def counters(self):
-        return super().counters() | {"written": self.written}
-
-    def set_counters(self, counters):
-        super().set_counters(counters)
-        self.written = counters["written"]
+    def arrays(self):
+        return super().arrays() | {"written": self.written}
 
     def state(self):
         """With the memories of all processes, (processes, shots, …), as far as they are filled."""
-        written = self.team.collect(np.array([self.written]))[:, 0]
+        written = self.team.collect(self.written[None])[:, 0]
         filled = min(self.room, int(written.max()))
         return super().state() | {"written": written} | {
             f"memory_{name}": self.team.collect(to_numpy(ring[:filled])) for name, ring in self.memory.items()}

@@ -70,7 +70,7 @@ class Learner:
         self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp)
         self.temperature = settings.temperature  # of the softmax that is learnt
         self.optimiser = adamw(settings, policy.network, settings.learning_rate)
-        self.steps = 0
+        self.steps = np.zeros((), np.int64)  # batches learnt from
 
     @classmethod
     def check(cls, settings):
@@ -85,8 +85,6 @@ class Learner:
         """One iteration, on boards and games drawn with `rng`. Returns what was measured, name → number."""
         batch = self.collect(rng)
         return batch.measured | self.learn_from(batch, learning_rate)
-
-    # ------------------------------------------------------------------------------------- playing
 
     def collect(self, rng):
         """A batch with all that learning from it needs."""
@@ -104,8 +102,6 @@ class Learner:
     def in_pieces(self, shots, function):
         """`function` of each piece of a record, one row per shot, put together again."""
         return array_module(shots.legal).concatenate([function(piece) for piece in shots.pieces(self.rows)])
-
-    # ------------------------------------------------------------------------------------- learning
 
     def learn_from(self, batch, learning_rate):
         """μ passes over the minibatches, a step of AdamW for each. Returns the means of what was measured."""
@@ -148,8 +144,6 @@ class Learner:
         vectors, stats = zip(*map(function, minibatch.pieces(self.rows)), strict=True)
         return self.team.mean(sum(vectors), {name: sum(of_piece[name] for of_piece in stats) for name in stats[0]})
 
-    # ------------------------------------------------------------------------------------- what it holds
-
     def networks(self):
         """Every network that training holds in memory, by name."""
         return {"policy": self.policy.network}
@@ -159,47 +153,32 @@ class Learner:
         return {"policy": self.optimiser}
 
     def arrays(self):
-        """Every array that training changes, by name; not copies."""
-        arrays = {name: network.parameters for name, network in self.networks().items()}
+        """Every array that training changes, counts among them, by name; not copies."""
+        arrays = {"steps": self.steps} | {name: network.parameters for name, network in self.networks().items()}
         for name, optimiser in self.optimisers().items():
-            arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0]}
+            arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0],
+                       f"{name}_adam_steps": optimiser.steps}
         return arrays
-
-    def counters(self):
-        """Every count that training changes, by name."""
-        return {"steps": self.steps} | {f"{name}_adam_steps": optimiser.steps
-                                        for name, optimiser in self.optimisers().items()}
-
-    def set_counters(self, counters):
-        self.steps = counters["steps"]
-        for name, optimiser in self.optimisers().items():
-            optimiser.steps = counters[f"{name}_adam_steps"]
 
     def snapshot(self):
         """What `restore` takes to undo everything since."""
-        return {name: array.copy() for name, array in self.arrays().items()}, self.counters()
+        return {name: array.copy() for name, array in self.arrays().items()}
 
     def restore(self, snapshot):
-        arrays, counters = snapshot
         for name, array in self.arrays().items():
-            array[:] = arrays[name]
-        self.set_counters(counters)
+            array[...] = snapshot[name]
 
     def state(self):
         """All that a checkpoint needs, as named NumPy arrays. In a team everybody has to ask for it at once."""
-        arrays = {name: to_numpy(array) for name, array in self.arrays().items()}
-        return arrays | {name: np.array(count) for name, count in self.counters().items()}
+        return {name: to_numpy(array) for name, array in self.arrays().items()}
 
     def load_state(self, state):
         """Go on from what `state` gave. Raises ValueError, naming the array, for what cannot be this algorithm's."""
-        counters = {name: int(checked(state, name, (), np.int64)) for name in self.counters()}
-        if min(counters.values()) < 0:
-            raise ValueError(f"a count is below 0: {counters}")
-        arrays = {name: array_module(array).asarray(checked(state, name, array.shape, array.dtype))
-                  for name, array in self.arrays().items()}
-        if unknown := state.keys() - counters.keys() - arrays.keys():
+        own = {name: array_module(array).asarray(checked(state, name, array.shape, array.dtype))
+               for name, array in self.arrays().items()}
+        if unknown := state.keys() - own.keys():
             raise ValueError(f"{', '.join(sorted(unknown))}: not something that {self.settings.algorithm} holds")
-        self.restore((arrays, counters))
+        self.restore(own)
 
     def require_finite_arrays(self):
         """Raise FloatingPointError, naming the culprit, if training has made a NaN or an infinity."""
@@ -217,6 +196,8 @@ def checked(state, name, shape, dtype):
         raise ValueError(f"{name} must be {np.dtype(dtype)} {tuple(shape)}, not {array.dtype} {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name} holds a NaN or an infinity")
+    if array.dtype.kind == "i" and not array.shape and array < 0:
+        raise ValueError(f"{name} counts something, and is {array}")
     return array
 
 

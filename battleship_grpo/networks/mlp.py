@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..backend import array_module, to_numpy
-from .network import Network, Stepper
+from .network import Network
 from .symmetry import parameter_orbits
 
 ENCODINGS = ("planes", "signed")
@@ -108,8 +108,6 @@ class MLP(Network):
         shape, count = " → ".join(map(str, self.sizes)), f"{len(self.parameters):,} parameters"
         return f"{type(self).__name__}({shape}, {self.activation}, {self.encoding}, {count})"
 
-    # ------------------------------------------------------------------------------------- maths
-
     def encode(self, observations):
         """The first layer's input (N, inputs + 1) from observations (N, F)."""
         size = self.sizes[0]
@@ -176,9 +174,7 @@ class MLP(Network):
         return d_outputs
 
     def stepper(self, observations):
-        return MLPStepper(self, observations)
-
-    # ------------------------------------------------------------------------------------- files, costs
+        return Stepper(self, observations)
 
     def to_arrays(self):
         """What a file holds of it: see the module's docstring."""
@@ -231,7 +227,7 @@ class MLP(Network):
         }
 
 
-class MLPStepper(Stepper):
+class Stepper:
     """A shot changes one input: it adds one row of weights to the first layer's sums, and needs no product there."""
 
     def __init__(self, network, observations):

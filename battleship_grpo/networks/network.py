@@ -13,17 +13,20 @@ A family is a class with a row in `networks.NETWORKS`. With N observations of F 
     options()                     what it was made with, as settings have it: name → value
     flops_per_row()               operations of the matrix products for one observation, by method: forward, backward,
                                   jvp; stepper (its start), step (its outputs after one more shot)
+    stepper(observations)         for families that can do better than `forward` anew after every shot of N games: an
+                                  object with outputs() → (N, O); reveal(cells, values), each game's observation turned
+                                  from 0 to `values` (N,) at `cells` (N,); keep(games), go on with some, int (n,)
 
 and the methods of `Network`, whose defaults will do. The constructor takes (observation_size, num_outputs,
 hidden_sizes, activation, encoding, rng, dtype, output_gain, board_size), as `MLP` documents them, and makes of these
 what it can use.
 """
 
-from ..backend import array_module
-
 
 class Network:
     """What a family need not write itself."""
+
+    stepper = None
 
     def tied(self, gradient):
         """The gradient (P,) averaged over parameters that are kept equal. Here none are."""
@@ -43,26 +46,3 @@ class Network:
     def adopt(self, parameters):
         """Take this vector (P,) for the parameters. A family with views into it makes them anew."""
         self.parameters = parameters
-
-    def stepper(self, observations):
-        """The outputs of games from shot to shot: a `Stepper`, or what a family can do better."""
-        return Stepper(self, observations)
-
-
-class Stepper:
-    """Outputs of N games, kept up to date as each shot changes one number of each observation from 0 to ±1."""
-
-    def __init__(self, network, observations):
-        self.network, self.observations = network, observations.copy()
-
-    def outputs(self):
-        """(N, O)"""
-        return self.network.forward(self.observations)[0]
-
-    def reveal(self, cells, values):
-        """Each game's observation turned to `values` (N,) at `cells` (N,)."""
-        self.observations[array_module(cells).arange(len(cells)), cells] = values
-
-    def keep(self, games):
-        """Go on with some of the games: an index array (n,)."""
-        self.observations = self.observations[games]

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..policy import FILE_NAME
 from . import checkpoint
 from .files import UNFINISHED, write_text
-from .metrics import MetricsFile, read_metrics
+from .metrics import MetricsFile, as_columns, read_table
 from .settings import Settings, read_config
 
 
@@ -83,8 +83,6 @@ class RunFolder:
         for part in self.path.glob(UNFINISHED):
             part.unlink()
 
-    # ------------------------------------------------------------------------------------- what is in it
-
     def read_settings(self):
         """Raises ValueError, in one line, where config.json does not hold all of them."""
         try:
@@ -98,7 +96,7 @@ class RunFolder:
 
     def metrics(self):
         """Column name → float (iterations,), NaN where not measured."""
-        return read_metrics(self.metrics_csv)
+        return as_columns(*read_table(self.metrics_csv))
 
     def save(self, settings, done, state):
         """A new checkpoint.npz; the one before is kept. Raises OSError, or ValueError if it is too large."""

@@ -11,13 +11,13 @@ from .files import replacing
 class MetricsFile:
     """A metrics.csv to add rows to, each on disk as soon as it is written.
 
-    Of a file that is already there the first `iterations` rows stay: those that the run's checkpoint has behind it.
-    Raises ValueError where they are not all there, OSError where there is no writing.
+    If there is one already, its first `iterations` rows stay: those that the run's checkpoint has behind it. Raises
+    ValueError where they are not all there, OSError where there is no writing.
     """
 
     def __init__(self, path, iterations=0):
         self.path = path
-        self.names, rows = read_rows(path, iterations) if iterations else ([], [])
+        self.names, rows = rows_behind(path, iterations) if iterations else ([], [])
         self._write(rows)
 
     def _write(self, rows):
@@ -48,31 +48,30 @@ class MetricsFile:
 
 
 def read_table(path):
-    """The names of the columns, and the rows, as text."""
+    """The names of the columns, and the rows, as text. Raises OSError, or ValueError where they do not fit together."""
     with open(path, newline="", encoding="utf-8") as file:
-        names, *rows = list(csv.reader(file)) or [[]]
+        try:
+            names, *rows = list(csv.reader(file)) or [[]]
+        except csv.Error as error:
+            raise ValueError(f"{path}: {error}") from None
+    if any(len(row) != len(names) for row in rows):
+        raise ValueError(f"{path}: some rows are not as long as the first")
     return names, rows
 
 
-def read_metrics(path):
-    """Column name → float (iterations,), NaN where not measured. Raises OSError, or ValueError for another file."""
-    names, rows = read_table(path)
-    if any(len(row) != len(names) for row in rows):
-        raise ValueError(f"{path}: some rows are not as long as the first")
+def as_columns(names, rows):
+    """Column name → float (rows,), NaN where not measured."""
     table = np.array([[float(value or "nan") for value in row] for row in rows]).reshape(len(rows), len(names))
     return dict(zip(names, table.T, strict=True))
 
 
-def read_rows(path, iterations):
-    """The names, and the rows of iterations 1 … `iterations`, as text. Raises ValueError if they are not all there."""
+def rows_behind(path, iterations):
+    """The names, and the rows of iterations 1 … `iterations`. Raises ValueError where they are not all there."""
     try:
         names, rows = read_table(path)
-        rows = rows[:iterations]
-        numbers = np.array([[float(value or "nan") for value in row] for row in rows])
-        sound = numbers.shape == (iterations, len(names)) and (
-            numbers[:, names.index("iteration")] == np.arange(1, iterations + 1)).all()
-    except (OSError, ValueError, csv.Error):
-        sound = False
-    if not sound:
+        numbers = as_columns(names, rows[:iterations]).get("iteration", ())
+    except (OSError, ValueError):
+        numbers = ()
+    if list(numbers) != list(range(1, iterations + 1)):
         raise ValueError(f"{path} does not hold the {iterations} iterations that the checkpoint has behind it")
-    return names, rows
+    return names, rows[:iterations]

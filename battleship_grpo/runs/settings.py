@@ -57,9 +57,9 @@ POLICY = {
 }
 EVERY_RUN = RUN | GAME | POLICY
 
-# What changes against the defaults, by name.
-PRESETS = {
-    "default": {},
+PRESETS = {  # name → what changes against the defaults
+    # a small tanh network, 4 boards × 16 games, 10 full-batch steps, validation every iteration: the setting of the
+    # single-file NumPy GRPO that made this example known
     "article": {
         "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
         "equivariant": False, "output_gain": 1.0,
@@ -69,11 +69,6 @@ PRESETS = {
         "learning_rate": 4e-4, "lr_scheduler_type": "constant", "warmup_ratio": 0.0, "weight_decay": 0.01,
         "max_grad_norm": None, "validate_every": 1,
     },
-}
-PRESET_MEANING = {
-    "default": "the best policy per second",
-    "article": "the setting of the single-file NumPy GRPO that made this example known: a small tanh network, "
-               "4 boards × 16 games, 10 full-batch steps, validation every iteration",
 }
 
 
@@ -169,9 +164,6 @@ class Settings:
         if self.max_shots is not None and self.max_shots > self.make_rules().cells:
             raise ValueError(f"max_shots must be ≤ {self.make_rules().cells}, the cells, not {self.max_shots}")
         self.kind.check(self)
-
-
-# ------------------------------------------------------------------------------------- JSON
 
 
 def read_config(path):

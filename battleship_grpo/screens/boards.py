@@ -77,9 +77,6 @@ class Frame:
         return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {self.misses}"
 
 
-# ------------------------------------------------------------------------------------- panels
-
-
 class Panel(NamedTuple):
     title: str
     heat: np.ndarray | None = None  # the board itself if None
@@ -146,9 +143,6 @@ def heat_style(share, colour):
     red, green, blue = (round(low + share * (high - low)) for low, high in zip(DARK, colour, strict=True))
     ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else "white"
     return f"{ink} on rgb({red},{green},{blue})"
-
-
-# ------------------------------------------------------------------------------------- the screen
 
 
 def panels_of(frame):

@@ -40,9 +40,6 @@ def generator(algorithm, number):
     return make_generator(algorithm.policy.xp, algorithm.settings.seed, number)
 
 
-# ------------------------------------------------------------------------------------- operations
-
-
 def build_counted(settings, counts):
     """The algorithm on networks that count, and these: policy, and reference, critic or teacher if it has such."""
     env, policy, parts = make_parts(settings)
@@ -67,6 +64,8 @@ class Counted:
 
     def __init__(self, network, counts):
         self.network, self.counts, self.per_row = network, counts, network.flops_per_row()
+        if network.stepper is None:
+            self.stepper = None
 
     def __getattr__(self, name):
         return getattr(self.network, name)
@@ -104,9 +103,6 @@ class CountedStepper:
         return outputs
 
 
-# ------------------------------------------------------------------------------------- noise of the gradient
-
-
 def gradient_noise(gradients):
     """E‖g − ḡ‖² and ‖ḡ‖² of the distribution that these independent gradients, (n, P), n ≥ 2, come from. Unbiased.
 
@@ -140,9 +136,6 @@ def first_gradient(algorithm, rng):
     if batch.num_shots == 0:
         return np.zeros(len(algorithm.policy.parameters), np.float32)
     return to_numpy(algorithm.gradient(batch)[0])
-
-
-# ------------------------------------------------------------------------------------- memory
 
 
 def peak_memory():

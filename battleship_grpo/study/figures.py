@@ -17,9 +17,6 @@ WINDOW = 5000  # games: as many for every algorithm, so that the same noise is l
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
 
 
-# ------------------------------------------------------------------------------------- a run
-
-
 def recent_means(games, shots, window=WINDOW):
     """Mean shots per game over the last `window` games, or over all where there were fewer: (iterations,).
 
@@ -54,9 +51,6 @@ def threshold(rules, bayes):
 def curve_of(metrics):
     """Training shots, seconds, and mean shots over the last games: (3, iterations)."""
     return np.stack([metrics["shots"], metrics["seconds"], recent_means(metrics["games"], metrics["shots"])])
-
-
-# ------------------------------------------------------------------------------------- a row
 
 
 class Figure(NamedTuple):
@@ -157,9 +151,6 @@ def middle(values):
 def rank(rows):
     """The best first, by greedy play; those without a finished run last."""
     return sorted(rows, key=lambda row: math.inf if row["runs"] == 0 else row["greedy_mean_shots"])
-
-
-# ------------------------------------------------------------------------------------- as text
 
 
 def finding(rows, run):

@@ -91,9 +91,6 @@ def failure_of(future):
     return " ".join(str(error).split()) or type(error).__name__
 
 
-# ------------------------------------------------------------------------------------- what is kept
-
-
 def keep(run, summary, files):
     """Write a run's folder. Its summary comes last: where there is one, the run is finished. Returns it."""
     folder = RunFolder(run.output_dir)

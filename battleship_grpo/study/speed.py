@@ -54,9 +54,6 @@ def median_rate(stopwatch, amount, function):
     return amount / float(np.median([stopwatch(function) for _ in range(REPEATS)]))
 
 
-# ------------------------------------------------------------------------------------- stages
-
-
 def layer_products(policy, rows):
     """Functions that do nothing but the matrix products of a forward and of a backward pass on `rows` shots."""
     xp, rng = policy.xp, np.random.default_rng(0)
@@ -141,9 +138,6 @@ def seconds_to_reach(team, options, targets):
 
     learn(build(settings, team), settings, on_iteration, lambda: len(reached) == len(targets))
     return {str(target): reached.get(target) for target in targets}
-
-
-# ------------------------------------------------------------------------------------- the whole
 
 
 def slowest_stage(case):
