@@ -16,26 +16,31 @@ from .policy import MaskedSoftmax
 # ------------------------------------------------------------------------------------- the record
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Shots:
-    """S positions to learn from, and what is known of each. `shots["advantages"]` is a column of that name:
+    """S positions to learn from, and what is known of each: columns, each an attribute, as in `shots.actions`.
 
-        advantages         (S,)      how much better than expected
-        ref_log_prob       (S,)      log π_ref(a|s) of the shot that was fired
-        ref_log_probs      (S, A)    log π_ref(·|s), where the KL is exact
-        values, returns    (S,)      what the critic predicted, V(s), and what it is to learn
-        old_logits         (S, A)    of the policy that played, for TRPO
-        teacher_action     (S,)      what the teacher would fire at, for SFT
-        teacher_probs      (S, A)    the teacher's probabilities, for distillation
+        observations       (S, F)      as the environment showed them
+        legal              (S, A)      bool: which actions may be chosen
+        actions            (S,)        int: the shot that was fired
+        log_probs          (S,)        log π_old(a|s), of the policy that fired it
+        rewards            (S,)        what it earned; over a game they add up to its score − 1
+        advantages         (S,)        how much better than expected it was
+        ref_log_prob       (S,)        log π_ref(a|s)
+        ref_log_probs      (S, A)      log π_ref(·|s), where the KL is exact
+        values, returns    (S,)        what the critic predicted, V(s), and what it is to learn
+        old_logits         (S, A)      of the policy that fired it, for TRPO
+        teacher_action     (S,)        what the teacher would fire at, for SFT
+        teacher_probs      (S, A)      the teacher's probabilities, for distillation
     """
 
-    observations: Any  # (S, F), as the environment showed them
-    legal: Any  # bool (S, A)
-    columns: dict = field(default_factory=dict)  # name → array (S, …)
-    measured: dict = field(default_factory=dict)  # name → number: what was measured while it was collected
-    whole: Any = None  # the batch that this is a minibatch of; None if it is not
+    columns: dict  # name → array (S, …)
+    measured: dict = field(default_factory=dict, kw_only=True)  # name → number: what was measured while collecting it
+    whole: Any = field(default=None, kw_only=True)  # the batch that this is a minibatch of; None if it is not
 
-    def __getitem__(self, name):
+    def __getattr__(self, name):
+        if name == "columns" or name not in self.columns:
+            raise AttributeError(f"no column {name!r}")
         return self.columns[name]
 
     @property
@@ -54,8 +59,7 @@ class Shots:
 
     def cut(self, part):
         """The same record of a contiguous part, a slice of `range(size)`; no shot is copied."""
-        return replace(self, observations=self.observations[part], legal=self.legal[part],
-                       columns={name: column[part] for name, column in self.columns.items()})
+        return replace(self, columns={name: column[part] for name, column in self.columns.items()})
 
     def minibatches(self, count):
         """About equal parts, each of which knows its batch."""
@@ -66,28 +70,19 @@ class Shots:
         return [self.cut(part) for part in split(self.size, -(-self.num_shots // rows))]
 
     def with_columns(self, **columns):
-        """The same record with more columns."""
         return replace(self, columns=self.columns | columns)
 
     def with_measured(self, **measured):
-        """The same record with more numbers that were measured."""
         return replace(self, measured=self.measured | measured)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Rollout(Shots):
-    """S shots of N = B·G games. Shots stand game by game, games board by board: board b owns games b·G … b·G+G−1."""
+    """The shots of N = B·G games, game by game, games board by board: board b owns games b·G … b·G+G−1."""
 
     num_generations: int  # G
-    actions: Any  # int (S,)
-    log_probs: Any  # float (S,): log π_old(a|s)
-    rewards: Any  # float (S,): what each shot earned; over a game they add up to its score − 1
-    games: Any  # int (S,): the game that each shot belongs to
-    lengths: Any  # int (N,): shots of each game
+    lengths: Any  # int (N,): shots of each game, at least one
     scores: Any  # float (N,)
-
-    SHOT_FIELDS = ("observations", "legal", "actions", "log_probs", "rewards")
-    GAME_FIELDS = ("lengths", "scores")
 
     @property
     def num_games(self):
@@ -107,6 +102,13 @@ class Rollout(Shots):
         return starts_of(self.lengths)
 
     @cached_property
+    def games(self):
+        """The game that each shot belongs to: int (S,)."""
+        first = array_module(self.lengths).zeros(self.num_shots, np.int64)
+        first[self.starts[1:]] = 1
+        return first.cumsum()
+
+    @cached_property
     def position(self):
         """Which step of its game each shot is, from 0: int (S,)."""
         return array_module(self.games).arange(self.num_shots) - self.starts[self.games]
@@ -117,39 +119,28 @@ class Rollout(Shots):
         per_board = to_numpy(self.lengths).reshape(-1, self.num_generations).sum(axis=1)
         return np.concatenate([[0], np.cumsum(per_board)])
 
-    # ---- parts of it
-
     def cut(self, part):
         start, stop, _ = part.indices(self.num_boards)
         shots = slice(int(self.first_shots[start]), int(self.first_shots[stop]))
-        games = slice(start * self.num_generations, stop * self.num_generations)
-        return self._some(shots, games, self.games[shots] - games.start)
+        return self._some(shots, slice(start * self.num_generations, stop * self.num_generations))
 
     def take_games(self, games, num_generations):
         """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
-        xp = array_module(self.lengths)
-        lengths = self.lengths[games]
+        xp, lengths = array_module(self.lengths), self.lengths[games]
         places = xp.arange(int(lengths.sum()))
-        new_games = xp.searchsorted(lengths.cumsum(), places, side="right")
-        shots = (self.starts[games] - starts_of(lengths))[new_games] + places
-        return replace(self._some(shots, games, new_games), num_generations=num_generations)
+        shots = places + (self.starts[games] - starts_of(lengths))[
+            xp.searchsorted(lengths.cumsum(), places, side="right")]
+        return replace(self._some(shots, games), num_generations=num_generations)
 
-    def _some(self, shots, games, games_of_shots):
-        """Some shots and games: index arrays, masks or slices."""
-        return replace(
-            self,
-            games=games_of_shots,
-            columns={name: column[shots] for name, column in self.columns.items()},
-            **{name: getattr(self, name)[shots] for name in self.SHOT_FIELDS},
-            **{name: getattr(self, name)[games] for name in self.GAME_FIELDS},
-        )
+    def _some(self, shots, games):
+        """Some shots and the games that they are: index arrays or slices."""
+        columns = {name: column[shots] for name, column in self.columns.items()}
+        return replace(self, columns=columns, lengths=self.lengths[games], scores=self.scores[games])
 
     def to(self, xp):
         """The same record in array library `xp`."""
-        fields = (*self.SHOT_FIELDS, "games", *self.GAME_FIELDS)
-        return replace(self, **{name: xp.asarray(getattr(self, name)) for name in fields})
-
-    # ---- from shots to games
+        columns = {name: xp.asarray(column) for name, column in self.columns.items()}
+        return replace(self, columns=columns, lengths=xp.asarray(self.lengths), scores=xp.asarray(self.scores))
 
     def sum_games(self, values):
         """Sums of a value per shot, (S,), over each game: (N,)."""
@@ -174,17 +165,12 @@ def starts_of(lengths):
 
 def concatenate(rollouts):
     """One record of several with the same number of games per board."""
-    if len(rollouts) == 1:
-        return rollouts[0]
     first, xp = rollouts[0], array_module(rollouts[0].scores)
-    offsets = np.cumsum([0] + [part.num_games for part in rollouts[:-1]])
-    return replace(
-        first,
-        games=xp.concatenate([part.games + int(offset) for part, offset in zip(rollouts, offsets, strict=True)]),
-        columns={name: xp.concatenate([part[name] for part in rollouts]) for name in first.columns},
-        **{name: xp.concatenate([getattr(part, name) for part in rollouts])
-           for name in (*first.SHOT_FIELDS, *first.GAME_FIELDS)},
-    )
+    if len(rollouts) == 1:
+        return first
+    columns = {name: xp.concatenate([part.columns[name] for part in rollouts]) for name in first.columns}
+    lengths, scores = (xp.concatenate([getattr(part, name) for part in rollouts]) for name in ("lengths", "scores"))
+    return replace(first, columns=columns, lengths=lengths, scores=scores)
 
 
 # ------------------------------------------------------------------------------------- playing
@@ -238,11 +224,10 @@ def results(turns, tasks):
 def record(env, tasks, choose, num_generations):
     """Play one game on each task, `num_generations` of them in a row on the same one: a `Rollout`."""
     turns, xp = list(play(env, tasks, choose)), array_module(tasks)
-    lengths, scores = results(turns, tasks)
-    games = xp.concatenate([turn.games for turn in turns])
-    order = xp.argsort(games, kind="stable")  # from step by step to game by game
-    shots = {name: xp.concatenate([getattr(turn, name) for turn in turns])[order] for name in Rollout.SHOT_FIELDS}
-    return Rollout(num_generations=num_generations, games=games[order], lengths=lengths, scores=scores, **shots)
+    order = xp.argsort(xp.concatenate([turn.games for turn in turns]), kind="stable")  # step by step → game by game
+    columns = {name: xp.concatenate([getattr(turn, name) for turn in turns])[order]
+               for name in ("observations", "legal", "actions", "log_probs", "rewards")}
+    return Rollout(columns, num_generations, *results(turns, tasks))
 
 
 def sample_groups(env, policy, tasks, num_generations, rng, temperature=1.0, rows=None):

@@ -1,7 +1,5 @@
 """Every algorithm: the gradient of its whole loss, the identities that tie it to its neighbours, and that it learns."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from helpers import (
@@ -45,7 +43,7 @@ def check_gradient(learner, batch):
         policy.parameters[:] = parameters
         if weighted:
             moved = batch.log_probs + log_ratios(learner, batch) - held
-            return learner.gradient(replace(batch, log_probs=moved))[1]["loss"]
+            return learner.gradient(batch.with_columns(log_probs=moved))[1]["loss"]
         return learner.gradient(batch)[1]["loss"]
 
     point = policy.parameters.copy()
@@ -83,7 +81,7 @@ def test_the_gradient_of_all_that_grpo_can_be(seed, data):
     log_ratio = log_ratios(learner, batch)
     ratio = np.exp(np.concatenate([log_ratio, batch.game_means(log_ratio)]))
     assume(np.abs(ratio[:, None] - [1 - epsilon, 1 + epsilon_high, 1.7]).min() > 1e-4)
-    assume(np.abs(batch["advantages"]).max() > 0)
+    assume(np.abs(batch.advantages).max() > 0)
     check_gradient(learner, batch)
 
 
@@ -201,7 +199,7 @@ def test_every_accepted_step_of_trpo_keeps_within_the_bound_and_improves(seed, m
         assert kl.sum(axis=1).mean() <= max_kl * (1 + 1e-9)
         if measured["accepted_step"]:
             accepted += 1
-            advantages = batch["advantages"]
+            advantages = batch.advantages
             assert (new[rows] / old[rows] * advantages).mean() > advantages.mean()
     assert accepted >= 3
 
@@ -294,7 +292,7 @@ def test_only_the_most_undecided_shots_have_an_advantage():
     learner = small_learner("top_entropy", rng, top_entropy_quantile=0.3)
     batch = learner.collect(rng)
     entropy = learner.policy.distribution(batch.observations, batch.legal).entropy()
-    teaches = batch["advantages"] != 0
+    teaches = batch.advantages != 0
     assert 0 < teaches.mean() <= 0.3 + 1 / batch.num_shots
     assert entropy[teaches].min() >= np.quantile(entropy, 0.69)
 
@@ -347,7 +345,7 @@ def test_grpo_with_two_games_is_a_comparison():
     rng = np.random.default_rng(0)
     grpo = small_learner("grpo", rng, num_generations=2, num_boards=30, beta=0.0)
     batch = grpo.collect(rng)
-    advantages, scores = batch["advantages"], batch.scores.reshape(-1, 2)
+    advantages, scores = batch.advantages, batch.scores.reshape(-1, 2)
     decided = np.repeat(scores[:, 0] != scores[:, 1], 2)[batch.games]
     better = np.stack([scores[:, 0] > scores[:, 1], scores[:, 1] > scores[:, 0]], axis=1).reshape(-1)[batch.games]
     assert advantages[decided & better] == pytest.approx(0.5**0.5, rel=2e-3)
@@ -380,7 +378,7 @@ def test_sft_is_distillation_from_a_teacher_without_doubts():
     sft, distill = (small_learner(name, np.random.default_rng(1)) for name in ("sft", "distill"))
     batch = sft.collect(rng)
     one, measured = sft.gradient(batch)
-    other, again = distill.gradient(batch.with_columns(teacher_probs=np.eye(9)[batch["teacher_action"]]))
+    other, again = distill.gradient(batch.with_columns(teacher_probs=np.eye(9)[batch.teacher_action]))
     assert np.allclose(one, other, atol=1e-12) and measured == pytest.approx(again)
 
 

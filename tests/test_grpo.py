@@ -90,7 +90,7 @@ def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
     grpo = GRPO(settings, env, make_policy(env, rng, dtype=np.float64))
     rollout = grpo.collect(rng)
     loss = grpo.gradient(rollout)[1]["loss"]
-    d = rollout.log_probs - rollout["ref_log_prob"]
+    d = rollout.log_probs - rollout.ref_log_prob
     per_game = np.bincount(rollout.games, np.exp(-d) + d - 1) / rollout.lengths
     assert loss == pytest.approx(0.5 * per_game.mean(), rel=1e-9)
 

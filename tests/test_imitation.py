@@ -32,8 +32,8 @@ def test_the_memory_holds_exactly_the_newest_shots(writes, memory_size, seed):
         newest = set(range(max(0, written - memory_size), written))
         assert set(learner.memory["teacher_action"][: min(written, memory_size)].tolist()) == newest
         recalled = learner.recall(np.random.default_rng(seed))
-        assert set(recalled["teacher_action"].tolist()) <= newest
-        assert (recalled.observations == digits(recalled["teacher_action"])).all()  # shots stay whole
+        assert set(recalled.teacher_action.tolist()) <= newest
+        assert (recalled.observations == digits(recalled.teacher_action)).all()  # shots stay whole
 
 
 def digits(numbers):
@@ -48,7 +48,7 @@ def test_what_is_recalled_is_drawn_from_all_that_is_remembered():
                      teacher_action=np.arange(25))
     recalled = learner.recall(np.random.default_rng(0))
     assert recalled.size == recalled.num_shots == 2000
-    assert set(recalled["teacher_action"].tolist()) == set(range(15, 25))
+    assert set(recalled.teacher_action.tolist()) == set(range(15, 25))
 
 
 # ------------------------------------------------------------------------------------- lessons
@@ -111,7 +111,7 @@ def test_lessons_stay_with_their_positions():
     learner = small_learner("distill", rng, teacher_temperature=1.0)
     batch = learner.collect(rng)
     expected = learner.teacher.soft_distribution(batch.observations, batch.legal).probs
-    assert np.allclose(batch["teacher_probs"], expected)
+    assert np.allclose(batch.teacher_probs, expected)
 
 
 # ------------------------------------------------------------------------------------- runs from runs

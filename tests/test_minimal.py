@@ -44,7 +44,7 @@ def test_advantages_and_gradient_are_those_of_the_package():
     parameters, grpo, batch = a_batch(0)
     assert np.allclose(minimal.group_advantages(batch.scores), group_advantages(batch.scores, minimal.G), atol=1e-9)
     expected, stats = grpo.gradient(batch)
-    actual, loss = minimal.gradient(parameters, batch.observations, batch.actions, batch.log_probs, batch["advantages"])
+    actual, loss = minimal.gradient(parameters, batch.observations, batch.actions, batch.log_probs, batch.advantages)
     assert relative_error(flat(actual), expected) < 1e-9 and abs(loss - stats["loss"]) < 1e-9
     assert min(stats["clip_low"], stats["clip_high"]) > 0.01
 
@@ -53,7 +53,7 @@ def test_the_gradient_is_the_slope_of_the_loss():
     """Central differences along random directions, relative error below 1e-6."""
     parameters, _, batch = a_batch(1)
     some = slice(0, 200)
-    shots = batch.observations[some], batch.actions[some], batch.log_probs[some], batch["advantages"][some]
+    shots = batch.observations[some], batch.actions[some], batch.log_probs[some], batch.advantages[some]
     gradient, rng = minimal.gradient(parameters, *shots)[0], np.random.default_rng(0)
     directions = [[rng.normal(size=part.shape) for part in parameters] for _ in range(5)]
 

@@ -25,7 +25,7 @@ def test_pairs_are_on_one_board_the_better_game_first_and_no_game_twice(rules, s
     _, rollout = play_randomly(rules, seed, 3, num_generations)
     number = rollout.games.astype(float)
     pairs = best_against_worst(rollout.with_columns(number=number))
-    games = pairs["number"][pairs.starts].astype(int).reshape(-1, 2)
+    games = pairs.number[pairs.starts].astype(int).reshape(-1, 2)
     assert (games[:, 0] // num_generations == games[:, 1] // num_generations).all()
     assert len(set(games.ravel())) == games.size
     scores = pairs.scores.reshape(-1, 2)

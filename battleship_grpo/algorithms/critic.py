@@ -76,7 +76,7 @@ class ActorCritic(Learner):
         """dL/dparameters of the critic over a minibatch with `values` and `returns`, and what was measured."""
         def of(piece):
             outputs, tape = self.critic.forward(piece.observations)
-            loss, slope = value_loss(outputs[:, 0], piece["values"], piece["returns"], self.settings.value_clip)
+            loss, slope = value_loss(outputs[:, 0], piece.values, piece.returns, self.settings.value_clip)
             gradient = self.critic.backward(tape, slope[:, None] / minibatch.num_shots)
             return gradient, {"value_loss": loss.sum() / minibatch.num_shots}
 

@@ -79,7 +79,7 @@ class DPO(WithReference):
         if s.preference_loss == "simpo":  # a game's mean, and no reference
             per_game, scale = shots.sum_games(log_probs) / shots.lengths, 1 / shots.lengths
         else:
-            per_game, scale = shots.sum_games(log_probs - shots["ref_log_prob"]), 1
+            per_game, scale = shots.sum_games(log_probs - shots.ref_log_prob), 1
         winners, losers = per_game[::2], per_game[1::2]
         loss, slope = preference_loss(winners - losers, s.preference_loss, s.beta, s.simpo_gamma)
         d_game = xp.stack([slope, -slope], axis=1).reshape(-1) * scale / pairs

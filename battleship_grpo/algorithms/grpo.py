@@ -99,7 +99,7 @@ class GRPO(WithReference):
 
     def objective(self, distribution, shots, minibatch):
         """Line 11, equations 3 and 4."""
-        s, advantages = self.settings, shots["advantages"]
+        s, advantages = self.settings, shots.advantages
         weights = shot_weights(shots, minibatch, s.loss_type, self.env.max_steps)  # (S,)
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
 
@@ -107,11 +107,11 @@ class GRPO(WithReference):
         policy = surrogate(level(new), level(old), advantages, s)
         d_new = level(weights * policy.d_log_prob)  # (S,): the one number per shot
         if s.kl_estimator == "exact":
-            kl = distribution.kl(shots["ref_log_probs"])
+            kl = distribution.kl(shots.ref_log_probs)
             d_logits = distribution.backward(shots.actions, d_new)
-            d_logits += (s.beta * weights)[:, None] * distribution.kl_slope(shots["ref_log_probs"])
+            d_logits += (s.beta * weights)[:, None] * distribution.kl_slope(shots.ref_log_probs)
         else:
-            kl, d_kl = kl_penalty(new, shots["ref_log_prob"], s.kl_estimator)
+            kl, d_kl = kl_penalty(new, shots.ref_log_prob, s.kl_estimator)
             d_logits = distribution.backward(shots.actions, d_new + s.beta * weights * d_kl)
 
         entropy = distribution.entropy()

@@ -95,8 +95,7 @@ class Imitation(Learner):
         s = self.settings
         count = self.team.share(s.batch_shots * s.num_minibatches)
         chosen = (rng.random(count) * min(int(self.written), self.room)).astype(int)
-        columns = {name: ring[chosen] for name, ring in self.memory.items()}
-        return Shots(observations=columns.pop("observations"), legal=columns.pop("legal"), columns=columns)
+        return Shots({name: ring[chosen] for name, ring in self.memory.items()})
 
     def arrays(self):
         return super().arrays() | {"written": self.written}
@@ -131,7 +130,7 @@ class SFT(Imitation):
         return distribution.sample(rng.random(len(distribution.rows), dtype=distribution.logits.dtype))
 
     def objective(self, distribution, shots, minibatch):
-        teachers, share = shots["teacher_action"], 1 / minibatch.num_shots
+        teachers, share = shots.teacher_action, 1 / minibatch.num_shots
         log_probs = distribution.log_prob(teachers)
         d_log_prob = 0 * log_probs - share  # the one number per shot
         return distribution.backward(teachers, d_log_prob), {
@@ -151,7 +150,7 @@ class Distill(Imitation):
         return distribution.probs
 
     def objective(self, distribution, shots, minibatch):
-        targets, share = shots["teacher_probs"], 1 / minibatch.num_shots
+        targets, share = shots.teacher_probs, 1 / minibatch.num_shots
         loss, slope = distribution.cross_entropy(targets)
         return slope * share, {
             "loss": loss.sum() * share, "entropy": distribution.entropy().sum() * share,

@@ -37,7 +37,7 @@ class PPO(ActorCritic):
         return self.settings.target_kl is not None and stats["kl_old"] > self.settings.target_kl
 
     def objective(self, distribution, shots, minibatch):
-        s, advantages, count = self.settings, shots["advantages"], minibatch.num_shots
+        s, advantages, count = self.settings, shots.advantages, minibatch.num_shots
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
         loss, d_new = clipped_surrogate(new - old, advantages, s.epsilon, s.epsilon_high, s.delta)
         d_logits = distribution.backward(shots.actions, d_new / count)  # the one number per shot

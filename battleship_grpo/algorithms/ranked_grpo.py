@@ -34,7 +34,7 @@ class RankedGRPO(WithReference):
             per_game, scale = per_game / shots.lengths, 1 / shots.lengths
         groups = -1, shots.num_generations
         loss, slope = ranking_loss(per_game.reshape(groups), shots.scores.reshape(groups), s.ranking_beta)
-        kl, d_kl = kl_penalty(log_probs, shots["ref_log_prob"], s.kl_estimator)
+        kl, d_kl = kl_penalty(log_probs, shots.ref_log_prob, s.kl_estimator)
         d_game = (slope.reshape(-1) * scale / minibatch.num_boards).astype(log_probs.dtype)
         d_log_prob = d_game[shots.games] + s.beta / count * d_kl  # the one number per shot
         return distribution.backward(shots.actions, d_log_prob), {

@@ -27,7 +27,7 @@ class Reinforce(Learner):
 
     def objective(self, distribution, shots, minibatch):
         s, count = self.settings, minibatch.num_shots
-        loss, d_log_prob = policy_gradient(distribution.log_prob(shots.actions), shots["advantages"])
+        loss, d_log_prob = policy_gradient(distribution.log_prob(shots.actions), shots.advantages)
         d_logits = distribution.backward(shots.actions, d_log_prob / count)  # the one number per shot
         entropy = distribution.entropy()
         if s.entropy_coef:

@@ -96,7 +96,7 @@ class TRPO(ActorCritic):
     def objective(self, distribution, shots, minibatch):
         """−ρÂ and its slope; ρ is 1 where the gradient is taken."""
         ratio = distribution.xp.exp(distribution.log_prob(shots.actions) - shots.log_probs)
-        weighted = ratio * shots["advantages"] / minibatch.num_shots
+        weighted = ratio * shots.advantages / minibatch.num_shots
         return distribution.backward(shots.actions, -weighted), {
             "loss": -weighted.sum(), "entropy": distribution.entropy().sum() / minibatch.num_shots}
 
@@ -116,7 +116,7 @@ class TRPO(ActorCritic):
         """The loss, and mean KL(π_old‖π) over all actions, at the policy's present parameters."""
         def of(piece):
             new = self.policy.distribution(piece.observations, piece.legal, self.temperature)
-            old = MaskedSoftmax(piece["old_logits"], piece.legal, self.temperature)
+            old = MaskedSoftmax(piece.old_logits, piece.legal, self.temperature)
             _, stats = self.objective(new, piece, batch)
             kl = old.kl(new.log_probs())
             return kl[:0], {"loss": stats["loss"], "kl": kl.sum() / batch.num_shots}

@@ -30,7 +30,7 @@ def play_preferences(env, player, num_boards, num_generations, rng):
         raise ValueError("there is nothing to prefer: on every board all games came out alike")
     actions = np.full((pairs.num_games, env.max_steps), -1, np.int16)
     actions[pairs.games, pairs.position] = pairs.actions
-    return {"board": tasks[pairs["board"][pairs.starts[::2]]], "winner": actions[::2], "loser": actions[1::2]}
+    return {"board": tasks[pairs.board[pairs.starts[::2]]], "winner": actions[::2], "loser": actions[1::2]}
 
 
 def write_preferences(path, rules, arrays):
