@@ -24,7 +24,7 @@ def array_module(thing):
 
 
 def to_numpy(array):
-    """A NumPy copy of an array from any library: the one way home."""
+    """Any array as a NumPy array, itself if it is one: the one way home."""
     xp = array_module(array)
     return array if xp.__name__ == "numpy" else xp.asnumpy(array)
 

@@ -15,28 +15,26 @@ from .game import NAMED_RULES
 from .runs.settings import BACKENDS, Settings
 from .runs.team import gather
 from .screens.options import Parser
+from .screens.tables import right
 from .study.speed import LEARNING_LIMIT, YARDSTICK, measure
 from .train import default_processes
 
 
 def show(results, console):
-    game = Table(title="the game alone, under random play", title_justify="left")
-    for name in ("batch", "boards/s", "steps/s"):
-        game.add_column(name, justify="right")
+    numbers = right("batch", "boards/s", "steps/s")
+    game = Table(*numbers, title="the game alone, under random play", title_justify="left")
     for row in results["game"]:
         game.add_row(f"{row['batch']:,}", f"{row['boards']:,.0f}", f"{row['steps']:,.0f}")
     console.print(game)
 
     title = f"thousand shots per second · {results['backend']} · {results['processes']} processes"
-    table = Table(title=title, title_justify="left")
-    for name in ("rules", "hidden", "games", "collect", "learn", "training", "products", "share"):
-        table.add_column(name, justify="right")
+    stages = "collect", "learn", "training"
+    table = Table(*right("rules", "hidden", "games", *stages, "products", "share"), title=title, title_justify="left")
     for case in results["training"]:
         hidden = "+".join(map(str, case["hidden_sizes"]))
-        rates = [case["shots_per_second"][stage] for stage in ("collect", "learn", "training")]
+        rates = [*(case["shots_per_second"][stage] for stage in stages), case["products_alone"]["training"]]
         table.add_row(case["rules"], hidden, f"{case['boards']}×{case['games_per_board']}",
-                      *(f"{rate / 1e3:,.0f}" for rate in (*rates, case["products_alone"]["training"])),
-                      f"{case['share']['training']:.0%}")
+                      *(f"{rate / 1e3:,.0f}" for rate in rates), f"{case['share']['training']:.0%}")
     console.print(table)
     for target, seconds in results.get("seconds_to_reach", {}).items():
         reached = f"{seconds:.1f} s" if seconds else f"not within {LEARNING_LIMIT:.0f} s"

@@ -119,13 +119,11 @@ def shot_weights(shots, minibatch, loss_type, max_steps):
     "dapo"     1 / (games · shots per game of the whole batch): as bnpo, for the batch (DAPO, eq. 8)
     """
     xp, games, batch = array_module(shots.lengths), minibatch.num_games, minibatch.batch
-    per_game = {  # (N,) or a number
-        "grpo": lambda: 1 / (games * shots.lengths),
-        "dr_grpo": lambda: 1 / (games * max_steps),
-        "bnpo": lambda: 1 / minibatch.num_shots,
-        "dapo": lambda: 1 / (games * (batch.num_shots / batch.num_games)),
-    }[loss_type]()
-    return xp.broadcast_to(xp.asarray(per_game, shots.log_probs.dtype), shots.lengths.shape)[shots.games]
+    if loss_type == "grpo":
+        return (1 / (games * shots.lengths)).astype(shots.log_probs.dtype)[shots.games]
+    count = {"dr_grpo": games * max_steps, "bnpo": minibatch.num_shots,
+             "dapo": games * (batch.num_shots / batch.num_games)}[loss_type]
+    return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)
 
 
 # ------------------------------------------------------------------------------------- two games: preferences
@@ -134,7 +132,7 @@ def shot_weights(shots, minibatch, loss_type, max_steps):
 def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
     """The loss of pairs of games, (n,), and its slope by the margin, (n,): functions of one number per pair.
 
-    The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots.
+    The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots. `loss` names:
 
     "sigmoid"  −log σ(β·margin)                   DPO (Rafailov et al. 2023, eq. 7)
     "ipo"      (margin − 1/(2β))²                 IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
@@ -158,7 +156,7 @@ def ranking_loss(log_probs, scores, beta):
     """Mean of −log σ(β(ℓᵢ − ℓⱼ)) over all ordered pairs of a group in which game i scored more than game j.
 
     log_probs, scores: (B, G), ℓ a game's log-probability. Returns the loss of each group (B,), 0 where all scored the
-    same, and its slope by ℓ (B, G): each pair adds −βσ(−β(ℓᵢ − ℓⱼ)) to i's and takes it from j's.
+    same, and its slope by ℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's by as much.
     """
     xp = array_module(log_probs)
     better = scores[:, :, None] > scores[:, None, :]  # (B, G, G): i beats j

@@ -24,7 +24,7 @@ class Shots:
         legal              (S, A)      bool: which actions may be chosen
         actions            (S,)        int: the shot that was fired
         log_probs          (S,)        log π_old(a|s), of the policy that fired it
-        rewards            (S,)        what it earned; over a game they add up to its score − 1
+        rewards            (S,)        what it earned; over a game they add up to its score and a constant, here −1
         advantages         (S,)        how much better than expected it was
         ref_log_prob       (S,)        log π_ref(a|s)
         ref_log_probs      (S, A)      log π_ref(·|s), where the KL is exact
@@ -250,7 +250,8 @@ class Sampler:
     """Draws every action from the policy, with uniform random numbers (T, N): one for each step of each game.
 
     Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
-    date: one row of weights to add instead of a product with all of them.
+    date: one row of weights to add instead of a product with all of them. So it is good for one `play`, and remembers
+    the games and actions of the step before.
     """
 
     def __init__(self, env, policy, uniforms, temperature):

@@ -19,7 +19,6 @@ from battleship_grpo.players import BASELINES, find_player
 from battleship_grpo.players.judge import judge
 from battleship_grpo.players.trained import Sampled, Trained
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs import assembly
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.preferences import play_preferences, write_preferences
 from battleship_grpo.train import main
@@ -73,9 +72,7 @@ def train_a_little(xp, changes, steps=3, num_boards=6):
     options = {"rules": "tiny", "num_boards": num_boards, "num_generations": 4, "num_minibatches": 2,
                "hidden_sizes": (16,), "critic_hidden_sizes": (8,), "batch_shots": 64, "output_gain": 1.0}
     settings = settings_of(changes["algorithm"], options | changes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "load_backend", lambda name: xp)
-        learner = build(settings)
+    learner = build(settings, xp=xp)
     measured = [learner.step(replayed(xp, step), 1e-2) for step in range(steps)]
     return to_numpy(learner.policy.parameters), measured, learner
 

@@ -41,7 +41,7 @@ def collect(team, counts):
     """Everybody gives an array of their own, larger than fits at once or not; all get all, in order."""
     for count in counts:
         mine = np.arange(count, dtype=np.float64).reshape(2, -1) + team.rank
-        everyones = team.collect(mine)
+        everyones = team.all_gather(mine)
         assert everyones.shape == (team.size, *mine.shape)
         assert all((everyones[rank] == mine - team.rank + rank).all() for rank in range(team.size))
 

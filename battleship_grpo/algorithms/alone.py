@@ -1,4 +1,4 @@
-"""What an algorithm knows of the processes that train as one. Here it is alone; `runs.team` has teams of several.
+"""All that an algorithm knows of the other processes it trains with. Here there are none; `runs.team` has teams.
 
 Each process of a team runs the same program on its own boards with its own random numbers. Where learning needs a sum
 over all boards, every process gives its part and gets the total. Parameters start equal and see the same totals, so
@@ -12,7 +12,7 @@ from ..backend import array_module, split, to_numpy
 
 
 class Alone:
-    """A team of one. A larger one differs in `sum`, `collect` and `barrier`."""
+    """A team of one. A larger one differs in `sum`, `all_gather` and `barrier`."""
 
     rank, size = 0, 1
 
@@ -25,7 +25,7 @@ class Alone:
         """The sum over all processes of one vector from each, added in the same order everywhere."""
         return vector
 
-    def collect(self, array):
+    def all_gather(self, array):
         """One array of the same shape from each process, (…) → all of them, in order, (processes, …)."""
         return array[None]
 

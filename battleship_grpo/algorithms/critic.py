@@ -12,8 +12,8 @@ from .setting import Setting, with_defaults
 
 CRITIC = {
     "critic_hidden_sizes": Setting((256,), "units of the critic's hidden layers"),
-    "critic_learning_rate": Setting(3e-3, "its peak learning rate", above=0),
-    "critic_max_grad_norm": Setting(None, "clip its gradient to this global norm", float, above=0),
+    "critic_learning_rate": Setting(3e-3, "the critic's peak learning rate", above=0),
+    "critic_max_grad_norm": Setting(None, "clip the critic's gradient to this global norm", float, above=0),
     "value_clip": Setting(None, "keep a value within this of its old one", float, above=0),
     "gae_lambda": Setting(0.95, "λ of generalised advantage estimation", low=0, high=1),
 }
@@ -30,7 +30,7 @@ def value_loss(values, old_values, returns, value_clip=None):
         return PerShot(error**2 / 2, error)
     xp = array_module(values)
     clipped = old_values + xp.clip(values - old_values, -value_clip, value_clip)
-    held = (clipped - returns) ** 2 > error**2  # there the clipped term counts, which does not move with V
+    held = (clipped - returns) ** 2 > error**2  # here the clipped term is the larger; it does not change with V
     return PerShot(xp.where(held, (clipped - returns) ** 2, error**2) / 2, xp.where(held, 0, error))
 
 
@@ -43,11 +43,7 @@ class ActorCritic(Learner):
     def __init__(self, settings, env, policy, critic, team=None, rows=None):
         super().__init__(settings, env, policy, team, rows)
         self.critic = critic
-        self.critic_optimiser = adamw(settings, critic, self.critic_rate(settings.learning_rate))
-
-    def critic_rate(self, learning_rate):
-        """The critic's learning rate, which follows the policy's schedule."""
-        return self.settings.critic_learning_rate * learning_rate / self.settings.learning_rate
+        self.critic_optimiser = adamw(settings, critic)  # `learn_from` sets its learning rate
 
     def collect(self, rng):
         return self.with_advantages(super().collect(rng))
@@ -68,19 +64,15 @@ class ActorCritic(Learner):
         return rollout.with_measured(explained_variance=explained).with_columns(
             advantages=normalised(advantages, "batch_mean", s.scale_rewards), values=values, returns=returns)
 
-    def learn_from(self, batch, learning_rate):
-        self.critic_optimiser.learning_rate = self.critic_rate(learning_rate)
-        return super().learn_from(batch, learning_rate)
-
     def value_gradient(self, minibatch):
         """dL/dparameters of the critic over a minibatch with `values` and `returns`, and what was measured."""
-        def of(piece):
+        def gradient_of(piece):
             outputs, tape = self.critic.forward(piece.observations)
             loss, slope = value_loss(outputs[:, 0], piece.values, piece.returns, self.settings.value_clip)
             gradient = self.critic.backward(tape, slope[:, None] / minibatch.num_shots)
             return gradient, {"value_loss": loss.sum() / minibatch.num_shots}
 
-        gradient, stats = self.sum_of_pieces(minibatch, of)
+        gradient, stats = self.sum_of_pieces(minibatch, gradient_of)
         return self.critic.tied(gradient), stats
 
     def improve_critic(self, minibatch):

@@ -70,7 +70,7 @@ class DPO(WithReference):
 
     def learn_from(self, batch, learning_rate):
         if not self.team.all(batch.num_boards >= self.settings.num_minibatches):
-            return {}  # all games of this batch came out alike: nothing to prefer
+            return {}  # too few boards with a better and a worse game
         return super().learn_from(batch, learning_rate)
 
     def objective(self, distribution, shots, minibatch):

@@ -8,10 +8,12 @@ One step is one pass of the algorithm's inner loop:
     learn_from    μ times over the minibatches: a step of AdamW down the gradient of       lines 10, 11
                       −min(ρA, clip(ρ, 1−ε, 1+ε)·A) + β·KL(π‖π_ref)                        eq. 3, 4
 
-What the textbook version does and this one does as well: ratios per shot, a KL penalty inside the loss, the reference
-fixed unless `sync_ref_model`. What it leaves out: the reward model, for the score of a game is exact.
+Differences from the paper: the score is exact, so there is no reward model; the reference is uniform play and stays as
+it is (`reference`, `sync_ref_model`), where the paper resets it in an outer loop; every shot counts the same
+(`loss_type` dapo), where eq. 3 first averages over each game (`loss_type` grpo).
 
-GRPO's many descendants change a setting or two of the same objective: they are data, in `recipes`.
+GRPO's many descendants change a setting or two of the same objective: they are data, in `recipes`. What can be set
+stands first; the algorithm is the class behind it.
 """
 
 from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages
@@ -48,7 +50,6 @@ OBJECTIVE = {
 
 
 class GRPO(WithReference):
-
     hyperparameters = WithReference.hyperparameters | SUPERVISION | ADVANTAGES | CLIP | OBJECTIVE | ENTROPY
 
     def collect(self, rng):
@@ -61,9 +62,9 @@ class GRPO(WithReference):
     def sample(self, rng):
         """Lines 7 and 8, and DAPO's dynamic sampling: boards whose games all scored the same are replaced by others.
 
-        At most `max_resamples` times; what is missing after that makes the batch smaller. If too few boards teach for
-        each minibatch to have one, the first draw is taken as it is. Measured: games and shots of all draws, means of
-        the first, which nothing selected.
+        At most `max_resamples` times; what is missing after that makes the batch smaller. If too few boards are left
+        to give each minibatch one, the first draw is used whole. Games and shots count all draws; means are those of
+        the first draw, which is unselected.
         """
         s = self.settings
         first = super().collect(rng)
@@ -104,8 +105,8 @@ class GRPO(WithReference):
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
 
         level = shots.game_means if s.importance_sampling_level == "sequence" else lambda values: values
-        policy = surrogate(level(new), level(old), advantages, s)
-        d_new = level(weights * policy.d_log_prob)  # (S,): the one number per shot
+        surrogate_loss, d_surrogate = surrogate(level(new), level(old), advantages, s)
+        d_new = level(weights * d_surrogate)  # (S,): the one number per shot
         if s.kl_estimator == "exact":
             kl = distribution.kl(shots.ref_log_probs)
             d_logits = distribution.backward(shots.actions, d_new)
@@ -118,10 +119,10 @@ class GRPO(WithReference):
         if s.entropy_coef:
             d_logits -= (s.entropy_coef * weights)[:, None] * distribution.entropy_slope()
 
-        held = policy.d_log_prob == 0
+        held = d_surrogate == 0
         means = {"kl_ref": kl, "kl_old": kl_penalty(old, new, "k3").loss, "clip_low": held & (advantages < 0),
                  "clip_high": held & (advantages > 0), "entropy": entropy}
-        loss = (weights * (policy.loss + s.beta * kl - s.entropy_coef * entropy)).sum()
+        loss = (weights * (surrogate_loss + s.beta * kl - s.entropy_coef * entropy)).sum()
         return d_logits, {"loss": loss} | {name: values.sum() / minibatch.num_shots for name, values in means.items()}
 
 

@@ -31,7 +31,10 @@ TEACHER = {
 
 
 class Imitation(Learner):
-    """`teacher`: a player. A subclass says what it teaches, `lesson`, as which `column`, and the loss, `objective`."""
+    """`teacher`: a player. A subclass says what it answers, `label`, as which `column`, and the loss, `objective`.
+
+    What the memory holds is no part of `arrays`: `restore` does not bring back shots that were overwritten.
+    """
 
     hyperparameters = with_defaults(Learner.hyperparameters | TEACHER, num_generations=1, temperature=0.1,
                                     learning_rate=2e-2)
@@ -58,17 +61,17 @@ class Imitation(Learner):
         return 1
 
     def empty_memory(self):
-        """Room for what this environment shows, and this algorithm's lessons: arrays (room, …) by name."""
+        """Room for what this environment shows, and the labels: arrays (room, …) by name."""
         xp = self.policy.xp
         state = self.env.reset(self.env.tasks(1, make_generator(xp, 0)))
         shown = {"observations": self.env.observations(state), "legal": self.env.legal_actions(state)}
         return {name: xp.zeros((self.room, array.shape[1]), array.dtype) for name, array in shown.items()} | {
-            self.column: self.empty_lessons()}
+            self.column: self.empty_labels()}
 
     def collect(self, rng):
         rollout = self.play_games(rng)
-        lessons = self.in_pieces(rollout, lambda piece: self.lesson(self.teacher_distribution(piece), rng))
-        self.remember(observations=rollout.observations, legal=rollout.legal, **{self.column: lessons})
+        labels = self.in_pieces(rollout, lambda piece: self.label(self.teacher_distribution(piece), rng))
+        self.remember(observations=rollout.observations, legal=rollout.legal, **{self.column: labels})
         return self.recall(rng).with_measured(**rollout.measured)
 
     def play_games(self, rng):
@@ -102,10 +105,10 @@ class Imitation(Learner):
 
     def state(self):
         """With the memories of all processes, (processes, shots, …), as far as they are filled."""
-        written = self.team.collect(self.written[None])[:, 0]
+        written = self.team.all_gather(self.written[None])[:, 0]
         filled = min(self.room, int(written.max()))
         return super().state() | {"written": written} | {
-            f"memory_{name}": self.team.collect(to_numpy(ring[:filled])) for name, ring in self.memory.items()}
+            f"memory_{name}": self.team.all_gather(to_numpy(ring[:filled])) for name, ring in self.memory.items()}
 
     def load_state(self, state):
         written = checked(state, "written", (self.team.size,), np.int64)
@@ -119,13 +122,12 @@ class Imitation(Learner):
 
 
 class SFT(Imitation):
-
     column = "teacher_action"
 
-    def empty_lessons(self):
+    def empty_labels(self):
         return self.policy.xp.zeros(self.room, np.int64)
 
-    def lesson(self, distribution, rng):
+    def label(self, distribution, rng):
         """The teacher's shot: int (S,)."""
         return distribution.sample(rng.random(len(distribution.rows), dtype=distribution.logits.dtype))
 
@@ -139,19 +141,17 @@ class SFT(Imitation):
 
 
 class Distill(Imitation):
-
     column = "teacher_probs"
 
-    def empty_lessons(self):
+    def empty_labels(self):
         return self.policy.xp.zeros((self.room, self.env.num_actions), self.policy.parameters.dtype)
 
-    def lesson(self, distribution, rng):
+    def label(self, distribution, rng):
         """The teacher's probabilities: (S, A)."""
         return distribution.probs
 
     def objective(self, distribution, shots, minibatch):
         targets, share = shots.teacher_probs, 1 / minibatch.num_shots
-        loss, slope = distribution.cross_entropy(targets)
-        return slope * share, {
-            "loss": loss.sum() * share, "entropy": distribution.entropy().sum() * share,
+        return distribution.cross_entropy_slope(targets) * share, {
+            "loss": distribution.cross_entropy(targets).sum() * share, "entropy": distribution.entropy().sum() * share,
             "accuracy": (distribution.greedy() == targets.argmax(axis=1)).sum() * share}

@@ -7,7 +7,8 @@ A step is two calls, and anybody can make either of them alone:
 
 An algorithm says what it collects, and what its loss is:
 
-    objective(distribution, shots, minibatch)            dL/dlogits (S, A) of some shots of a minibatch, sums by name
+    objective(distribution, shots, minibatch)            dL/dlogits (S, A) of some shots of a minibatch, and numbers by
+                                                         name; both divided by the minibatch's size, so that they add up
 
 The rest is here. `gradient(minibatch)` gives the gradient without a step. A minibatch is worked on in pieces that fit a
 core's cache; slopes and statistics of pieces add up, over the pieces and over the processes of a team.
@@ -69,7 +70,7 @@ class Learner:
         self.settings, self.env, self.policy = settings, env, policy
         self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp)
         self.temperature = settings.temperature  # of the softmax that is learnt
-        self.optimiser = adamw(settings, policy.network, settings.learning_rate)
+        self.optimiser = adamw(settings, policy.network)  # `learn_from` sets its learning rate
         self.steps = np.zeros((), np.int64)  # batches learnt from
 
     @classmethod
@@ -106,7 +107,7 @@ class Learner:
     def learn_from(self, batch, learning_rate):
         """μ passes over the minibatches, a step of AdamW for each. Returns the means of what was measured."""
         self.optimiser.learning_rate = learning_rate
-        measured = []
+        measured = []  # boards are drawn at random, so their order is random already
         for minibatch in batch.minibatches(self.settings.num_minibatches) * self.settings.num_iterations:
             measured.append(self.learn_from_minibatch(minibatch))
             if self.went_far_enough(measured[-1]):
@@ -130,13 +131,13 @@ class Learner:
         """dL/dparameters (P,) of the policy over a minibatch, and what was measured. It changes nothing."""
         network = self.policy.network
 
-        def of(piece):
+        def gradient_of(piece):
             logits, tape = network.forward(piece.observations)
             distribution = MaskedSoftmax(logits, piece.legal, self.temperature)
             d_logits, stats = self.objective(distribution, piece, minibatch)
             return network.backward(tape, d_logits), stats
 
-        gradient, stats = self.sum_of_pieces(minibatch, of)
+        gradient, stats = self.sum_of_pieces(minibatch, gradient_of)
         return network.tied(gradient), stats
 
     def sum_of_pieces(self, minibatch, function):
@@ -173,7 +174,7 @@ class Learner:
         return {name: to_numpy(array) for name, array in self.arrays().items()}
 
     def load_state(self, state):
-        """Go on from what `state` gave. Raises ValueError, naming the array, for what cannot be this algorithm's."""
+        """Go on from what `state` gave. Raises ValueError, naming the array, for the state of something else."""
         own = {name: array_module(array).asarray(checked(state, name, array.shape, array.dtype))
                for name, array in self.arrays().items()}
         if unknown := state.keys() - own.keys():
@@ -201,9 +202,9 @@ def checked(state, name, shape, dtype):
     return array
 
 
-def adamw(settings, network, learning_rate):
-    return AdamW([network.parameters], learning_rate, (settings.adam_beta1, settings.adam_beta2),
-                 settings.adam_epsilon, settings.weight_decay)
+def adamw(settings, network):
+    return AdamW([network.parameters], betas=(settings.adam_beta1, settings.adam_beta2), eps=settings.adam_epsilon,
+                 weight_decay=settings.weight_decay)
 
 
 def measure(rollout):

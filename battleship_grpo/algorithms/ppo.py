@@ -24,11 +24,15 @@ CLIP = {
 
 
 class PPO(ActorCritic):
-
     hyperparameters = with_defaults(ActorCritic.hyperparameters | CLIP | ENTROPY | {
         "target_kl": Setting(None, "leave a batch once the policy is this far from the one that played", float,
                              above=0)},
         num_minibatches=4)
+
+    def learn_from(self, batch, learning_rate):
+        s = self.settings  # the critic follows the policy's schedule
+        self.critic_optimiser.learning_rate = s.critic_learning_rate * learning_rate / s.learning_rate
+        return super().learn_from(batch, learning_rate)
 
     def learn_from_minibatch(self, minibatch):
         return super().learn_from_minibatch(minibatch) | self.improve_critic(minibatch)

@@ -5,7 +5,7 @@
 
 This is not DeepSeek's algorithm. It has no advantage, no ratio to the policy that played and no clip; a game that was
 better by a hair pushes as hard as one that was better by far; and it does not stop once the policy prefers the better
-game, for ℓ also holds the length. What it has in common with GRPO is the group. It is DPO's loss on every pair of the
+game. What it has in common with GRPO is the group. It is DPO's loss on every pair of the
 group, with the reference moved from the margin to a penalty (RankNet, Burges et al. 2005, is its true ancestor).
 """
 
@@ -15,7 +15,6 @@ from .setting import Setting, with_defaults
 
 
 class RankedGRPO(WithReference):
-
     hyperparameters = with_defaults(WithReference.hyperparameters | {
         "ranking_beta": Setting(5.0, "steepness of a pair's loss", above=0),
         "importance_sampling_level": Setting("sequence", "ℓ of a game: the sum of its shots' log-probabilities "

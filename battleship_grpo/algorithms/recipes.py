@@ -1,8 +1,8 @@
 """Every algorithm by name: where it comes from, its key idea in a line, and the settings that make it.
 
 Most of GRPO's descendants are GRPO with a setting or two changed, so they are rows of this table and not files.
-`kind` is the class that runs a recipe; `settings` are its defaults where they differ from that class's own. What makes
-an algorithm comes from its paper, step sizes were tuned on `mini`.
+`kind` is the class that runs a recipe; `settings` are its defaults where they differ from that class's own. What defines
+an algorithm comes from its paper; step sizes were tuned on `mini`.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ RECIPES = {
     "ipo": Recipe(DPO, "Azar et al. 2024", "DPO with a target for the margin, so that it stops growing",
                   {"preference_loss": "ipo"}),
     "simpo": Recipe(DPO, "Meng et al. 2024", "DPO by mean log-probability, without a reference",
-                    {"preference_loss": "simpo", "beta": 2.0, "simpo_gamma": 1.0}),
+                    {"preference_loss": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "reference": "uniform"}),
     "ranked_grpo": Recipe(RankedGRPO, "tutorials; Burges et al. 2005, RankNet",
                           "rank the group and prefer the better game in each pair"),
     # ---- GRPO and its family

@@ -1,10 +1,11 @@
 """REINFORCE (Williams 1992): the policy gradient as it comes.
 
-    return of a shot   G_t = Σ_k γ^k r_{t+k}        what its game still earned from there on
-    advantage          A = (G − mean) / deviation   over the batch; each of the two can be left out
+    return of a shot   R_t = Σ_k γ^k r_{t+k}        what its game still earned from there on
+    advantage          A = (R − mean) / deviation   over the batch; each of the two can be left out
     gradient           −Σ A·∇log π / S
 
-It looks at every batch once. No clip, no reference, no critic: what keeps the variance down is the mean alone.
+By default it takes one step per batch, for nothing corrects for a policy that has moved since it played. No clip, no
+reference, no critic: what keeps the variance down is the mean alone.
 """
 
 from ..advantages import discounted_sums, normalised, shot_rewards
@@ -14,7 +15,6 @@ from .setting import Setting, with_defaults
 
 
 class Reinforce(Learner):
-
     hyperparameters = with_defaults(Learner.hyperparameters | RETURNS | ENTROPY | {
         "advantage_baseline": Setting("batch_mean", "what a return is compared with: the mean of the batch, or nothing",
                                       choices=("batch_mean", "none"))},

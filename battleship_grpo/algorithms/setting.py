@@ -70,8 +70,3 @@ def is_number(value, kind):
 def with_defaults(settings, **defaults):
     """Some settings, name → `Setting`, with other defaults for some of them."""
     return settings | {name: replace(settings[name], default=value) for name, value in defaults.items()}
-
-
-def some(settings, *names):
-    """Those of some settings that have these names."""
-    return {name: settings[name] for name in names}

@@ -35,7 +35,6 @@ def conjugate_gradient(product, b, iterations, tolerance=1e-10):
 
 
 class TRPO(ActorCritic):
-
     hyperparameters = {name: setting for name, setting in ActorCritic.hyperparameters.items()
                        if name not in ("critic_learning_rate", "num_iterations", "max_grad_norm")} | {
         "learning_rate": Setting(3e-3, "peak learning rate of the critic's AdamW; the policy goes as far as max_kl "
@@ -48,16 +47,13 @@ class TRPO(ActorCritic):
         "line_search_steps": Setting(10, "how often the line search tries, each time half as far", low=1),
     }
 
-    def critic_rate(self, learning_rate):
-        return learning_rate
-
     def collect(self, rng):
         rollout = super().collect(rng)
         return rollout.with_columns(
             old_logits=self.in_pieces(rollout, lambda piece: self.policy.network.forward(piece.observations)[0]))
 
     def learn_from(self, batch, learning_rate):
-        """One step for the policy, some epochs for the critic."""
+        """One step for the policy, some epochs of AdamW for the critic."""
         self.critic_optimiser.learning_rate = learning_rate
         measured = self.natural_step(batch) | {"value_loss": self.fit_critic(batch)}
         self.steps += 1
@@ -104,22 +100,25 @@ class TRPO(ActorCritic):
         """F·v, (P,), F the mean Fisher matrix of the policy over a batch, within the parameters that may differ."""
         network = self.policy.network
 
-        def of(piece):
+        def product_of(piece):
             logits, tape = network.forward(piece.observations)
             distribution = MaskedSoftmax(logits, piece.legal, self.temperature)
             moved = distribution.fisher(network.jvp(tape, vector)) / batch.num_shots
             return network.backward(tape, moved), {}
 
-        return network.tied(self.sum_of_pieces(batch, of)[0])
+        return network.tied(self.sum_of_pieces(batch, product_of)[0])
 
     def surrogate_and_kl(self, batch):
         """The loss, and mean KL(π_old‖π) over all actions, at the policy's present parameters."""
-        def of(piece):
+        def measure(piece):
             new = self.policy.distribution(piece.observations, piece.legal, self.temperature)
             old = MaskedSoftmax(piece.old_logits, piece.legal, self.temperature)
             _, stats = self.objective(new, piece, batch)
             kl = old.kl(new.log_probs())
             return kl[:0], {"loss": stats["loss"], "kl": kl.sum() / batch.num_shots}
 
-        _, stats = self.sum_of_pieces(batch, of)
+        _, stats = self.sum_of_pieces(batch, measure)
         return stats["loss"], stats["kl"]
+
+    def optimisers(self):
+        return {"critic": self.critic_optimiser}  # the policy's steps need none

@@ -10,19 +10,19 @@ from ..policy import Policy
 from .preferences import read_preferences
 
 
-def build(settings, team=None):
+def build(settings, team=None, xp=None):
     """The algorithm with its environment, its policy, and whatever else it needs.
 
     The policy starts from the seed alone: it is equal in every process, and on every backend. Raises ValueError, in
     one line, where a file that the settings name is missing or does not fit.
     """
-    env, policy, parts = make_parts(settings)
+    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend))
     return settings.kind(settings, env, policy, team=team, **parts)
 
 
-def make_parts(settings):
-    """Environment, policy, and what else the algorithm needs, by name."""
-    env, xp = BattleshipEnv(settings.make_rules(), settings.max_shots), load_backend(settings.backend)
+def make_parts(settings, xp=np):
+    """Environment, policy, and what else the algorithm needs, by name; in array library `xp`."""
+    env = BattleshipEnv(settings.make_rules(), settings.max_shots)
     policy = make_policy(settings, env).copy(xp)
     makers = {"reference": make_reference, "critic": make_critic, "teacher": make_teacher,
               "preferences": make_preferences}

@@ -30,7 +30,7 @@ class Team(Alone):
             return np.concatenate([self.sum(vector[:half]), self.sum(vector[half:])])
         return self._exchange(vector).sum(axis=0)
 
-    def collect(self, array):
+    def all_gather(self, array):
         vector = np.ascontiguousarray(array).reshape(-1)
         parts = [self._exchange(vector[part]).copy() for part in split(len(vector), -(-vector.nbytes // CAPACITY))]
         return np.concatenate(parts, axis=1).reshape(self.size, *array.shape)

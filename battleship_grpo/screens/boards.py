@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..game import HIT, MISS, SHIP, WATER, Rules, column_name
@@ -105,7 +105,17 @@ class Panel(NamedTuple):
         return f" {letter:<2}" if self.heat is None else align_number(letter, cell_width)
 
     def _heat_cell(self, frame, look, cell, cell_width):
-        return heat_cell(frame, look, cell, cell_width, self.heat, self.colour)
+        """(text, style) of a cell of a heat map: a percentage, or where it is too narrow for one a shade."""
+        seen, value = frame.seen[cell], self.heat[cell]
+        if seen:
+            mark = look.glyphs.struck if seen > 0 else look.glyphs.missed
+            return align_number(mark, cell_width), "not bold dim"
+        share = value / max(self.heat[frame.seen == 0].max(), 1e-9)  # of the largest, so that faint maps can be read
+        if cell_width > 2:
+            text = align_number(f"{100 * value:.0f}", cell_width)
+        else:
+            text = "  " if look.colour else look.glyphs.shades[round(share * (len(look.glyphs.shades) - 1))] * 2
+        return text, f"not bold {heat_style(share, self.colour)}" if look.colour else "not bold"
 
 
 def align_number(text, cell_width):
@@ -125,20 +135,6 @@ def board_cell(frame, look, cell, cell_width):
     return pointer + glyph, f"not bold {LAST_SHOT}" if last and look.colour else "not bold"
 
 
-def heat_cell(frame, look, cell, cell_width, heat, colour):
-    """(text, style) of a cell of a heat map: a percentage, or where it is too narrow for one a shade."""
-    seen, value = frame.seen[cell], heat[cell]
-    if seen:
-        mark = look.glyphs.struck if seen > 0 else look.glyphs.missed
-        return align_number(mark, cell_width), "not bold dim"
-    share = value / max(heat[frame.seen == 0].max(), 1e-9)  # of the largest, so that faint maps can be read too
-    if cell_width > 2:
-        text = align_number(f"{100 * value:.0f}", cell_width)
-    else:
-        text = "  " if look.colour else look.glyphs.shades[round(share * (len(look.glyphs.shades) - 1))] * 2
-    return text, f"not bold {heat_style(share, colour)}" if look.colour else "not bold"
-
-
 def heat_style(share, colour):
     red, green, blue = (round(low + share * (high - low)) for low, high in zip(DARK, colour, strict=True))
     ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else "white"
@@ -146,12 +142,8 @@ def heat_style(share, colour):
 
 
 def panels_of(frame):
-    panels = [Panel("board")]
-    if frame.policy is not None:
-        panels.append(Panel("policy, %", frame.policy, SKY_BLUE))
-    if frame.posterior is not None:
-        panels.append(Panel("exact posterior, %", frame.posterior, ORANGE))
-    return panels
+    maps = Panel("policy, %", frame.policy, SKY_BLUE), Panel("exact posterior, %", frame.posterior, ORANGE)
+    return [Panel("board"), *(panel for panel in maps if panel.heat is not None)]
 
 
 def total_width(panels, size, cell_widths):
@@ -169,9 +161,7 @@ def fit(panels, size, width):
 
 
 def side_by_side(panels, frame, look, cell_widths):
-    grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
-    for _ in panels:
-        grid.add_column(no_wrap=True)
+    grid = Table.grid(*(Column(no_wrap=True) for _ in panels), padding=(0, GAP, 0, 0), pad_edge=False)
     grid.add_row(*(panel.draw(frame, look, cell_widths[panel.heat is not None]) for panel in panels))
     return grid
 
@@ -199,14 +189,6 @@ def render(frame, look, width, height=None, status=""):
     panels = panels_of(frame)
     shown, cell_widths = fit(panels, frame.rules.board_size, width)
     note = shortfall(panels, shown, cell_widths, frame, width, height)
-    lines = [
-        one_line(frame.heading, "bold"),
-        one_line(frame.counts),
-        one_line(note, "yellow"),
-        side_by_side(shown, frame, look, cell_widths),
-        Text(),
-        Text(frame.comment),
-    ]
-    if status:
-        lines += [Text(), one_line(status, "dim")]
-    return Group(*lines)
+    last = [Text(), one_line(status, "dim")] if status else []
+    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line(note, "yellow"),
+                 side_by_side(shown, frame, look, cell_widths), Text(), Text(frame.comment), *last)

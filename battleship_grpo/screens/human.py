@@ -10,11 +10,7 @@ from .boards import Frame, render
 
 
 class HumanGame:
-    """A person against a player on the same hidden board.
-
-    The player's whole game is known from the start. The person sees its counts only: its board would give the fleet
-    away.
-    """
+    """The player's game is known from the start. The person sees its counts only: its board would show the fleet."""
 
     def __init__(self, console, look, player, bayes, board, theirs):
         self.console, self.look, self.player, self.bayes = console, look, player, bayes
@@ -39,13 +35,12 @@ class HumanGame:
     def obey(self, command):
         if command.lower() == "hint":
             self.show(policy=True)
-        elif command.lower() in ("hint posterior", "posterior"):
-            if self.bayes is None:
-                self.say("These rules have too many layouts for the exact posterior; 'hint' shows the policy's map.")
-            else:
-                self.show(posterior=True)
-        else:
+        elif command.lower() not in ("hint posterior", "posterior"):
             self.fire(command)
+        elif self.bayes is None:
+            self.say("These rules have too many layouts for the exact posterior; 'hint' shows the policy's map.")
+        else:
+            self.show(posterior=True)
 
     def fire(self, command):
         try:
@@ -63,13 +58,13 @@ class HumanGame:
         """The board as the person sees it, and a map if wanted."""
         observations, legal = self.seen[None], self.seen[None] == 0
         their = self.theirs[min(self.game.shots, len(self.theirs) - 1)]
-        frame = Frame(
-            self.game.rules, f"you, against {their.heading}", self.seen,
-            self.player.distribution(observations, legal).probs[0] if policy else None,
-            self.bayes.posterior(observations)[0] if posterior else None,
-            self.last, f"{comment} The policy: {their.counts}".strip())
-        self.console.print()
-        self.console.print(render(frame, self.look, self.console.width))
+        self.draw(f"you, against {their.heading}", f"{comment} The policy: {their.counts}".strip(),
+                  policy=self.player.distribution(observations, legal).probs[0] if policy else None,
+                  posterior=self.bayes.posterior(observations)[0] if posterior else None)
+
+    def draw(self, heading, comment, **more):
+        frame = Frame(self.game.rules, heading, self.seen, last=self.last, comment=comment, **more)
+        self.console.print("", render(frame, self.look, self.console.width))
 
     def ask(self):
         """The next command; "quit" at the end of the input."""
@@ -89,10 +84,7 @@ class HumanGame:
         else:
             winner = "You win" if mine < theirs else "The policy wins"
             result = f"{winner}: you needed {mine} shots, the policy {theirs}."
-        frame = Frame(self.game.rules, "the fleet, and your shots", self.seen, last=self.last, comment=result,
-                      ships=self.game.board.ravel())
-        self.console.print()
-        self.console.print(render(frame, self.look, self.console.width))
+        self.draw("the fleet, and your shots", result, ships=self.game.board.ravel())
 
     def say(self, text):
         self.console.print(Text(text))

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 try:
     import select
@@ -18,13 +18,10 @@ except ImportError:  # not Windows
     msvcrt = None
 
 
-class NoKeys:
+class NoKeys(AbstractContextManager):
     """No keyboard: waiting just passes the time."""
 
     available = False
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *_):
         pass

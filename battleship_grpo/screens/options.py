@@ -23,7 +23,6 @@ def whole_numbers(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 2,3,4") from None
 
 
-whole_numbers.__name__ = "N,N,…"
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,…"}
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 LINE_EVERY = 5  # seconds between lines of progress where there is no live terminal
 
@@ -42,31 +42,30 @@ def training_progress(console):
     yield show
 
 
+def right(*names, **options):
+    """Columns of numbers."""
+    return [Column(name, justify="right", **options) for name in names]
+
+
 def with_interval(result):
-    if result["exact"]:
-        return f"{result['mean_shots']:.3f}"
-    return f"{result['mean_shots']:.3f} ± {result['ci95']:.3f}"
+    return f"{result['mean_shots']:.3f}" + ("" if result["exact"] else f" ± {result['ci95']:.3f}")
 
 
 def report(console, summary, folder):
     """The end of a run: how far it came, what it took, where the files are, what to do next."""
     title = f"mean shots to sink the fleet · {summary['algorithm']} · seed {summary['seed']}"
-    table = Table(title=title, title_justify="left")
-    for name in ("player", "mean shots", "score", "judged on"):
-        table.add_column(name, justify="left" if name in ("player", "judged on") else "right")
+    table = Table("player", *right("mean shots", "score"), "judged on", title=title, title_justify="left")
     for name, key in (("random play", "random"), ("trained, sampled", "sampled"), ("trained, greedy", "greedy")):
         result = summary[key]
         judged = f"every placement, {result['games']:,}" if result["exact"] else f"{result['games']:,} games"
         table.add_row(name, with_interval(result), f"{result['score']:.3f}", judged)
-    console.print()
-    console.print(table)
+    console.print("", table)
     if summary["gap_closed"] is not None:
         console.print(f"gap closed between random and exact Bayesian play ({summary['bayes']:.3f} shots): "
                       f"{percent(summary['gap_closed'])}")
     processes = f"{summary['processes']} process{'es' * (summary['processes'] > 1)}"
     console.print(f"{summary['seconds']:.1f} s of training on {summary['backend']} in {processes}, "
-                  f"{summary['iterations']:,} iterations, "
-                  f"{summary['games']:,} games, {summary['shots']:,} shots")
+                  f"{summary['iterations']:,} iterations, {summary['games']:,} games, {summary['shots']:,} shots")
     console.print(f"files in {folder}: curves.png, summary.json, metrics.csv, policy.npz, checkpoint.npz, config.json",
                   soft_wrap=True)
     yardstick = "density" if summary["bayes"] is None else "bayes"  # where placements are too many to list
@@ -82,12 +81,9 @@ def percent(share):
 
 def show_evaluation(rows, rules):
     """A table of entrants, the best first; `rows` as `evaluate --json` prints them."""
-    fleet = ",".join(map(str, rules.fleet))
-    table = Table(title=f"shots to sink {fleet} on {rules.board_size}×{rules.board_size}, fewer is better",
-                  title_justify="left")
-    table.add_column("player", overflow="fold")
-    for name in ("mean shots", "median", "95%", "score", "gap closed", "games"):
-        table.add_column(name, justify="right", no_wrap=True)
+    title = f"shots to sink {','.join(map(str, rules.fleet))} on {rules.board_size}×{rules.board_size}, fewer is better"
+    numbers = right("mean shots", "median", "95%", "score", "gap closed", "games", no_wrap=True)
+    table = Table(Column("player", overflow="fold"), *numbers, title=title, title_justify="left")
     for row in sorted(rows, key=lambda row: row["mean_shots"]):
         table.add_row(row["name"], with_interval(row), f"{row['median_shots']:.0f}", f"{row['p95_shots']:.0f}",
                       f"{row['score']:.3f}", percent(row["gap_closed"]), f"{'all ' * row['exact']}{row['games']:,}")
@@ -111,9 +107,8 @@ def comparison_progress(console, runs, finished, failures):
         return f"{ended} of {len(runs)} runs, {seconds:.0f} s{rest}"
 
     def progress_table():
-        table = Table(title=progress(), title_justify="left")
-        for name in ("algorithm", "finished", "failed", "to do", "greedy shots so far"):
-            table.add_column(name, justify="right" if table.columns else "left")
+        numbers = right("finished", "failed", "to do", "greedy shots so far")
+        table = Table("algorithm", *numbers, title=progress(), title_justify="left")
         for algorithm in dict.fromkeys(run.algorithm for run in runs):
             total, failed = (sum(run.algorithm == algorithm for run in some) for some in (runs, failures))
             shots = [summary["greedy"]["mean_shots"] for run, summary in finished.items() if run.algorithm == algorithm]

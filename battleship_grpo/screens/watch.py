@@ -81,7 +81,6 @@ def print_games(console, games, count, look):
     shots = []
     for _, frames in islice(games, count):
         for frame in frames:
-            console.print(render(frame, look, console.width))
-            console.print()
+            console.print(render(frame, look, console.width), "")
         shots.append(frame.shots)
     return shots

@@ -58,12 +58,12 @@ def layer_products(policy, rows):
     """Functions that do nothing but the matrix products of a forward and of a backward pass on `rows` shots."""
     xp, rng = policy.xp, np.random.default_rng(0)
 
-    def matrix(*shape):
-        return xp.asarray(rng.random(shape, dtype=np.float32))
+    def matrices():
+        """The inputs of each layer, its weights and its outputs."""
+        return [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows, n), (n, m), (rows, m))]
+                for n, m in (layer.shape for layer in policy.network.layers)]
 
-    shapes = [layer.shape for layer in policy.network.layers]
-    layers = [(matrix(rows, inputs), matrix(inputs, outputs), matrix(rows, outputs)) for inputs, outputs in shapes]
-    into = [(matrix(rows, inputs), matrix(inputs, outputs), matrix(rows, outputs)) for inputs, outputs in shapes]
+    layers, into = matrices(), matrices()
 
     def forward():
         for (x, layer, _), (_, _, z) in zip(layers, into, strict=True):
@@ -102,10 +102,10 @@ def measure_case(team, options):
                 "training": median_rate(stopwatch, measured, repeat(forward, forward, backward))}
     rates = {"collect": median_rate(stopwatch, shots, lambda: algorithm.collect(rng)), "learn": update}
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
+    share = {stage: rates[stage] / products[stage] for stage in rates}
     return {"rules": options["rules"], "hidden_sizes": list(s.hidden_sizes), "boards": s.num_boards,
             "games_per_board": s.num_generations, "minibatches": s.num_minibatches,
-            "shots_per_second": rates, "products_alone": products,
-            "share": {stage: rates[stage] / products[stage] for stage in rates}}
+            "shots_per_second": rates, "products_alone": products, "share": share}
 
 
 def measure_game(team, xp, rules):
