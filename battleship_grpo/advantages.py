@@ -8,9 +8,6 @@ from .backend import array_module
 SCALES = ("group", "batch", "mean", "none")
 
 
-# ------------------------------------------------------------------------------------- by the group
-
-
 def groups_with_variance(scores, num_generations):
     """Which boards have games with different scores, bool (B,): the others teach nothing."""
     groups = scores.reshape(-1, num_generations)
@@ -57,9 +54,6 @@ def process_advantages(rollout, eps=1e-4):
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
 
 
-# ------------------------------------------------------------------------------------- by time
-
-
 def shot_rewards(rollout, supervision):
     """What each shot earned, (S,): "process", as the environment says; "outcome", the score on a game's last shot."""
     if supervision == "process":
@@ -81,9 +75,6 @@ def normalised(values, baseline="batch_mean", scale="batch", eps=1e-8):
     """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
     centred = values - values.mean() if baseline == "batch_mean" else values
     return centred / (values.std() + eps) if scale == "batch" else centred
-
-
-# ------------------------------------------------------------------------------------- by a critic
 
 
 def gae(rollout, rewards, values, gamma, lam):

@@ -12,6 +12,7 @@ comes back as bytes and numbers, so its machines need not share a disk with this
 
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -44,21 +45,18 @@ def compare(algorithms, seeds=3, seconds=None, jobs=2, output_dir="runs/compare"
     Runs in `output_dir` that are finished already are not repeated. Returns the table: a dict per algorithm, the best
     first. Raises ValueError where settings make no sense, or a run's folder holds something else.
     """
-    if seconds is None and "iterations" not in settings:
-        seconds = SECONDS
-    if seconds is not None:
-        settings["seconds"] = seconds
+    if seconds is not None or "iterations" not in settings:
+        settings["seconds"] = SECONDS if seconds is None else seconds
     folder, console = Path(output_dir), console or stderr_console()
     runs = plan(algorithms, seeds, jobs, folder, settings)
     finished, failures = finished_runs(runs), {}
-    make_folder(folder)
-    ours = FreshProcesses(jobs) if executor is None else None
     try:
-        with comparison_progress(console, runs, finished, failures) as show:
-            carry_out(run_one, runs, finished, failures, executor or ours, show, stopped)
-    finally:
-        if ours:
-            ours.shutdown(cancel_futures=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
+    with (FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier,
+          comparison_progress(console, runs, finished, failures) as show):
+        carry_out(run_one, runs, finished, failures, carrier, show, stopped)
     return write_results(folder, runs, failures)
 
 
@@ -77,7 +75,6 @@ def plan(algorithms, seeds, jobs, folder, options):
     runs = [Settings(**options | {"algorithm": algorithm, "seed": seed, "processes": 1,
                                  "output_dir": str(folder / f"{algorithm}-seed{seed}")})
             for seed in range(seeds) for algorithm in dict.fromkeys(algorithms)]
-    runs[0].make_rules()
     return runs
 
 
@@ -98,13 +95,6 @@ def run_one(settings):
     # where something before this run needed more, how much this one did cannot be told
     costs["peak_memory_mb"] = peak[0] if peak[0] > before else None
     return {"summary": summary | {"costs": costs}, "files": files}
-
-
-def make_folder(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
 
 
 def write_results(folder, runs, failures):

@@ -62,27 +62,18 @@ class Rules:
         return self.ship_cells * (self.cells + 1) / (self.ship_cells + 1)
 
 
-# ------------------------------------------------------------------------------------- placements
-
-
 def ship_placements(board_size, length):
     """Every way to lay one ship: bool (placements, cells), the horizontal ones first."""
-    starts = np.arange(board_size - length + 1)
-    lines = starts[:, None] + np.arange(length)  # (starts, length) places along a row
-    placements = np.zeros((board_size, len(starts), board_size, board_size), bool)
-    for row in range(board_size):
-        placements[row, np.arange(len(starts))[:, None], row, lines] = True
-    horizontal = placements.reshape(-1, board_size, board_size)
-    both = horizontal if length == 1 else np.concatenate([horizontal, horizontal.transpose(0, 2, 1)])
-    return both.reshape(len(both), -1)
+    behind = np.arange(board_size) - np.arange(board_size - length + 1)[:, None]  # how far a place is behind a start
+    in_a_row = (behind >= 0) & (behind < length)  # (starts, places of a row)
+    horizontal = np.kron(np.eye(board_size, dtype=bool), in_a_row)  # the same in every row of the board
+    vertical = horizontal.reshape(-1, board_size, board_size).transpose(0, 2, 1).reshape(horizontal.shape)
+    return horizontal if length == 1 else np.concatenate([horizontal, vertical])
 
 
 @lru_cache(maxsize=64)
 def _fits(board_size, fleet):
-    """Depth-first search for one legal placement of `fleet`, longest ship first, cells as bits of an integer.
-
-    True also where `SEARCH_STEPS` positions do not settle it: `random_boards` then speaks up.
-    """
+    """Depth-first search for one legal placement of `fleet`, longest ship first, cells as bits of an integer."""
     if sum(fleet) > board_size**2:
         return False
     masks = {n: [sum(1 << int(c) for c in np.flatnonzero(p)) for p in ship_placements(board_size, n)] for n in {*fleet}}
@@ -100,14 +91,10 @@ def _fits(board_size, fleet):
                 twin_next = fleet[ship : ship + 2] == (fleet[ship],) * 2  # equal ships: order does not matter
                 stack.append((taken | options[choice], ship + 1, choice + 1 if twin_next else 0))
                 break
-    return bool(stack)
+    return bool(stack)  # true also where `SEARCH_STEPS` positions did not settle it: `random_boards` then speaks up
 
 
-NAMED_RULES = {
-    "tiny": Rules(4, (2, 3)),
-    "mini": Rules(5, (2, 3, 4)),
-    "classic": Rules(10, (2, 3, 3, 4, 5)),
-}
+NAMED_RULES = {"tiny": Rules(4, (2, 3)), "mini": Rules(5, (2, 3, 4)), "classic": Rules(10, (2, 3, 3, 4, 5))}
 
 
 @lru_cache(maxsize=16)
@@ -145,9 +132,6 @@ def placement_count(rules):
     return int(np.prod([float(len(ship_placements(rules.board_size, n))) for n in rules.fleet]))
 
 
-# ------------------------------------------------------------------------------------- random boards
-
-
 @lru_cache(maxsize=16)
 def _table(rules, xp):
     """For few layouts: all of them, bool (layouts, cells). None where redrawing is the better way."""
@@ -172,8 +156,7 @@ def random_boards(rules, count, rng):
     redrawn on overlap (redrawing one ship, or limiting both coordinates by its length, would skew the boards).
     The boards live where `rng` does. Raises ValueError where legal fleets are too rare to meet and too many to list.
     """
-    xp = array_module(rng)
-    size = rules.board_size
+    xp, size = array_module(rng), rules.board_size
     table = _table(rules, xp)
     if table is not None:
         return _pick(table, count, rng).reshape(count, size, size)
@@ -208,9 +191,6 @@ def _cannot_be_placed(rules):
             "board without overlap: use a larger board or fewer ships")
 
 
-# ------------------------------------------------------------------------------------- one game, for people
-
-
 def score(rules, misses, sunk):
     """The reward at the end of a game: 1 − misses / (cells − ship cells + 1) once the fleet is sunk, else 0."""
     return sunk * (1 - misses / (rules.cells - rules.ship_cells + 1))
@@ -224,8 +204,7 @@ class Game:
     """
 
     def __init__(self, rules=NAMED_RULES["mini"], rng=None, board=None, max_shots=None):
-        self.rules = rules
-        size = rules.board_size
+        self.rules, size = rules, rules.board_size
         if board is None:
             board = random_boards(rules, 1, rng or np.random.default_rng())[0]
         self.board = np.array(board, bool)
@@ -240,13 +219,12 @@ class Game:
         Raises ValueError for a cell off the board or fired at before, or once the game is over.
         """
         row, column = parse_cell(cell, self.rules.board_size) if isinstance(cell, str) else cell
-        name = cell_name(row, column)
         if self.done:
             raise ValueError("the game is over")
         if not (0 <= row < self.rules.board_size and 0 <= column < self.rules.board_size):
             raise ValueError(f"{cell} is off the board")
         if self.fired[row, column]:
-            raise ValueError(f"{name} has been fired at already")
+            raise ValueError(f"{cell_name(row, column)} has been fired at already")
         self.fired[row, column] = True
         return bool(self.board[row, column])
 
@@ -282,10 +260,7 @@ class Game:
 
 
 def sea(board, fired, ships_show):
-    """The sea as lines of glyphs, with its columns and rows named; ships not hit only if `ships_show`.
-
-    board, fired: bool (board_size, board_size).
-    """
+    """The sea, bool (size, size), as lines of glyphs, columns and rows named; ships not hit only if `ships_show`."""
     glyphs = np.where(fired, np.where(board, HIT, MISS), np.where(board & ships_show, SHIP, WATER))
     lines = ["   " + " ".join(f"{column_name(c):<2}" for c in range(len(board)))]
     return "\n".join([*lines, *(f"{row + 1:>2} " + " ".join(line) for row, line in enumerate(glyphs))])

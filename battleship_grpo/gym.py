@@ -39,10 +39,9 @@ class Games:
     def __init__(self, count, rules, board_size, fleet, max_shots, reward):
         if (board_size is None) != (fleet is None):
             raise ValueError("board_size and fleet go together")
-        if rules not in NAMED_RULES:
-            raise ValueError(f"rules must be one of {', '.join(NAMED_RULES)}, not {rules!r}")
-        if reward not in REWARDS:
-            raise ValueError(f"reward must be one of {', '.join(REWARDS)}, not {reward!r}")
+        for name, value, choices in (("rules", rules, NAMED_RULES), ("reward", reward, REWARDS)):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
         self.rules = NAMED_RULES[rules] if fleet is None else Rules(board_size, fleet)
         self.env, self.reward = BattleshipEnv(self.rules, max_shots), reward
         self.state = self.env.reset(np.zeros((count, self.rules.cells), bool))

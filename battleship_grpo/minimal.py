@@ -11,8 +11,9 @@ The idea is one number per shot, dL/dlog π. A board is the prompt, a shot is a 
     4. The chain rule takes this number back through softmax and network to the weights. AdamW makes a step.
 
 Symbols as in DeepSeekMath (arXiv 2402.03300, Algorithm 1, equations 3 and 4). Simpler than in the paper: there is no
-reward model, because the score is exact; π_ref is random play and never changes; each batch is used once (μ = 1); and
-every shot counts the same, while the paper first takes the mean over each game.
+reward model, because the score is exact; π_ref is random play and never changes; each batch is used once (μ = 1), in 16
+steps, so π soon differs from the π_old that played; every shot counts the same, while the paper first takes the mean
+over each game. One thing more than in the paper: `symmetric`, which makes one game teach eight.
 
 Shapes stand at the ends of lines: N games side by side, S shots, B boards, 25 cells, H hidden units.
 """
@@ -196,5 +197,4 @@ def judge(parameters):
 
 
 if __name__ == "__main__":
-    print(f"all boards {judge(train()):.3f} shots a game, always at the most likely cell")
-    print("to compare 23.400 random play, 15.552 exact Bayesian play")
+    print(f"{judge(train()):.3f} shots a game on all 9,024 boards (random play 23.400, exact Bayesian play 15.552)")

@@ -35,9 +35,6 @@ def log_sigmoid(x):
     return xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x)))
 
 
-# ------------------------------------------------------------------------------------- a shot: surrogates
-
-
 def surrogate(log_probs, old_log_probs, advantages, settings):
     """The surrogate that `settings.surrogate` names, one of `SURROGATES`, with its parameters: a `PerShot`."""
     return SURROGATES[settings.surrogate](log_probs, log_probs - old_log_probs, advantages, settings)
@@ -126,9 +123,6 @@ def shot_weights(shots, minibatch, loss_type, max_steps):
     return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)
 
 
-# ------------------------------------------------------------------------------------- two games: preferences
-
-
 def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
     """The loss of pairs of games, (n,), and its slope by the margin, (n,): functions of one number per pair.
 
@@ -147,9 +141,6 @@ def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
         return distance**2, 2 * distance
     logits = beta * margins - gamma
     return -log_sigmoid(logits), -beta * sigmoid(-logits)
-
-
-# ------------------------------------------------------------------------------------- a group: ranking
 
 
 def ranking_loss(log_probs, scores, beta):

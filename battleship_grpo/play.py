@@ -11,7 +11,7 @@ from rich.console import Console
 
 from .game import WATER
 from .players import BASELINES, find_player
-from .players.bayes import Bayes
+from .players.bayes import Bayes, too_many_for_bayes
 from .policy import FILE_NAME
 from .screens.boards import ASCII, EMOJI, Look
 from .screens.frames import LARGEST_SEED, games
@@ -31,10 +31,7 @@ def newest_run():
 
 def exact_posterior(rules):
     """The player that knows it, or None where there are too many layouts for one."""
-    try:
-        return Bayes(rules)
-    except ValueError:
-        return None
+    return None if too_many_for_bayes(rules) else Bayes(rules)
 
 
 def play(options, console):
@@ -54,16 +51,12 @@ def play(options, console):
     elif options.human:
         board, frames = next(reel)
         HumanGame(console, look, player, bayes, board, list(frames)).play()
-    elif console.is_terminal and not console.is_dumb_terminal:
-        report(console, watch(console, reel, options.games, look, options))
     else:
-        report(console, print_games(console, reel, options.games, look))
-
-
-def report(console, shots):
-    """A line on a reel."""
-    if len(shots) > 1:
-        console.print(f"{len(shots)} games, {np.mean(shots):.2f} shots on average")
+        live = console.is_terminal and not console.is_dumb_terminal
+        shots = (watch(console, reel, options.games, look, options) if live else
+                 print_games(console, reel, options.games, look))
+        if len(shots) > 1:
+            console.print(f"{len(shots)} games, {np.mean(shots):.2f} shots on average")
 
 
 def number(kind, low, high, meaning):
@@ -125,15 +118,10 @@ def make_look(options, console):
     return Look(glyphs, colour=console.color_system is not None and not console.no_color)
 
 
-def tolerate_encodings():
-    """A character that the terminal's encoding lacks becomes a question mark, in and out, rather than an error."""
+def main(arguments=None):
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-
-
-def main(arguments=None):
-    tolerate_encodings()
+            stream.reconfigure(errors="replace")  # what the terminal's encoding lacks becomes a question mark
     options = parse(arguments)
     try:
         play(options, make_console())

@@ -70,6 +70,9 @@ class Shots:
         return [self.cut(part) for part in split(self.size, -(-self.num_shots // rows))]
 
     def with_columns(self, **columns):
+        """The same record with more columns. Raises ValueError for a name that means something else."""
+        if taken := [name for name in columns if hasattr(type(self), name)]:
+            raise ValueError(f"{', '.join(taken)} cannot be the name of a column")
         return replace(self, columns=self.columns | columns)
 
     def with_measured(self, **measured):

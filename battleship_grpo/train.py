@@ -20,13 +20,12 @@ from .runs import checkpoint
 from .runs.assembly import build
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
+from .runs.metrics import MetricsFile
 from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
 from .screens.options import Parser, add_settings
 from .screens.tables import report, stderr_console, training_progress
-
-__all__ = ["learn", "main", "resume", "train"]
 
 EVALUATION_GAMES = 20_000
 EVALUATION_SEED = 12345
@@ -72,10 +71,9 @@ def run(folder, settings, saved, console, stopped):
     backend = load_backend(settings.backend).__name__
     processes = settings.processes or (default_processes(settings) if backend == "numpy" else 1)
     settings = settings.replace(backend=backend, processes=processes)  # what they are, for whoever goes on
-    path = saved.path if saved else None
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"), gather(
-            processes, take_part, settings, path) as team:
+            processes, take_part, settings, saved.path if saved else None) as team:
         algorithm, done = prepare(settings, team, saved)
         folder.begin(settings)
         totals = train_into(folder, algorithm, settings, done, console, stopped)
@@ -117,7 +115,8 @@ def prepare(settings, team, saved):
 
 def train_into(folder, algorithm, settings, done, console, stopped):
     """Learn, with what a run folder keeps of it written as it goes. Returns what `learn` does."""
-    with folder.write_metrics(done["iterations"] if done else 0) as metrics_file, training_progress(console) as show:
+    rows = done["iterations"] if done else 0
+    with MetricsFile(folder.metrics_csv, rows) as metrics_file, training_progress(console) as show:
         def on_iteration(share, metrics):
             metrics_file.add(metrics)
             show(share, metrics)

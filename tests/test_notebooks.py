@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom on a small budget, and shows what it shows when it is run."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -24,6 +25,7 @@ def test_a_notebook_runs_and_was_committed_with_its_outputs(path, tmp_path, monk
     committed = nbformat.read(path, as_version=4)
     nbformat.validate(committed)
     monkeypatch.setenv("BATTLESHIP_GRPO_QUICK", "1")
+    shutil.copy(path.parent / "pictures.py", tmp_path)
     fresh = nbformat.read(path, as_version=4)
     NotebookClient(fresh, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     pairs = [(old, new) for old, new in zip(committed.cells, fresh.cells, strict=True) if old.cell_type == "code"]

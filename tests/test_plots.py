@@ -1,6 +1,8 @@
 """The pictures of the course: each is drawn whole, with its finding for a title."""
 
+import sys
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from matplotlib.figure import Figure
 from battleship_grpo.advantages import group_advantages
 from battleship_grpo.game import Rules
 from battleship_grpo.objectives import clipped_surrogate
-from battleship_grpo.screens import plots
+
+sys.path.append(str(Path(__file__).parent.parent / "notebooks"))
+import pictures  # it lies beside the notebooks
 
 RULES = Rules(3, (2,))
 SCORES = np.array([0.8, 0.3, 0.6, 0.2, 0.5, 0.5, 0.5, 0.5])
@@ -18,16 +22,16 @@ SEEN = np.array([0, 1, 0, -1, 0, 0, 0, 0, 0], np.int8)
 CHANCES = np.full((2, 9), 1 / 9)
 
 PICTURES = {  # name → (how to draw it with a title, its number of panels)
-    "advantages_by_group": (lambda title: plots.advantages_by_group(
+    "advantages_by_group": (lambda title: pictures.advantages_by_group(
         SCORES.reshape(2, 4), group_advantages(SCORES, 4).reshape(2, 4), title), 2),
-    "surrogate_and_slope": (lambda title: plots.surrogate_and_slope(
+    "surrogate_and_slope": (lambda title: pictures.surrogate_and_slope(
         RATIOS, {"A = +1": clipped_surrogate(np.log(RATIOS), 1), "A = −1": clipped_surrogate(np.log(RATIOS), -1)},
         0.2, 0.28, title), 4),
-    "ratio_histogram": (lambda title: plots.ratio_histogram(RATIOS, 0.2, 0.28, title), 1),
-    "changes_by_advantage": (lambda title: plots.changes_by_advantage(SCORES - 0.5, SCORES - 0.5, title), 1),
-    "policy_beside_posterior": (lambda title: plots.policy_beside_posterior(
+    "ratio_histogram": (lambda title: pictures.ratio_histogram(RATIOS, 0.2, 0.28, title), 1),
+    "changes_by_advantage": (lambda title: pictures.changes_by_advantage(SCORES - 0.5, SCORES - 0.5, title), 1),
+    "policy_beside_posterior": (lambda title: pictures.policy_beside_posterior(
         RULES, {"empty": 0 * SEEN, "later": SEEN}, {"before": CHANCES, "after": CHANCES}, CHANCES, title), 6),
-    "slopes_on_board": (lambda title: plots.slopes_on_board(
+    "slopes_on_board": (lambda title: pictures.slopes_on_board(
         RULES, {"a game": np.where(SEEN == 0, np.nan, -SEEN), "another": SEEN}, [["1"] * 9, [""] * 9], title), 2),
 }
 
@@ -42,7 +46,7 @@ def test_a_picture_has_its_panels_and_the_finding_for_a_title(name):
 
 
 def test_the_ratio_histogram_counts_every_shot_once_and_tells_how_many_lie_beyond_the_clip():
-    figure = plots.ratio_histogram(np.array([0.1, 0.9, 1.0, 1.1, 7.0]), 0.2, 0.2, "")
+    figure = pictures.ratio_histogram(np.array([0.1, 0.9, 1.0, 1.1, 7.0]), 0.2, 0.2, "")
     axes = figure.axes[0]
     heights = [patch.get_height() for patch in axes.containers[0]]
     assert sum(heights) == pytest.approx(1) and heights[0] == heights[-1] == pytest.approx(0.2)

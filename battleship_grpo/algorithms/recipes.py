@@ -1,8 +1,8 @@
 """Every algorithm by name: where it comes from, its key idea in a line, and the settings that make it.
 
 Most of GRPO's descendants are GRPO with a setting or two changed, so they are rows of this table and not files.
-`kind` is the class that runs a recipe; `settings` are its defaults where they differ from that class's own. What defines
-an algorithm comes from its paper; step sizes were tuned on `mini`.
+`kind` is the class that runs a recipe; `settings` are its defaults where they differ from that class's own. What
+defines an algorithm comes from its paper; step sizes were tuned on `mini`.
 """
 
 from typing import NamedTuple

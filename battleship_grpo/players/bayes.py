@@ -58,12 +58,9 @@ class Bayes(Player):
         self.counted = xp.asarray(np.concatenate([layouts[first] * times, times], axis=1), xp.float32)
 
     def counts(self, observations):
-        """How many consistent placements cover each cell, and in the last column how many there are: (N, cells + 1).
-
-        Games on the same observation, as all are at first, share the work.
-        """
+        """How many consistent placements cover each cell, and in the last column how many there are: (N, cells + 1)."""
         xp = array_module(observations)
-        first, kinds = distinct(observations)
+        first, kinds = distinct(observations)  # games on the same one, as all are at first, share the work
         seen = observations[first]
         fired, hits = bits(seen != 0), bits(seen > 0)
         counts = xp.empty((len(seen), self.rules.cells + 1), np.float32)
@@ -96,11 +93,8 @@ def bits(cells):
 
 
 def distinct(rows):
-    """Which rows of −1, 0, 1 differ: the index of the first of each kind, and the kind of each row, int (N,).
-
-    Rows are read as numbers to the base 3, as many digits at a time as fit into 64 bits.
-    """
-    xp, digits = array_module(rows), 39
+    """Which rows of −1, 0, 1 differ: the index of the first of each kind, and the kind of each row, int (N,)."""
+    xp, digits = array_module(rows), 39  # rows are read as numbers to the base 3, as far at a time as 64 bits go
     kinds = xp.zeros(len(rows), xp.int64)
     for start in range(0, rows.shape[1], digits):
         some = rows[:, start : start + digits].astype(xp.int64)

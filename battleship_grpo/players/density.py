@@ -23,7 +23,7 @@ from ..backend import array_module, split
 from ..game import ship_placements
 from .player import Player, best
 
-LAMBDA = 1e-3
+LAMBDA = 1e-3  # a weight's factor per thing that is wrong
 PARTICLES = 100
 BURN_IN = 4  # rounds of moves that bring ships strewn at random into order
 ROWS_AT_ONCE = 2048  # particles worked on at once: tables of a megabyte, which stay in the cache
@@ -36,7 +36,7 @@ class Particles:
         xp = array_module(rng)
         self.rng, self.turn = rng, 0
         self.ships = [xp.asarray(ship_placements(rules.board_size, n), xp.float32) for n in rules.fleet]  # (n, cells)
-        self.compatible = [[_weight(2 * one @ other.T) for other in self.ships] for one in self.ships]  # (n, n')
+        self.compatible = [[LAMBDA ** (2 * one @ other.T) for other in self.ships] for one in self.ships]  # (n, n')
         self.fleets = xp.stack([(rng.random((num_games, particles)) * len(ship)).astype(xp.int64)
                                 for ship in self.ships], axis=2)  # (N, P, ships): the number of a placement
         for _ in range(BURN_IN):
@@ -74,7 +74,7 @@ class Particles:
     def _move(self, fleets, seen):
         """Lay every ship anew, each together with another one, in place. Returns the estimate, float (N, cells)."""
         agreement = [seen @ ship.T for ship in self.ships]  # hits covered − misses covered, (N, n)
-        evidence = [_weight(score.max(axis=1, keepdims=True) - score)[:, None] for score in agreement]  # (N, 1, n)
+        evidence = [(LAMBDA ** (score.max(axis=1, keepdims=True) - score))[:, None] for score in agreement]  # (N, 1, n)
         count = len(self.ships)
         offset = 1 + self.turn % max(1, count - 1)  # over the turns, each ship moves with each other
         return sum(self._lay(fleets, evidence, one, (one + offset) % count) @ self.ships[one] for one in range(count))
@@ -106,11 +106,6 @@ class Particles:
         running = weights.cumsum(axis=2)
         uniforms = self.rng.random(shape, dtype=np.float32) * (1 - 1e-5)  # so that rounding never leads past the end
         return (running > (uniforms * running[:, :, -1])[:, :, None]).argmax(axis=2)
-
-
-def _weight(wrong):
-    """λ per thing that is wrong: never so small for all placements of a ship that nothing is left to draw from."""
-    return LAMBDA**wrong
 
 
 def estimate(rules, observations, rng):

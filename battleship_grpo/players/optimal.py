@@ -37,7 +37,8 @@ def fewest_shots(rules):
         raise ValueError(f"optimal searches all 3^{rules.cells} positions, which can be done up to a "
                          f"{LARGEST_SEARCHED}×{LARGEST_SEARCHED} board")
     costs = _agreeing_placements(rules)  # W, which becomes C slice by slice
-    costs[_hits(rules.cells) == rules.ship_cells] = 0
+    hits = sum((seen == IS_HIT).astype(np.int8) for seen in np.indices((3,) * rules.cells, sparse=True))
+    costs[hits == rules.ship_cells] = 0  # the fleet is sunk
     images = board_symmetries(rules.board_size)
     for fog in _fogs(images):
         here = _positions(fog)
@@ -59,14 +60,6 @@ def _agreeing_placements(rules):
         miss, hit = np.moveaxis(counts, cell, 0)
         counts = np.stack([miss + hit, miss, hit], axis=cell)
     return counts
-
-
-def _hits(cells):
-    """Hits in every position: int8 (3,) * cells."""
-    hits = np.zeros((), np.int8)
-    for _ in range(cells):
-        hits = np.add.outer(hits, np.array([0, 0, 1], np.int8))
-    return hits
 
 
 def _fogs(images):
@@ -93,8 +86,7 @@ def costs_of_firing(rules, observations):
     """
     places = 3 ** np.arange(rules.cells)[::-1]  # of each cell's axis in the flat table
     costs = fewest_shots(rules).reshape(-1)
-    seen = np.where(observations < 0, IS_MISS, observations)
-    seen = np.where(observations > 0, IS_HIT, seen)
+    seen = np.select([observations < 0, observations > 0], [IS_MISS, IS_HIT], IN_FOG)
     next_positions = (seen @ places)[:, None] + places * (observations == 0)
     return costs[next_positions].astype(np.int64) + costs[next_positions + places * (observations == 0)]
 

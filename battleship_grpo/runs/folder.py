@@ -1,17 +1,24 @@
 """A run folder: the names of its files, who may write in it, and how they are read and written."""
 
 import json
-import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..policy import FILE_NAME
 from . import checkpoint
 from .files import UNFINISHED, write_text
-from .metrics import MetricsFile, as_columns, read_table
+from .metrics import as_columns, read_table
 from .settings import Settings, read_config
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
 
-class RunFolder:
+    fcntl = None
+
+
+class RunFolder(AbstractContextManager):
     """config.json, metrics.csv, policy.npz, checkpoint.npz, summary.json, curves.png. One process at a time writes.
 
     `with RunFolder.create(…)` or `with RunFolder.resume(…)`: it is this process's alone, from `begin` or at once, until
@@ -59,9 +66,6 @@ class RunFolder:
             self._require_empty()  # still
         write_json(self.config, settings.to_json())
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *_):
         if self._lock is not None:
             self._lock.close()
@@ -90,10 +94,6 @@ class RunFolder:
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from None
 
-    def write_metrics(self, iterations=0):
-        """A `MetricsFile` behind the first rows of the one that is there, as many as there were iterations."""
-        return MetricsFile(self.metrics_csv, iterations)
-
     def metrics(self):
         """Column name → float (iterations,), NaN where not measured."""
         return as_columns(*read_table(self.metrics_csv))
@@ -108,13 +108,12 @@ class RunFolder:
         `say(text)` is told where the newest is not the one. Raises ValueError if there are some, and none is valid.
         """
         problems = []
-        for path in (self.checkpoint, self.previous):
+        for path in filter(Path.exists, (self.checkpoint, self.previous)):
             try:
-                found = checkpoint.load(path) if path.exists() else None
+                found = checkpoint.load(path)
             except ValueError as error:
                 problems.append(str(error))
-                continue
-            if found is not None:
+            else:
                 for problem in problems:
                     say(f"{problem}; going on from {path}, iteration {found.done['iterations']}")
                 return found
@@ -141,19 +140,12 @@ def write_json(path, content):
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-if os.name == "nt":
-    import msvcrt
-
-    def lock(file):
-        """Lock an open file until it is closed. Raises BlockingIOError where another process has it locked."""
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(error.errno, error.strerror) from None
-else:
-    import fcntl
-
-    def lock(file):
-        """Lock an open file until it is closed. Raises BlockingIOError where another process has it locked."""
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def lock(file):
+    """Lock an open file until it is closed. Raises BlockingIOError where another process has it locked."""
+    if fcntl:
+        return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file.seek(0)
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except PermissionError as error:
+        raise BlockingIOError(error.errno, error.strerror) from None

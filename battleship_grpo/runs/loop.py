@@ -34,8 +34,7 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
     start, saved = time.perf_counter() - done["seconds"], done["seconds"]
     while True:
         share = 1.0 if stopped() else share_done(settings, done)
-        unsaved = done["seconds"] - saved
-        due = save is not None and (share >= 1 or 0 < unsaved >= settings.checkpoint_seconds)
+        due = save is not None and (share >= 1 or 0 < done["seconds"] - saved >= settings.checkpoint_seconds)
         share, due = team.broadcast(np.array([share, due])).tolist()
         if due:
             keep()
@@ -53,10 +52,10 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
                                      "--learning-rate or --max-grad-norm") from None
         seconds = time.perf_counter() - start
         rate = measured["shots"] / (seconds - done["seconds"])
-        done = {"seconds": seconds, "iterations": iteration, "games": done["games"] + measured["games"],
-                "shots": done["shots"] + measured["shots"]}
-        metrics = {"iteration": iteration, "seconds": seconds} | measured | {
-            "games": done["games"], "shots": done["shots"], "learning_rate": learning_rate, "shots_per_second": rate}
+        totals = {name: done[name] + measured[name] for name in ("games", "shots")}
+        done = {"seconds": seconds, "iterations": iteration, **totals}
+        metrics = {"iteration": iteration, "seconds": seconds, **measured, **totals,
+                   "learning_rate": learning_rate, "shots_per_second": rate}
         if team.rank == 0 and settings.validate_every and iteration % settings.validate_every == 0:
             metrics |= validate(algorithm, settings, make_generator(xp, settings.seed, iteration, VALIDATION))
             done["seconds"] = time.perf_counter() - start
@@ -65,12 +64,8 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
 
 def share_done(settings, done):
     """The share of training that is done, by iterations or by the clock, whichever is further."""
-    shares = []
-    if settings.iterations is not None:
-        shares.append(done["iterations"] / settings.iterations if settings.iterations else 1.0)
-    if settings.seconds is not None:
-        shares.append(done["seconds"] / settings.seconds)
-    return max(shares)
+    limits = {"iterations": settings.iterations, "seconds": settings.seconds}
+    return max(done[name] / limit if limit else 1.0 for name, limit in limits.items() if limit is not None)
 
 
 def step_or_undo(algorithm, rng, learning_rate):

@@ -2,13 +2,14 @@
 
 import csv
 import os
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from .files import replacing
 
 
-class MetricsFile:
+class MetricsFile(AbstractContextManager):
     """A metrics.csv to add rows to, each on disk as soon as it is written.
 
     If there is one already, its first `iterations` rows stay: those that the run's checkpoint has behind it. Raises
@@ -39,9 +40,6 @@ class MetricsFile:
         """Have what was written survive a power cut."""
         self._file.flush()
         os.fsync(self._file.fileno())
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *_):
         self._file.close()

@@ -17,15 +17,10 @@ FORMAT_VERSION = 1
 
 
 def play_preferences(env, player, num_boards, num_generations, rng):
-    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, …, without ties.
-
-    Raises ValueError where there are none but ties.
-    """
+    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, …; ValueError if all tie."""
     tasks = env.tasks(num_boards, rng)
     rollout = sample_groups(env, player, tasks, num_generations, rng)
-    boards = np.repeat(np.arange(num_boards), num_generations)
-    rollout = rollout.with_columns(board=boards[rollout.games])
-    pairs = best_against_worst(rollout)
+    pairs = best_against_worst(rollout.with_columns(board=rollout.games // num_generations))
     if not pairs.num_games:
         raise ValueError("there is nothing to prefer: on every board all games came out alike")
     actions = np.full((pairs.num_games, env.max_steps), -1, np.int16)

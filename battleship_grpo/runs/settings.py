@@ -61,9 +61,8 @@ PRESETS = {  # name → what changes against the defaults
     # a small tanh network, 4 boards × 16 games, 10 full-batch steps, validation every iteration: the setting of the
     # single-file NumPy GRPO that made this example known
     "article": {
-        "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
-        "equivariant": False, "output_gain": 1.0,
-        "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
+        "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
+        "output_gain": 1.0, "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
         "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
         "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
         "learning_rate": 4e-4, "lr_scheduler_type": "constant", "warmup_ratio": 0.0, "weight_decay": 0.01,
@@ -149,6 +148,7 @@ class Settings:
         """What has to fit together."""
         if (self.board_size is None) != (self.fleet is None):
             raise ValueError("--board-size and --fleet go together")
+        cells = self.make_rules().cells
         for name in ("hidden_sizes", "critic_hidden_sizes"):
             sizes = getattr(self, name, ())
             if not all(1 <= size <= 2**14 for size in sizes):
@@ -159,10 +159,10 @@ class Settings:
             raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
         fewest = self.kind.fewest_boards(self) * (self.processes or 1)
         if self.num_boards < fewest:
-            raise ValueError(f"num_boards must be ≥ {fewest}, not {self.num_boards}: in each process each of "
-                             "num_minibatches needs a board at least")
-        if self.max_shots is not None and self.max_shots > self.make_rules().cells:
-            raise ValueError(f"max_shots must be ≤ {self.make_rules().cells}, the cells, not {self.max_shots}")
+            raise ValueError(f"num_boards must be ≥ {fewest}, not {self.num_boards}: each process needs boards of its "
+                             "own, one at least for each of num_minibatches")
+        if self.max_shots is not None and self.max_shots > cells:
+            raise ValueError(f"max_shots must be ≤ {cells}, the cells, not {self.max_shots}")
         self.kind.check(self)
 
 

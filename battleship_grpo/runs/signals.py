@@ -6,11 +6,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def stop_on_signal():
-    """Yields `stopped()`, the last signal that came or None.
+def handled(handler, *numbers):
+    """Within, `handler(number, frame)` is called for these signals; afterwards what was called before."""
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in previous.items():
+            signal.signal(number, former)
 
-    The first Ctrl-C or SIGTERM asks; the second is a KeyboardInterrupt, and more are too late to matter.
-    """
+
+@contextmanager
+def stop_on_signal():
+    """Yields `stopped()`, the last signal that came or None. The second raises KeyboardInterrupt, more do nothing."""
     received = []
 
     def ask(number, _):
@@ -20,9 +28,5 @@ def stop_on_signal():
         elif len(received) == 2:
             raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(ask, signal.SIGINT, signal.SIGTERM):
         yield lambda: received[-1] if received else None
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -91,10 +91,8 @@ def gather(size, program, *arguments):
 
 @contextmanager
 def signals_held_back():
-    """Ctrl-C and SIGTERM wait until the block is over; processes started in it never get them.
-
-    Their own way not to (see `_take_part`) takes effect only once Python has started. Where signals cannot be held back
-    (Windows), nothing changes.
+    """Ctrl-C and SIGTERM wait until the block is over; processes started in it never get them, not even before
+    `_take_part` can say so. Where signals cannot be held back (Windows), nothing changes.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

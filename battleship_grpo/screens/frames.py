@@ -29,10 +29,7 @@ def chooser(player, sample, rng):
 
 
 def game_frames(player, bayes, board, choose, heading):
-    """Frames of one game: the hidden fleet, one after each shot, and at last the fleet revealed.
-
-    bayes: who knows the exact posterior, or None.
-    """
+    """Frames of one game: the hidden fleet, one after each shot, at last the fleet revealed. bayes: `Bayes` or None."""
     rules, env = player.rules, BattleshipEnv(player.rules)
     last, best_choices, comment = None, 0, "the fleet is hidden"
 
@@ -53,7 +50,9 @@ def game_frames(player, bayes, board, choose, heading):
     nothing_left = np.zeros(env.num_actions)
     frame = frame_of(seen, nothing_left)
     yield frame
-    comment = closing(frame, best_choices if bayes else None)
+    comment = f"Fleet sunk in {frame.shots} shots, score {score(rules, frame.misses, True):.2f}."
+    if bayes:
+        comment += f" {best_choices} of {frame.shots} shots were the Bayes choice."
     yield frame_of(seen, nothing_left, ships=board)
 
 
@@ -73,10 +72,3 @@ def comment_on(rules, action, hit, posterior, legal, cost):
     best = cell_name(*divmod(int((posterior * legal).argmax()), size))
     return (f"{shot} {posterior[action]:.1%} to hit; the Bayes choice {best} had {posterior[action] + cost:.1%}. "
             f"Cost: {100 * cost:.1f} points.")
-
-
-def closing(frame, best_choices):
-    text = f"Fleet sunk in {frame.shots} shots, score {score(frame.rules, frame.misses, True):.2f}."
-    if best_choices is None:
-        return text
-    return f"{text} {best_choices} of {frame.shots} shots were the Bayes choice."

@@ -4,7 +4,9 @@ import os
 import signal
 import sys
 import time
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+
+from ..runs.signals import handled
 
 try:
     import select
@@ -82,11 +84,6 @@ def keys():
     return PosixKeys() if termios else WindowsKeys() if msvcrt else NoKeys()
 
 
-@contextmanager
 def exit_on_sigterm():
     """Within, SIGTERM unwinds the stack as Ctrl-C does, so that whoever changed the terminal can set it right."""
-    previous = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return handled(lambda number, _: sys.exit(128 + number), signal.SIGTERM)

@@ -13,11 +13,10 @@ LINE_EVERY = 5  # seconds between lines of progress where there is no live termi
 
 def describe(metrics):
     """The numbers of an iteration that say how it goes; which there are depends on the algorithm."""
-    parts = [f"shots {metrics['mean_shots']:5.2f}  score {metrics['mean_score']:.3f}"]
-    for name, text in (("entropy", "entropy {:.2f}"), ("kl_ref", "KL {:.2f}"), ("step_kl", "KL of the step {:.4f}"),
-                       ("accuracy", "accuracy {:.2f}"), ("explained_variance", "critic explains {:.2f}")):
-        if name in metrics:
-            parts.append(text.format(metrics[name]))
+    texts = {"mean_shots": "shots {:5.2f}", "mean_score": "score {:.3f}", "entropy": "entropy {:.2f}",
+             "kl_ref": "KL {:.2f}", "step_kl": "KL of the step {:.4f}", "accuracy": "accuracy {:.2f}",
+             "explained_variance": "critic explains {:.2f}"}
+    parts = [text.format(metrics[name]) for name, text in texts.items() if name in metrics]
     return "  ".join([*parts, f"{metrics['shots_per_second'] / 1e3:,.0f}k shots/s"])
 
 

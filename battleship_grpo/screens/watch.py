@@ -23,8 +23,7 @@ class Screen:
     def play(self, frames):
         """Show a game. Returns the last frame shown, and the key that ended it, "n" or "q", or "" at its own end."""
         for frame in frames:
-            key = self.show(frame)
-            if key:
+            if key := self.show(frame):
                 break
         return frame, key
 
@@ -32,7 +31,8 @@ class Screen:
         """Show a frame until it is time for the next; returns the key that cut it short, "n" or "q", or ""."""
         start = time.monotonic()
         while True:
-            self._draw(frame)
+            size = self.live.console.width, self.live.console.height
+            self.live.update(render(frame, self.look, *size, self._status()), refresh=True)
             held = self.step or self.paused
             left = start + (1 / self.speed if frame.ships is None else LINGER) - time.monotonic()
             if left <= 0 and not held:
@@ -48,10 +48,6 @@ class Screen:
                 return ""
             elif key == " ":
                 self.paused = not self.paused
-
-    def _draw(self, frame):
-        console = self.live.console
-        self.live.update(render(frame, self.look, console.width, console.height, self._status()), refresh=True)
 
     def _status(self):
         speed = f"{self.speed:.1f} shots a second"

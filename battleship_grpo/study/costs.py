@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..backend import make_generator, to_numpy
+from ..players.trained import Trained
 from ..policy import Policy
 from ..runs.assembly import build, make_parts
 
@@ -21,8 +22,7 @@ def measure_costs(settings):
     """What an algorithm costs before it has learnt anything, as plain numbers by name.
 
     networks, parameters, optimiser_numbers   what it holds in memory
-    flops_per_update, flops_per_shot          of one iteration, play included; the work of a teacher that is not a
-                                              network (exact Bayes) is not counted
+    flops_per_update, flops_per_shot          of one iteration, play included, but no teacher that is not a network
     gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² of the policy gradient over batches of `BATCH_GAMES`
     """
     variance, square = gradient_noise(gradients_at_start(settings, BATCHES, BATCH_GAMES))
@@ -49,58 +49,38 @@ def build_counted(settings, counts):
         networks.append(Counted(network, counts))
         return networks[-1]
 
-    policy = Policy(counted(policy.network), policy.rules)
-    if parts.get("reference"):
-        parts["reference"] = Policy(counted(parts["reference"].network), policy.rules)
-    if "critic" in parts:
-        parts["critic"] = counted(parts["critic"])
-    if hasattr(parts.get("teacher"), "policy"):
-        parts["teacher"].policy = Policy(counted(parts["teacher"].policy.network), policy.rules)
-    return settings.kind(settings, env, policy, **parts), networks
+    def on_counted(policy):
+        return policy and Policy(counted(policy.network), policy.rules)
+
+    def taught_by(player):
+        return Trained(player.name, on_counted(player.policy)) if isinstance(player, Trained) else player
+
+    wrap = {"reference": on_counted, "critic": counted, "teacher": taught_by}
+    parts = {name: wrap[name](part) if name in wrap else part for name, part in parts.items()}
+    return settings.kind(settings, env, on_counted(policy), **parts), networks
 
 
 class Counted:
-    """A network that adds the operations of whatever it is asked for to `counts`, method → operations."""
+    """A network, or its stepper, that adds the operations of every call to `counts`, method → operations.
 
-    def __init__(self, network, counts):
-        self.network, self.counts, self.per_row = network, counts, network.flops_per_row()
-        if network.stepper is None:
-            self.stepper = None
+    per_row: how many operations a method takes for one observation, as `flops_per_row` has it.
+    """
+
+    def __init__(self, counted, counts, per_row=None):
+        self.counted, self.counts, self.per_row = counted, counts, per_row or counted.flops_per_row()
 
     def __getattr__(self, name):
-        return getattr(self.network, name)
+        found, method = getattr(self.counted, name), "step" if name == "outputs" else name
+        if found is None or method not in self.per_row:
+            return found
 
-    def count(self, method, rows):
-        self.counts[method] += self.per_row[method] * rows
+        def counting(*arguments):
+            result = found(*arguments)
+            rows = len(result if name in ("jvp", "outputs") else arguments[-1])
+            self.counts[method] += self.per_row[method] * rows
+            return Counted(result, self.counts, self.per_row) if name == "stepper" else result
 
-    def forward(self, observations):
-        self.count("forward", len(observations))
-        return self.network.forward(observations)
-
-    def backward(self, tape, d_outputs):
-        self.count("backward", len(d_outputs))
-        return self.network.backward(tape, d_outputs)
-
-    def jvp(self, tape, vector):
-        d_outputs = self.network.jvp(tape, vector)
-        self.count("jvp", len(d_outputs))
-        return d_outputs
-
-    def stepper(self, observations):
-        self.count("stepper", len(observations))
-        return CountedStepper(self.network.stepper(observations), self.count)
-
-
-class CountedStepper:
-    """The same for the outputs of games from shot to shot."""
-
-    def __init__(self, stepper, count):
-        self.reveal, self.keep, self.stepper, self.count = stepper.reveal, stepper.keep, stepper, count
-
-    def outputs(self):
-        outputs = self.stepper.outputs()
-        self.count("step", len(outputs))
-        return outputs
+        return counting
 
 
 def gradient_noise(gradients):
@@ -127,12 +107,9 @@ def gradients_at_start(settings, batches, games):
 
 
 def first_gradient(algorithm, rng):
-    """The policy gradient of a whole batch, (P,); 0 where there is nothing in it to learn from.
-
-    It leaves the algorithm as it was: a memory forgets the batch.
-    """
+    """The policy gradient of a whole batch, (P,), 0 if there is nothing to learn; the algorithm stays as it was."""
     before, batch = algorithm.snapshot(), algorithm.collect(rng)
-    algorithm.restore(before)
+    algorithm.restore(before)  # a memory forgets the batch
     if batch.num_shots == 0:
         return np.zeros(len(algorithm.policy.parameters), np.float32)
     return to_numpy(algorithm.gradient(batch)[0])

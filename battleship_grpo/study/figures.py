@@ -18,10 +18,7 @@ MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini
 
 
 def recent_means(games, shots, window=WINDOW):
-    """Mean shots per game over the last `window` games, or over all where there were fewer: (iterations,).
-
-    games, shots: how many there were up to and with each iteration.
-    """
+    """Mean shots per game over the last `window` games, or all if fewer: (iterations,). games, shots: running sums."""
     games, shots = (np.concatenate([[0.0], counts]) for counts in (games, shots))
     start = np.searchsorted(games, np.maximum(games[1:] - window, 0), side="right") - 1
     return (shots[1:] - shots[start]) / (games[1:] - games[start])
@@ -39,10 +36,7 @@ def largest_relapse(values):
 
 
 def threshold(rules, bayes):
-    """Mean shots at which an algorithm counts as having learnt the game: `MILESTONE` of the way to `bayes`.
-
-    Where exact Bayesian play is not known, half-way from random play to not a single miss.
-    """
+    """Mean shots that count as having learnt: `MILESTONE` of the way to `bayes`, or if None half-way to no miss."""
     if bayes is None:
         return round((rules.random_mean_shots + rules.ship_cells) / 2, 1)
     return round(rules.random_mean_shots - MILESTONE * (rules.random_mean_shots - bayes), 1)
@@ -76,8 +70,7 @@ TABLES = {
         Figure("greedy_mean_shots", "greedy", number(".3f"), "mean shots of greedy play at the end; mean over seeds"),
         Figure("greedy_deviation", "± seeds", number(".3f"), "its standard deviation over seeds"),
         Figure("sampled_mean_shots", "sampled", number(".2f"), "mean shots of sampled play at the end"),
-        Figure("gap_closed", "gap closed", number(".1%"),
-               "by greedy play: 0% random play, 100% exact Bayesian play"),
+        Figure("gap_closed", "gap closed", number(".1%"), "by greedy play: 0% random play, 100% exact Bayesian play"),
         Figure("shots", "Mshots", number(".2f", 1e6), "million training shots of a run"),
     ),
     "how it learns": (
@@ -121,26 +114,22 @@ def row_of(algorithm, runs, reach, failed=""):
     iterations, shots, seconds = (sum(summary[key] for summary in summaries)
                                   for key in ("iterations", "shots", "seconds"))
     square = sum(cost["gradient_square"] for cost in costs)
+    gaps = [summary["gap_closed"] for summary in summaries]
     memory = [cost["peak_memory_mb"] for cost in costs if cost["peak_memory_mb"] is not None]
     return row | {
         "greedy_mean_shots": float(np.mean(greedy)),
         "greedy_deviation": float(np.std(greedy, ddof=1)) if len(greedy) > 1 else None,
         "sampled_mean_shots": float(np.mean([summary["sampled"]["mean_shots"] for summary in summaries])),
-        "gap_closed": mean_or_none([summary["gap_closed"] for summary in summaries]),
+        "gap_closed": None if None in gaps else float(np.mean(gaps)),
         "shots_to_threshold": middle([first_at_most(means, fired, reach) for fired, _, means in curves]),
         "relapse": max(largest_relapse(means) for _, _, means in curves),
         "gradient_variance": sum(cost["gradient_variance"] for cost in costs) / square if square > 0 else None,
         **{name: costs[0][name] for name in ("networks", "parameters", "optimiser_numbers")},
-        "flops_per_update": float(np.mean([cost["flops_per_update"] for cost in costs])),
-        "flops_per_shot": float(np.mean([cost["flops_per_shot"] for cost in costs])),
+        **{name: float(np.mean([cost[name] for cost in costs])) for name in ("flops_per_update", "flops_per_shot")},
         "seconds_per_update": seconds / iterations, "shots_per_second": shots / seconds,
         "updates": iterations / len(runs), "shots": shots / len(runs),
         "peak_memory_mb": max(memory) if memory else None,
     }
-
-
-def mean_or_none(values):
-    return None if None in values else float(np.mean(values))
 
 
 def middle(values):
@@ -159,9 +148,8 @@ def finding(rows, run):
     limit = f"{run.seconds:g} s" if run.seconds is not None else f"{run.iterations:,} updates"
     if not finished:
         return f"No run of {limit} on {run.rules_name()} came to an end"
-    best = finished[0]
+    best, soonest = finished[0], min(finished, key=lambda row: row["shots_to_threshold"])
     said = f"After {limit} on {run.rules_name()} {best['algorithm']} plays best: {best['greedy_mean_shots']:.2f} shots"
-    soonest = min(finished, key=lambda row: row["shots_to_threshold"])
     if len(finished) > 1 and soonest["shots_to_threshold"] < math.inf:
         said += f" · by training shots {soonest['algorithm']} is first at {soonest['threshold']}"
     return said
@@ -169,9 +157,9 @@ def finding(rows, run):
 
 def table(figures, rows):
     """(headings, lines of cells) of some figures, as people read them."""
-    return ([figure.heading.format(**rows[0]) for figure in figures],
-            [["–" if row[figure.name] is None else figure.show(row[figure.name]) for figure in figures]
-             for row in rows])
+    headings = [figure.heading.format(**rows[0]) for figure in figures]
+    return headings, [["–" if row[figure.name] is None else figure.show(row[figure.name]) for figure in figures]
+                      for row in rows]
 
 
 def legend(figures, rows):

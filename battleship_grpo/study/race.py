@@ -2,10 +2,9 @@
 
 import multiprocessing
 import signal
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 
 from ..runs.folder import RunFolder, write_json
-from ..runs.settings import Settings, read_config
 
 
 class Stopped(Exception):
@@ -27,29 +26,28 @@ def enter_worker(event):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class FreshProcesses(Executor):
+class FreshProcesses(ThreadPoolExecutor):
     """Carries out every call in a process of its own, `jobs` side by side.
 
-    So memory is measured from nothing, and a process that the system kills takes no other down with it. To cancel
-    ends what is running, too, at its next iteration.
+    So memory is measured from nothing, and a process that the system kills takes no other down with it. On leaving its
+    `with` block what has not begun is cancelled, and what is running ends at its next iteration.
     """
 
     def __init__(self, jobs):
+        super().__init__(jobs, initializer=block_ctrl_c)
         self.context = multiprocessing.get_context("spawn")
         self.ending = self.context.Event()
-        self.threads = ThreadPoolExecutor(jobs, initializer=block_ctrl_c)
 
     def submit(self, function, /, *arguments, **options):
-        return self.threads.submit(self._call, function, arguments, options)
+        return super().submit(self._call, function, arguments, options)
 
     def _call(self, function, arguments, options):
         with ProcessPoolExecutor(1, self.context, enter_worker, (self.ending,)) as pool:
             return pool.submit(function, *arguments, **options).result()
 
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        if cancel_futures:
-            self.ending.set()
-        self.threads.shutdown(wait, cancel_futures=cancel_futures)
+    def __exit__(self, *_):
+        self.ending.set()
+        self.shutdown(cancel_futures=True)
 
 
 def block_ctrl_c():
@@ -70,8 +68,8 @@ def carry_out(run_one, runs, finished, failures, executor, show, stopped):
             done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in done:
                 run = pending.pop(future)
-                if reason := failure_of(future):
-                    failures[run] = reason
+                if error := future.exception():  # the other runs go on
+                    failures[run] = " ".join(str(error).split()) or type(error).__name__
                 else:
                     finished[run] = keep(run, **future.result())
                 show(run)
@@ -81,14 +79,6 @@ def carry_out(run_one, runs, finished, failures, executor, show, stopped):
     finally:
         for future in pending:
             future.cancel()
-
-
-def failure_of(future):
-    """In one line, why a run failed; None if it did not. The others go on either way."""
-    error = future.exception()
-    if error is None:
-        return None
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def keep(run, summary, files):
@@ -111,8 +101,7 @@ def is_finished(run):
     folder = RunFolder(run.output_dir)
     if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
         return False
-    different = differences(folder, run)
-    if different:
+    if different := differences(folder, run):
         raise ValueError(f"{folder} holds something else ({different}): choose another --output-dir")
     return folder.summary.is_file()
 
@@ -120,7 +109,7 @@ def is_finished(run):
 def differences(folder, run):
     """In words, how what a folder holds differs from this run; empty if it does not."""
     try:
-        found = Settings.whole(read_config(folder.config))
+        found = folder.read_settings()
         if folder.summary.exists() and "costs" not in folder.read_summary():
             return "a run, but not of a comparison"
     except (OSError, ValueError, TypeError):

@@ -102,10 +102,9 @@ def measure_case(team, options):
                 "training": median_rate(stopwatch, measured, repeat(forward, forward, backward))}
     rates = {"collect": median_rate(stopwatch, shots, lambda: algorithm.collect(rng)), "learn": update}
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
-    share = {stage: rates[stage] / products[stage] for stage in rates}
     return {"rules": options["rules"], "hidden_sizes": list(s.hidden_sizes), "boards": s.num_boards,
-            "games_per_board": s.num_generations, "minibatches": s.num_minibatches,
-            "shots_per_second": rates, "products_alone": products, "share": share}
+            "games_per_board": s.num_generations, "minibatches": s.num_minibatches, "shots_per_second": rates,
+            "products_alone": products, "share": {stage: rates[stage] / products[stage] for stage in rates}}
 
 
 def measure_game(team, xp, rules):
@@ -157,7 +156,7 @@ def measure(team, backend, rules_name):
         xp, options = load_backend(backend), {"backend": backend}
         results = {"backend": xp.__name__, "processes": team.size,
                    "game": measure_game(team, xp, NAMED_RULES[rules_name]),
-                   "training": [measure_case(team, {**case, **options}) for case in cases(rules_name)]}
+                   "training": [measure_case(team, case | options) for case in cases(rules_name)]}
         if rules_name == "mini":
             results["seconds_to_reach"] = seconds_to_reach(team, options, TARGETS)
     results["peak_memory_mb"] = float(team.sum(np.array([peak_memory()]))[0])
