@@ -15,6 +15,7 @@ core's cache; slopes and statistics of pieces add up, over the pieces and over t
 """
 
 import math
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -107,8 +108,9 @@ class Learner:
     def learn_from(self, batch, learning_rate):
         """μ passes over the minibatches, a step of AdamW for each. Returns the means of what was measured."""
         self.optimiser.learning_rate = learning_rate
-        measured = []  # boards are drawn at random, so their order is random already
-        for minibatch in batch.minibatches(self.settings.num_minibatches) * self.settings.num_iterations:
+        s, measured = self.settings, []
+        minibatches = batch.minibatches(s.num_minibatches)  # in order: boards were drawn at random
+        for minibatch in chain.from_iterable(repeat(minibatches, s.num_iterations)):
             measured.append(self.learn_from_minibatch(minibatch))
             if self.went_far_enough(measured[-1]):
                 break

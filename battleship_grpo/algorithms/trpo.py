@@ -85,9 +85,9 @@ class TRPO(ActorCritic):
 
     def fit_critic(self, batch):
         """Returns the mean loss."""
-        s = self.settings
-        minibatches = batch.minibatches(s.num_minibatches) * s.critic_epochs
-        return sum(self.improve_critic(minibatch)["value_loss"] for minibatch in minibatches) / len(minibatches)
+        s, minibatches = self.settings, batch.minibatches(self.settings.num_minibatches)
+        measured = [self.improve_critic(minibatch) for _ in range(s.critic_epochs) for minibatch in minibatches]
+        return sum(stats["value_loss"] for stats in measured) / len(measured)
 
     def objective(self, distribution, shots, minibatch):
         """−ρÂ and its slope; ρ is 1 where the gradient is taken."""
