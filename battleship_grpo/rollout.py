@@ -259,7 +259,7 @@ class Sampler:
 
     def __init__(self, env, policy, uniforms, temperature):
         self.policy, self.uniforms, self.temperature = policy, uniforms, temperature
-        self.step_by_step = env.reveals_one_cell and getattr(policy.network, "stepper", None) is not None
+        self.step_by_step = env.reveals_one_cell and policy.network is not None and policy.network.stepper is not None
 
     def __call__(self, step, games, observations, legal):
         if self.step_by_step:
