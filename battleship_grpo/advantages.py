@@ -54,6 +54,21 @@ def process_advantages(rollout, eps=1e-4):
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
 
 
+def step_advantages(rollout, eps=1e-4):
+    """What every shot and those after it earned, less what the other games on its board earned from the same step on;
+    over the deviation of all. Returns (S,).
+
+    A baseline that follows the step (Greensmith et al. 2004) knows how far a game is, and the group which board it is:
+    what is left is mostly what this game's shots did. Games that are over have nothing more to earn, and count.
+    """
+    to_go = discounted_sums(rollout, rollout.rewards, 1.0)
+    group = rollout.num_generations
+    sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
+    others = (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
+    advantages = to_go - others
+    return advantages / (advantages.std() + eps)
+
+
 def shot_rewards(rollout, supervision):
     """What each shot earned, (S,): "process", as the environment says; "outcome", the score on a game's last shot."""
     if supervision == "process":

@@ -58,9 +58,9 @@ def make_generator(xp, *seeds):
     return xp.random.default_rng(int(numpy.random.SeedSequence(seeds).generate_state(1)[0]))
 
 
-def rows_that_fit(xp):
-    """How many rows of arrays to work on at a time, so that they stay in a core's cache; a GPU takes them all."""
-    return 2048 if xp is numpy else sys.maxsize
+def rows_that_fit(xp, width=256):
+    """How many rows of `width` numbers to work on at a time, so that they stay in a core's cache; a GPU takes all."""
+    return max(1, min(2048, 2**19 // width)) if xp is numpy else sys.maxsize
 
 
 def split(count, parts):

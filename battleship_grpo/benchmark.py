@@ -29,11 +29,11 @@ def show(results, console):
 
     title = f"thousand shots per second · {results['backend']} · {results['processes']} processes"
     stages = "collect", "learn", "training"
-    table = Table(*right("rules", "hidden", "games", *stages, "products", "share"), title=title, title_justify="left")
+    table = Table(*right("rules", "network", "games", *stages, "products", "share"), title=title, title_justify="left")
     for case in results["training"]:
-        hidden = "+".join(map(str, case["hidden_sizes"]))
+        network = f"{case['network']} {'+'.join(map(str, case['hidden_sizes']))}"
         rates = [*(case["shots_per_second"][stage] for stage in stages), case["products_alone"]["training"]]
-        table.add_row(case["rules"], hidden, f"{case['boards']}×{case['games_per_board']}",
+        table.add_row(case["rules"], network, f"{case['boards']}×{case['games_per_board']}",
                       *(f"{rate / 1e3:,.0f}" for rate in rates), f"{case['share']['training']:.0%}")
     console.print(table)
     for target, seconds in results.get("seconds_to_reach", {}).items():

@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .algorithms import RECIPES
+from .players.judge import yardsticks
 from .runs.files import write_text
 from .runs.folder import RunFolder
 from .runs.settings import Settings
@@ -114,11 +115,11 @@ def write_results(folder, runs, failures):
     write_text(folder / "compare.csv", as_csv(rows))
     write_text(folder / "compare.md", markdown(rows, runs[0], title))
     if finished:
-        draw(folder / "compare.png", rows, results, title, rules, bayes)
+        draw(folder / "compare.png", rows, results, title, rules)
     return rows
 
 
-def draw(path, rows, results, title, rules, bayes):
+def draw(path, rows, results, title, rules):
     from .screens.plots import EIGHT, compare_curves, save  # here, for the processes that train need no matplotlib
 
     finished = [row for row in rows if row["runs"]]
@@ -128,10 +129,7 @@ def draw(path, rows, results, title, rules, bayes):
     for name, label in labels.items():
         best_of.setdefault(RECIPES[name].kind, label)
     featured = list(curves) if len(curves) <= len(EIGHT) else list(best_of.values())
-    levels = [(rules.random_mean_shots, f"random play {rules.random_mean_shots:.1f}", True),
-              (rows[0]["threshold"], f"the game is learnt {rows[0]['threshold']}", True)]
-    if bayes is not None:
-        levels.append((bayes, f"exact Bayesian play {bayes:.2f}", False))
+    levels = [*yardsticks(rules), ("the game is learnt", rows[0]["threshold"])]
     save(compare_curves(curves, featured, title, "greedy play at the end,\nmean shots over seeds", levels), path)
 
 

@@ -76,6 +76,10 @@ class BattleshipEnv:
         """`count` uniform random boards: bool (count, A)."""
         return random_boards(self.rules, count, rng).reshape(count, -1)
 
+    def hidden(self, tasks):
+        """Where ships lie, to be known once a game is over: bool (B, A)."""
+        return tasks.reshape(len(tasks), -1)
+
     def reset(self, tasks):
         xp = array_module(tasks)
         ships = tasks.reshape(len(tasks), -1)

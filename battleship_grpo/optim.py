@@ -7,6 +7,7 @@ import numpy as np
 from .backend import array_module
 
 SCHEDULES = ("constant", "linear", "cosine")
+SHORTEST_WARMUP = 10  # iterations
 
 
 class AdamW:
@@ -47,17 +48,16 @@ def clip_by_global_norm(gradient, max_norm):
     return gradient, norm
 
 
-def schedule(name, progress, warmup_ratio=0.0):
-    """The factor on the learning rate when a share `progress` in [0, 1] of the training is done.
+def schedule(name, progress, iteration, warmup_ratio=0.0):
+    """The factor on the learning rate of an iteration, counted from 0, when a share `progress` of the training is done.
 
-    It climbs from 0 to 1 over the first `warmup_ratio`, then stays ("constant") or falls to 0 along a line or half a
-    cosine.
+    Step by step it climbs to 1 over the first `warmup_ratio` of the run, and over `SHORTEST_WARMUP` iterations at least:
+    at the first ones AdamW's moments rest on a few gradients, and a full step may ruin the weights for good. Then it
+    stays ("constant") or falls to 0 along a line or half a cosine.
     """
-    if progress < warmup_ratio:
-        return progress / warmup_ratio
-    decayed = min(1.0, (progress - warmup_ratio) / (1 - warmup_ratio))
-    if name == "linear":
-        return 1 - decayed
-    if name == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * decayed))
-    return 1.0
+    decayed = min(1.0, max(0.0, progress - warmup_ratio) / (1 - warmup_ratio))
+    decay = {"linear": 1 - decayed, "cosine": 0.5 * (1 + math.cos(math.pi * decayed)), "constant": 1.0}[name]
+    if warmup_ratio == 0:
+        return decay
+    iterations = iteration / progress if progress else 0  # as many as the run will have, as far as one can tell
+    return decay * min(1.0, (iteration + 1) / max(SHORTEST_WARMUP, warmup_ratio * iterations))

@@ -12,6 +12,7 @@ from rich.console import Console
 from .game import WATER
 from .players import BASELINES, find_player
 from .players.bayes import Bayes, too_many_for_bayes
+from .players.density import Density
 from .policy import FILE_NAME
 from .screens.boards import ASCII, EMOJI, Look
 from .screens.frames import LARGEST_SEED, games
@@ -29,9 +30,9 @@ def newest_run():
     return max(policies, key=lambda path: path.stat().st_mtime).parent
 
 
-def exact_posterior(rules):
-    """The player that knows it, or None where there are too many layouts for one."""
-    return None if too_many_for_bayes(rules) else Bayes(rules)
+def knower_of(rules):
+    """The player that knows the posterior, or, where there are too many layouts for one, estimates it."""
+    return Density(rules) if too_many_for_bayes(rules) else Bayes(rules)
 
 
 def play(options, console):
@@ -39,8 +40,8 @@ def play(options, console):
     name = options.player or newest_run()
     player = find_player(name, rules_from(options))
     shown = name if name in BASELINES else Path(name).resolve().name
-    bayes, look = exact_posterior(player.rules), make_look(options, console)
-    reel = games(player, shown, bayes, options.board, options.sample)
+    knower, look = knower_of(player.rules), make_look(options, console)
+    reel = games(player, shown, knower, options.board, options.sample)
     if options.save:
         from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
 
@@ -50,7 +51,7 @@ def play(options, console):
                       soft_wrap=True)
     elif options.human:
         board, frames = next(reel)
-        HumanGame(console, look, player, bayes, board, list(frames)).play()
+        HumanGame(console, look, player, knower, board, list(frames)).play()
     else:
         live = console.is_terminal and not console.is_dumb_terminal
         shots = (watch(console, reel, options.games, look, options) if live else

@@ -124,11 +124,12 @@ def _triangle(xp, size, dtype):
 class Policy:
     """A network whose outputs are the logits of actions.
 
-    rules: the Battleship rules that it plays; None in another environment.
+    rules        the Battleship rules that it plays; None in another environment
+    temperature  the one that it was trained to play at
     """
 
-    def __init__(self, network, rules=None):
-        self.network, self.rules = network, rules
+    def __init__(self, network, rules=None, temperature=1.0):
+        self.network, self.rules, self.temperature = network, rules, temperature
 
     @property
     def parameters(self):
@@ -150,7 +151,7 @@ class Policy:
 
     def copy(self, xp=None):
         """An independent policy with equal parameters, in array library `xp` if given."""
-        return Policy(self.network.copy(xp), self.rules)
+        return Policy(self.network.copy(xp), self.rules, self.temperature)
 
     def __repr__(self):
         return f"Policy({self.network!r})"
@@ -163,7 +164,7 @@ class Policy:
         family = {} if self.network.name == MLP.name else {"network": np.array(self.network.name)}
         write_arrays(path, self.network.to_arrays() | family | {
             "board_size": np.array(board_size), "fleet": np.array(fleet, dtype=np.int64),
-            "format_version": np.array(FORMAT_VERSION)})
+            "temperature": np.array(self.temperature), "format_version": np.array(FORMAT_VERSION)})
 
     @classmethod
     def load(cls, path, xp=np):
@@ -200,7 +201,10 @@ def policy_of(arrays, xp):
     if rules and network.shape != (rules.cells, rules.cells):
         raise ValueError(f"observations of {network.shape[0]} numbers and {network.shape[1]} outputs do not suit a "
                          f"board of size {board_size}")
-    return Policy(network, rules)
+    temperature = float(arrays.get("temperature", 1.0))
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"temperature must be above 0, not {temperature}")
+    return Policy(network, rules, temperature)
 
 
 class MLPPolicy(Policy):

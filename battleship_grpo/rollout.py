@@ -244,32 +244,31 @@ def sample_groups(env, policy, tasks, num_generations, rng, temperature=1.0, row
     rollouts = []
     for part in split(len(tasks), -(-num_games // (rows or rows_that_fit(xp)))):
         games = slice(part.start * num_generations, part.stop * num_generations)
-        choose = Sampler(env, policy, uniforms[:, games], temperature)
+        choose = Sampler(policy, uniforms[:, games], temperature, env.reveals_one_cell)
         rollouts.append(record(env, xp.repeat(tasks[part], num_generations, axis=0), choose, num_generations))
     return concatenate(rollouts)
 
 
-class Sampler:
-    """Draws every action from the policy, with uniform random numbers (T, N): one for each step of each game.
+class Watcher:
+    """What a policy makes of every position of some games, shot by shot; good for one `play` after the other.
 
     Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
-    date: one row of weights to add instead of a product with all of them. So it is good for one `play`, and remembers
-    the games and actions of the step before.
+    date: one row of weights to add instead of a product with all of them. So it must be told what was `fired`.
     """
 
-    def __init__(self, env, policy, uniforms, temperature):
-        self.policy, self.uniforms, self.temperature = policy, uniforms, temperature
-        self.step_by_step = env.reveals_one_cell and policy.network is not None and policy.network.stepper is not None
+    def __init__(self, policy, temperature=1.0, reveals_one_cell=True):
+        self.policy, self.temperature = policy, temperature
+        self.step_by_step = reveals_one_cell and policy.network is not None and policy.network.stepper is not None
 
-    def __call__(self, step, games, observations, legal):
+    def distribution(self, step, games, observations, legal):
         if self.step_by_step:
-            distribution = MaskedSoftmax(self.logits(step, games, observations), legal, self.temperature)
-        else:
-            distribution = self.policy.distribution(observations, legal, self.temperature)
-        self.games, self.actions = games, distribution.sample(self.uniforms[step, games])
-        return self.actions, distribution.log_prob(self.actions)
+            return MaskedSoftmax(self._logits(step, games, observations), legal, self.temperature)
+        return self.policy.distribution(observations, legal, self.temperature)
 
-    def logits(self, step, games, observations):
+    def fired(self, games, actions):
+        self.games, self.actions = games, actions
+
+    def _logits(self, step, games, observations):
         if step == 0:
             self.stepper = self.policy.network.stepper(observations)
             return self.stepper.outputs()
@@ -280,3 +279,26 @@ class Sampler:
             actions = actions[still_played]
         self.stepper.reveal(actions, observations[xp.arange(len(games)), actions])
         return self.stepper.outputs()
+
+
+class Sampler(Watcher):
+    """Draws every action from the policy, with uniform random numbers (T, N): one for each step of each game."""
+
+    def __init__(self, policy, uniforms, temperature=1.0, reveals_one_cell=True):
+        super().__init__(policy, temperature, reveals_one_cell)
+        self.uniforms = uniforms
+
+    def __call__(self, step, games, observations, legal):
+        distribution = self.distribution(step, games, observations, legal)
+        actions = distribution.sample(self.uniforms[step, games])
+        self.fired(games, actions)
+        return actions, distribution.log_prob(actions)
+
+
+class Greedy(Watcher):
+    """Takes the most probable action, every time."""
+
+    def __call__(self, step, games, observations, legal):
+        actions = self.distribution(step, games, observations, legal).greedy()
+        self.fired(games, actions)
+        return actions, None

@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from .backend import keep_freed_memory, load_backend
 from .players.heuristics import Random
-from .players.judge import bayes_mean_shots, gap_closed, judge
+from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
 from .runs import checkpoint
-from .runs.assembly import build
+from .runs.assembly import build, inherited
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
 from .runs.metrics import MetricsFile
@@ -152,10 +152,7 @@ def draw_curves(settings, metrics, summary, path):
     rules = settings.make_rules()
     title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {rules.random_mean_shots:.1f} → "
              f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
-    levels = [(rules.random_mean_shots, f"random play {rules.random_mean_shots:.1f}", True)]
-    if summary["bayes"] is not None:
-        levels.append((summary["bayes"], f"exact Bayesian play {summary['bayes']:.2f}", False))
-    save(learning_curves(metrics, title, levels), path)
+    save(learning_curves(metrics, title, yardsticks(rules)), path)
 
 
 def parse(arguments):
@@ -176,8 +173,8 @@ def parse(arguments):
     if folder is not None:
         return folder, options
     try:
-        start = read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})
-        return Settings(**start | options)
+        given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options
+        return Settings(**(inherited(given["init"]) if given.get("init") else {}) | given)
     except ValueError as error:
         parser.error(str(error))
 

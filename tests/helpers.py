@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
-from battleship_grpo.networks.mlp import MLP
+from battleship_grpo.networks import MLP, NETWORKS, Window
 from battleship_grpo.players.heuristics import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
@@ -51,6 +51,25 @@ def relative_error(actual, expected):
 def chi_square_bound(degrees, sigmas=6.0):
     """A value that a chi-square variable exceeds with a probability below 1e-6 (Wilson & Hilferty's cube, 6 sigmas)."""
     return degrees * (1 - 2 / (9 * degrees) + sigmas * np.sqrt(2 / (9 * degrees))) ** 3
+
+
+@st.composite
+def networks(draw, tied=st.booleans(), dtype=np.float64, outputs=("cells", 1, 3)):
+    """A network of any family for a board of up to 4×4, with random weights, and a random generator."""
+    rng, size = np.random.default_rng(draw(seeds)), draw(st.integers(1, 4))
+    family, tied = NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))], draw(tied)
+    hidden = draw(st.lists(st.sampled_from([8, 16]) if tied else st.integers(1, 6),
+                           min_size=int(family is Window), max_size=3))
+    wanted = draw(st.sampled_from(outputs))
+    network = family(size**2, size**2 if wanted == "cells" else wanted, tuple(hidden),
+                     draw(st.sampled_from(["relu", "tanh"])), draw(st.sampled_from(["planes", "signed"])), rng, dtype,
+                     board_size=size if tied else None)
+    network.parameters += network.tied(rng.normal(size=network.parameters.shape) * 0.5).astype(dtype)
+    return network, rng
+
+
+def some_observations(network, rng, count=5):
+    return rng.integers(-1, 2, (count, network.shape[0])).astype(np.int8)
 
 
 # ------------------------------------------------------------------------------------- learners

@@ -193,7 +193,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (["--algorithms", "grpo,nonsense"], "unknown algorithm 'nonsense': choose from all, sft, distill, reinforce"),
+    (["--algorithms", "grpo,nonsense"], "unknown algorithm 'nonsense': choose from all, pretrain, sft, distill"),
     (["--algorithms", ","], "no algorithm"), (["--seeds", "0"], "seeds must be ≥ 1 and ≤ 100"),
     (["--seeds", "101"], "seeds must be"), (["--jobs", "0"], "jobs must be ≥ 1 and ≤ 64"), (["--jobs", "65"], "jobs"),
     (["--seconds", "0"], "seconds must be > 0"), (["--seconds", "nan"], "seconds must be > 0"),

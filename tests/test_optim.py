@@ -6,7 +6,7 @@ from helpers import seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from battleship_grpo.optim import SCHEDULES, AdamW, clip_by_global_norm, schedule
+from battleship_grpo.optim import SCHEDULES, SHORTEST_WARMUP, AdamW, clip_by_global_norm, schedule
 
 GRADIENTS = [[0.1, -0.2, 0.0, 3.0], [-0.3, 0.5, 1e-6, -4.0], [0.0, 0.25, -0.1, 1.0]]
 PUBLISHED = [  # settings, parameters after each step, as printed by torch.optim.AdamW 2.13 in float64
@@ -63,18 +63,15 @@ def test_clipping_shortens_and_keeps_the_direction(seed, max_norm):
     assert clip_by_global_norm(gradient, None)[0] is gradient
 
 
-@given(st.sampled_from(SCHEDULES), st.floats(0, 1), st.floats(0, 0.5))
-def test_schedules_climb_then_fall(name, progress, warmup_ratio):
-    factor = schedule(name, progress, warmup_ratio)
-    assert 0 <= factor <= 1
-    if progress < warmup_ratio:
-        assert factor == progress / warmup_ratio
-    elif name == "constant":
-        assert factor == 1
-    else:
-        assert factor >= schedule(name, min(1.0, progress + 0.1), warmup_ratio)
-    assert schedule(name, 1.0, warmup_ratio) == pytest.approx(1.0 if name == "constant" else 0.0)
-    assert schedule(name, 0.0) == 1
+@given(st.sampled_from(SCHEDULES), st.integers(1, 500), st.floats(0, 0.5))
+def test_schedules_climb_then_fall(name, iterations, warmup_ratio):
+    """Over a run of so many iterations: never 0 at first, up step by step for the longer of two warm-ups, then down."""
+    factors = np.array([schedule(name, i / iterations, i, warmup_ratio) for i in range(iterations)])
+    lasts = max(SHORTEST_WARMUP, warmup_ratio * iterations) if warmup_ratio else 1
+    assert (factors > 0).all() and (factors <= 1).all() and (np.diff(factors[int(lasts) :]) <= 1e-12).all()
+    if name == "constant":
+        assert np.allclose(factors[1:], np.minimum(1, (np.arange(1, iterations) + 1) / lasts))
+    assert schedule(name, 1.0, iterations + SHORTEST_WARMUP, warmup_ratio) == (1 if name == "constant" else pytest.approx(0))
 
 
 @pytest.mark.parametrize("wrong", [dict(learning_rate=-1), dict(eps=0), dict(weight_decay=-1), dict(betas=(1, 0.9))])

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from battleship_grpo.game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules, cell_name, random_boards
-from battleship_grpo.play import exact_posterior, main
+from battleship_grpo.play import knower_of, main
 from battleship_grpo.players import find_player
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.screens.boards import ASCII, Frame, Look, render
@@ -131,7 +131,7 @@ def test_the_animation_has_a_picture_per_shot_and_one_before_and_after(run, tmp_
 
 def _game(run, seed):
     player = find_player(str(run))
-    return player, exact_posterior(TINY), board_of(seed), chooser(player, False, None), ""
+    return player, knower_of(TINY), board_of(seed), chooser(player, False, None), ""
 
 
 # ------------------------------------------------------------------------------------- playing
@@ -164,7 +164,7 @@ def test_hints_show_the_maps_of_the_persons_own_board(run, monkeypatch, capsys):
     _, _, posterior = text.split("your shot: ")[1:4]
     seen = np.zeros((1, TINY.cells), np.int8)
     seen[0, 0] = 1 if board_of(7)[0] else -1
-    expected = exact_posterior(TINY).posterior(seen)[0][1]
+    expected = knower_of(TINY).posterior(seen)[0][1]
     first_row = next(line for line in posterior.splitlines() if line.startswith(" 1 "))
     assert int(first_row.split()[-3]) == round(100 * expected)
 

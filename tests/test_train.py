@@ -100,7 +100,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--teacher", "random"], "nothing to grpo: it is for sft, distill"),
     (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of batch, none, not 'group'"),
     (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "must be one of batch_mean, none, not"),
-    (["--advantage-baseline", "batch_mean"], "advantage_baseline must be one of group_mean, leave_one_out, not"),
+    (["--advantage-baseline", "batch_mean"], "advantage_baseline must be one of group_mean, leave_one_out, step, not"),
     (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "kl_estimator must be one of k1, k2, k3, not"),
     (["--preset", "article", "--config", "x.json"], "only one of them"),
     (["--preset", "article", "--algorithm", "ppo"], "means nothing to ppo"),

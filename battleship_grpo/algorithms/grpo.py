@@ -16,7 +16,7 @@ GRPO's many descendants change a setting or two of the same objective: they are 
 stands first; the algorithm is the class behind it.
 """
 
-from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages
+from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages, step_advantages
 from ..backend import array_module
 from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, kl_penalty, shot_weights, surrogate
 from ..rollout import concatenate
@@ -28,8 +28,9 @@ from .setting import Setting
 ADVANTAGES = {
     "scale_rewards": Setting("group", "divide advantages by the standard deviation of the group, of the batch, by the "
                              "group's mean, or not at all", choices=SCALES),
-    "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, or of the "
-                                  "others in it", choices=("group_mean", "leave_one_out")),
+    "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, of the others in "
+                                  "it, or, under process supervision, of theirs from the same step on",
+                                  choices=("group_mean", "leave_one_out", "step")),
     "dynamic_sampling": Setting(False, "drop boards whose games all scored the same and draw others (DAPO)"),
     "max_resamples": Setting(8, "how often dynamic sampling draws again before it takes what it has", low=1),
     "top_entropy_quantile": Setting(1.0, "learn from this share of the shots, the most undecided ones", above=0,
@@ -51,6 +52,14 @@ OBJECTIVE = {
 
 class GRPO(WithReference):
     hyperparameters = WithReference.hyperparameters | SUPERVISION | ADVANTAGES | CLIP | OBJECTIVE | ENTROPY
+    from_a_policy = {  # noqa: RUF012 (never changed)
+        "supervision": "process", "advantage_baseline": "step", "beta": 0.0, "learning_rate": 2e-3}
+
+    @classmethod
+    def check(cls, settings):
+        super().check(settings)
+        if settings.advantage_baseline == "step" and settings.supervision != "process":
+            raise ValueError("advantage_baseline step needs --supervision process: an outcome has no steps")
 
     def collect(self, rng):
         rollout = self.sample(rng)
@@ -86,7 +95,9 @@ class GRPO(WithReference):
         Shots outside the `top_entropy_quantile` get 0 (Wang et al. 2025, eq. 6): only the forks in the road count.
         """
         s = self.settings
-        if s.supervision == "process":
+        if s.advantage_baseline == "step":
+            advantages = step_advantages(rollout)
+        elif s.supervision == "process":
             advantages = process_advantages(rollout)
         else:
             advantages = group_advantages(rollout.scores, s.num_generations, s.scale_rewards, s.advantage_baseline)

@@ -39,11 +39,11 @@ class Imitation(Learner):
     hyperparameters = with_defaults(Learner.hyperparameters | TEACHER, num_generations=1, temperature=0.1,
                                     learning_rate=2e-2)
     needs = ("teacher",)
+    learnt_temperature = 1.0  # that of play is low: the student sees where its best shots lead
 
     def __init__(self, settings, env, policy, teacher, team=None, rows=None):
         super().__init__(settings, env, policy, team, rows)
         self.teacher = teacher
-        self.temperature = 1.0  # `settings.temperature` is for playing: low, the student sees where its best shots lead
         self.room = -(-settings.memory_size // self.team.size)  # shots in this process's part of the memory
         self.memory = self.empty_memory()  # a ring of shots
         self.written = np.zeros((), np.int64)  # how many ever were

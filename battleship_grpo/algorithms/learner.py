@@ -60,17 +60,19 @@ class Learner:
     """The state of a run: policy and optimiser; a subclass may hold more.
 
     hyperparameters   name → `Setting`: what it uses of the settings, and which values make sense
+    from_a_policy     name → default, where it differs for runs that go on from another one's policy
     needs             what its constructor takes besides: "reference", "critic", "teacher", "preferences"
     """
 
     hyperparameters = PLAYING | OPTIMISER
+    from_a_policy = {}  # noqa: RUF012 (never changed)
     needs = ()
 
     def __init__(self, settings, env, policy, team=None, rows=None):
         """rows: how many rows of arrays to work on at a time; by default what fits a core's cache."""
         self.settings, self.env, self.policy = settings, env, policy
-        self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp)
-        self.temperature = settings.temperature  # of the softmax that is learnt
+        policy.temperature = settings.temperature
+        self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp, policy.network.width)
         self.optimiser = adamw(settings, policy.network)  # `learn_from` sets its learning rate
         self.steps = np.zeros((), np.int64)  # batches learnt from
 
@@ -87,6 +89,11 @@ class Learner:
         """One iteration, on boards and games drawn with `rng`. Returns what was measured, name → number."""
         batch = self.collect(rng)
         return batch.measured | self.learn_from(batch, learning_rate)
+
+    @property
+    def learnt_temperature(self):
+        """The temperature of the softmax that is learnt: that of play, unless a subclass says otherwise."""
+        return self.settings.temperature
 
     def collect(self, rng):
         """A batch with all that learning from it needs."""
@@ -135,7 +142,7 @@ class Learner:
 
         def gradient_of(piece):
             logits, tape = network.forward(piece.observations)
-            distribution = MaskedSoftmax(logits, piece.legal, self.temperature)
+            distribution = MaskedSoftmax(logits, piece.legal, self.learnt_temperature)
             d_logits, stats = self.objective(distribution, piece, minibatch)
             return network.backward(tape, d_logits), stats
 

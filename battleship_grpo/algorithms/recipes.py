@@ -11,6 +11,7 @@ from .dpo import DPO
 from .grpo import GRPO
 from .imitation import SFT, Distill
 from .ppo import PPO
+from .pretrain import Pretrain
 from .ranked_grpo import RankedGRPO
 from .reinforce import Reinforce
 from .trpo import TRPO
@@ -25,6 +26,8 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     # ---- before the group
+    "pretrain": Recipe(Pretrain, "Chen et al. 2019, Learning by cheating",
+                       "predict what is hidden: labels are free once a game is over"),
     "sft": Recipe(SFT, "Ross et al. 2011, DAgger", "imitate a teacher's shots, on its games or on one's own"),
     "distill": Recipe(Distill, "Hinton et al. 2015; Agarwal et al. 2024, GKD",
                       "imitate a teacher's probabilities: soft targets say more than a shot"),

@@ -102,7 +102,7 @@ class TRPO(ActorCritic):
 
         def product_of(piece):
             logits, tape = network.forward(piece.observations)
-            distribution = MaskedSoftmax(logits, piece.legal, self.temperature)
+            distribution = MaskedSoftmax(logits, piece.legal, self.settings.temperature)
             moved = distribution.fisher(network.jvp(tape, vector)) / batch.num_shots
             return network.backward(tape, moved), {}
 
@@ -111,8 +111,8 @@ class TRPO(ActorCritic):
     def surrogate_and_kl(self, batch):
         """The loss, and mean KL(π_old‖π) over all actions, at the policy's present parameters."""
         def measure(piece):
-            new = self.policy.distribution(piece.observations, piece.legal, self.temperature)
-            old = MaskedSoftmax(piece.old_logits, piece.legal, self.temperature)
+            new = self.policy.distribution(piece.observations, piece.legal, self.settings.temperature)
+            old = MaskedSoftmax(piece.old_logits, piece.legal, self.settings.temperature)
             _, stats = self.objective(new, piece, batch)
             kl = old.kl(new.log_probs())
             return kl[:0], {"loss": stats["loss"], "kl": kl.sum() / batch.num_shots}

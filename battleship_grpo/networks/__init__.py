@@ -1,5 +1,6 @@
 """The families of networks; `network` says what all of them can do."""
 
 from .mlp import MLP
+from .window import Window
 
-NETWORKS = {family.name: family for family in (MLP,)}
+NETWORKS = {family.name: family for family in (MLP, Window)}

@@ -11,8 +11,8 @@ A family is a class with a row in `networks.NETWORKS`. With N observations of F 
     to_arrays()                   name → array, all that a file needs; formulas stand in the family's module docstring
     from_arrays(arrays, xp)       the network of such arrays; KeyError or ValueError for others
     options()                     what it was made with, as settings have it: name → value
-    flops_per_row()               operations of the matrix products for one observation, by method: forward, backward,
-                                  jvp; stepper (its start), step (its outputs after one more shot)
+    products()                    the matrix products of `forward`, the first layer's first: of each how many rows it has
+                                  per observation, and the shape of the matrix, [(rows, inputs, outputs), …]
     stepper(observations)         for families that can do better than `forward` anew after every shot of N games: an
                                   object with outputs() → (N, O); reveal(cells, values), each game's observation turned
                                   from 0 to `values` (N,) at `cells` (N,); keep(games), go on with some, int (n,)
@@ -27,6 +27,9 @@ class Network:
     """What a family need not write itself."""
 
     stepper = None
+    hidden_sizes = (256,)  # what a run gets that asks for none
+    step_size = 1.0  # factor on the default learning rates, which suit an MLP
+    width = 256  # numbers that its widest layer has for one observation: how many rows fit a cache follows from it
 
     def tied(self, gradient):
         """The gradient (P,) averaged over parameters that are kept equal. Here none are."""
@@ -35,6 +38,16 @@ class Network:
     def tie(self, board_size):
         """Keep parameters equal from now on that a symmetry of the board maps onto each other, or raise ValueError."""
         raise ValueError(f"a network of the kind {self.name} knows no symmetry: use --no-equivariant")
+
+    def flops_per_row(self):
+        """Operations of the matrix products for one observation, by method. (n, i)·(i, o) is 2·n·i·o of them.
+
+        stepper: its start; step: its outputs after one more shot.
+        """
+        first, *later = (2 * rows * inputs * outputs for rows, inputs, outputs in self.products())
+        each = first + sum(later)  # backward: slopes of the weights, and of the inputs but for observations
+        return {"forward": each, "backward": each + sum(later), "jvp": each + sum(later), "stepper": first,
+                "step": self.products()[0][2] + sum(later)}
 
     def copy(self, xp=None):
         """An independent network with equal parameters, in array library `xp` if given."""

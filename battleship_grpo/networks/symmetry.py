@@ -1,11 +1,9 @@
 """The eight symmetries of a square board, and which parameters of a network they make equal.
 
 Turn or mirror a board and the best shots turn with it. A network that respects this, an *equivariant* one (Cohen &
-Welling 2016), learns from each game what it would otherwise learn from eight. Here it stays an ordinary multilayer
-perceptron: only some of its weights are always equal, because each gradient is averaged over them.
+Welling 2016), learns from each game what it would otherwise learn from eight. Here it stays an ordinary network: only
+some of its weights are always equal, because each gradient is averaged over them.
 """
-
-from itertools import pairwise
 
 import numpy as np
 
@@ -34,24 +32,27 @@ def hidden_symmetries(units):
     return (blocks[:, None] + product[:, None, :]).reshape(ORDER, units)
 
 
-def parameter_orbits(sizes, board_size):
-    """int (P,): parameters with the same number must be equal. Laid out as `MLP.parameters`.
+def unmoved(count):
+    """int (8, count): places that every symmetry leaves where they are, such as a bias's or a value's."""
+    return np.tile(np.arange(count), (ORDER, 1))
 
-    A layer W is equivariant when W[p[i], q[h]] = W[i, h] for the way p that each symmetry moves its inputs and the way
-    q that it moves its outputs; the biases are the last row, whose input, the constant 1, stays where it is. The last
-    layer's outputs move as cells do if there are as many, and not at all otherwise (a critic's value).
+
+def side_by_side(*moves):
+    """How places go that lie behind each other, when each kind moves among its own: int (8, all of them)."""
+    starts = np.cumsum([0, *(move.shape[1] for move in moves)])
+    return np.concatenate([move + start for move, start in zip(moves, starts, strict=False)], axis=1)
+
+
+def parameter_orbits(matrices):
+    """int (P,): parameters with the same number must be equal. P are the entries of some matrices, laid end to end.
+
+    matrices: for each, how symmetries move its rows, int (8, rows), and its columns, int (8, columns). It is
+    equivariant when W[p[i], q[h]] = W[i, h] for the way p that each symmetry moves rows and the way q for columns.
     """
-    cells = board_symmetries(board_size)
-    planes = sizes[0] // board_size**2
-    moves = [np.concatenate([cells + plane * board_size**2 for plane in range(planes)], axis=1)]
-    moves += [hidden_symmetries(units) for units in sizes[1:-1]]
-    moves.append(cells if sizes[-1] == board_size**2 else np.tile(np.arange(sizes[-1]), (ORDER, 1)))
-
     orbits, start = [], 0
-    for (rows, columns), (inputs, outputs) in zip(pairwise(moves), pairwise(sizes), strict=True):
-        numbers = start + np.arange((inputs + 1) * outputs).reshape(inputs + 1, outputs)
-        constant = np.full((ORDER, 1), inputs)
-        images = [numbers[p][:, q] for p, q in zip(np.concatenate([rows, constant], axis=1), columns, strict=True)]
+    for rows, columns in matrices:
+        numbers = start + np.arange(rows.shape[1] * columns.shape[1]).reshape(rows.shape[1], -1)
+        images = [numbers[p][:, q] for p, q in zip(rows, columns, strict=True)]
         orbits.append(np.min(images, axis=0).reshape(-1))
         start += numbers.size
     return np.unique(np.concatenate(orbits), return_inverse=True)[1]

@@ -45,6 +45,7 @@ class Bayes(Player):
     """
 
     name = "bayes"
+    posterior_name, choice_name = "exact posterior", "Bayes choice"
 
     def __init__(self, rules, xp=np):
         super().__init__(rules, xp)

@@ -108,16 +108,16 @@ class Particles:
         return (running > (uniforms * running[:, :, -1])[:, :, None]).argmax(axis=2)
 
 
-def estimate(rules, observations, rng):
+def estimate(rules, observations, rng, particles=PARTICLES):
     """The same from nothing, for positions met without their history: float32 (N, cells).
 
     As if the shots had been fired row by row of the board: the particles can follow that far better than all at once.
     """
     xp = array_module(observations)
-    particles, games = Particles(rules, len(observations), rng), xp.arange(len(observations))
+    cloud, games = Particles(rules, len(observations), rng, particles), xp.arange(len(observations))
     for row in range(1, rules.board_size + 1):
         revealed = xp.arange(rules.cells) < row * rules.board_size
-        density = particles.density(observations * revealed, games)
+        density = cloud.density(observations * revealed, games)
     return density
 
 
@@ -130,10 +130,14 @@ class Density(Player):
 
     name = "density"
     deterministic = False  # a chooser depends on its random numbers
+    posterior_name, choice_name = "estimated posterior", "density choice"
+
+    def posterior(self, observations, particles=PARTICLES):
+        """About P(the cell holds a ship | hits and misses): float32 (N, cells); the same each time it is asked."""
+        return estimate(self.rules, observations, array_module(observations).random.default_rng(0), particles)
 
     def preferred(self, observations, legal):
-        rng = array_module(observations).random.default_rng(0)
-        return best(estimate(self.rules, observations, rng), legal)
+        return best(self.posterior(observations), legal)
 
     def chooser(self, num_games, rng):
         particles = Particles(self.rules, num_games, rng)

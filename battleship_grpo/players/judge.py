@@ -6,12 +6,15 @@ import numpy as np
 
 from ..backend import make_generator, split, to_numpy
 from ..env import BattleshipEnv
-from ..game import all_boards, placement_count
+from ..game import NAMED_RULES, all_boards, placement_count
 from ..rollout import play, results
 from .bayes import Bayes, too_many_for_bayes
+from .heuristics import HuntTarget
+from .player import Player
 
+YARDSTICK_GAMES = 2000
+MEASURED_DENSITY = {NAMED_RULES["classic"]: 47.2}  # evaluate density --rules classic --games 1500; it takes minutes
 EVERY_BOARD_BELOW = 200_000  # play all placements where there are at most this many ways to lay the ships
-GAMES_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class Result:
                 "games": len(self.shots), "exact": self.exact}
 
 
-def play_out(env, boards, choose):
+def play_out(env, boards, choose, at_once=Player.games_at_once):
     """Play one game on each board: shots (N,) and scores (N,), as NumPy arrays. `choose`: see `rollout.play`."""
     played = []
-    for part in split(len(boards), -(-len(boards) // GAMES_AT_ONCE)):
+    for part in split(len(boards), -(-len(boards) // at_once)):
         def choose_here(step, games, observations, legal, first=part.start):
             return choose(step, first + games, observations, legal)
 
@@ -59,7 +62,7 @@ def judge(player, env, games, seed, every_board=False):
     else:
         boards = env.tasks(games, make_generator(xp, seed))
     choose = player.chooser(len(boards), make_generator(xp, seed, 1))
-    return Result(*play_out(env, boards, choose), exact=few and player.deterministic)
+    return Result(*play_out(env, boards, choose, player.games_at_once), exact=few and player.deterministic)
 
 
 def bayes_mean_shots(rules):
@@ -67,6 +70,18 @@ def bayes_mean_shots(rules):
     if placement_count(rules) > EVERY_BOARD_BELOW or too_many_for_bayes(rules):
         return None
     return judge(Bayes(rules), BattleshipEnv(rules), games=0, seed=0).mean_shots
+
+
+def yardsticks(rules):
+    """What mean shots are held against, (name, mean shots), from worst to best: random play, hunt–target, and greedy play
+    on the exact posterior, or, where that is known, on an estimate of it."""
+    hunting = judge(HuntTarget(rules), BattleshipEnv(rules), YARDSTICK_GAMES, seed=0).mean_shots
+    found = [("random play", rules.random_mean_shots), ("hunt–target", hunting)]
+    if (bayes := bayes_mean_shots(rules)) is not None:
+        found.append(("exact Bayesian play", bayes))
+    elif rules in MEASURED_DENSITY:
+        found.append(("density estimate", MEASURED_DENSITY[rules]))
+    return found
 
 
 def gap_closed(mean_shots, rules, bayes):

@@ -29,6 +29,12 @@ def make_parts(settings, xp=np):
     return env, policy, {name: makers[name](settings, env, policy) for name in settings.kind.needs}
 
 
+def inherited(init):
+    """What a run that starts from the policy of `init` takes over from it, as settings: name → value."""
+    policy = load_policy(init)
+    return {"network": policy.network.name, "temperature": policy.temperature} | policy.network.options()
+
+
 def make_policy(settings, env):
     """The policy to start with: that of `init`, or fresh. Raises ValueError where `init` is of another kind."""
     if not settings.init:

@@ -42,7 +42,8 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
         if share >= 1:
             return done
         iteration = done["iterations"] + 1
-        learning_rate = settings.learning_rate * schedule(settings.lr_scheduler_type, share, settings.warmup_ratio)
+        learning_rate = settings.learning_rate * schedule(
+            settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio)
         rng = make_generator(xp, settings.seed, done["iterations"], team.rank)
         try:
             measured = over_team(team, step_or_undo(algorithm, rng, learning_rate))
@@ -89,6 +90,7 @@ def over_team(team, measured):
 def validate(algorithm, settings, rng):
     """Mean shots and score of sampled play on fresh boards."""
     boards = algorithm.env.tasks(settings.validation_boards, rng)
-    rollout = sample_groups(algorithm.env, algorithm.policy, boards, settings.validation_generations, rng)
+    rollout = sample_groups(algorithm.env, algorithm.policy, boards, settings.validation_generations, rng,
+                            algorithm.policy.temperature, algorithm.rows)
     return {"validation_mean_shots": float(rollout.lengths.mean()),
             "validation_mean_score": float(rollout.scores.mean())}

@@ -11,13 +11,15 @@ from pathlib import Path
 from ..algorithms import RECIPES
 from ..algorithms.setting import Setting
 from ..game import NAMED_RULES, Rules
-from ..networks import NETWORKS
-from ..networks.mlp import ACTIVATIONS, ENCODINGS
+from ..networks import MLP, NETWORKS, Window
+from ..networks.parts import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
 
 BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
 LARGEST_CONFIG = 2**20  # bytes of a JSON file
+LARGEST_MLP_BOARD = 6  # on larger ones a window is the default
+DEFAULT_SIZES = ", ".join(f"{','.join(map(str, family.hidden_sizes))} in {name}" for name, family in NETWORKS.items())
 
 RUN = {
     "algorithm": Setting("grpo", "how to learn", choices=RECIPES),
@@ -46,8 +48,10 @@ GAME = {
     "max_shots": Setting(None, "a game ends unsunk, with score 0, after this many shots (default: cells)", int, low=1),
 }
 POLICY = {
-    "network": Setting("mlp", "the family of the network", choices=NETWORKS),
-    "hidden_sizes": Setting((256,), "units of each hidden layer"),
+    "network": Setting(None, f"the family of the network (default: mlp up to {LARGEST_MLP_BOARD}×{LARGEST_MLP_BOARD}, "
+                       "window on larger boards)", str, choices=NETWORKS),
+    "hidden_sizes": Setting(None, f"units of each hidden layer; of a window, at every cell (default: {DEFAULT_SIZES})",
+                            tuple),
     "activation": Setting("relu", "activation of the hidden layers", choices=ACTIVATIONS),
     "encoding": Setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
                         choices=ENCODINGS),
@@ -61,7 +65,7 @@ PRESETS = {  # name → what changes against the defaults
     # a small tanh network, 4 boards × 16 games, 10 full-batch steps, validation every iteration: the setting of the
     # single-file NumPy GRPO that made this example known
     "article": {
-        "iterations": 2000, "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
+        "iterations": 2000, "network": "mlp", "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
         "output_gain": 1.0, "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
         "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
         "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
@@ -71,11 +75,19 @@ PRESETS = {  # name → what changes against the defaults
 }
 
 
-def known_settings(algorithm):
-    """All that a run of this algorithm can be told: name → `Setting`, with its recipe's defaults."""
-    recipe = RECIPES[algorithm]
+def known_settings(algorithm, network=MLP.name, init=False):
+    """All that a run of this algorithm can be told: name → `Setting`, with its defaults: its recipe's, at the step size
+    of that family of networks, or, from a policy that `init` names, those for going on from there.
+    """
+    recipe, family = RECIPES[algorithm], NETWORKS[network]
     known = EVERY_RUN | recipe.kind.hyperparameters
-    return known | {name: replace(known[name], default=value) for name, value in recipe.settings.items()}
+    defaults = recipe.settings | (recipe.kind.from_a_policy if init else {})
+    for name in ("hidden_sizes", "critic_hidden_sizes"):
+        defaults[name] = family.hidden_sizes
+    for name in ("learning_rate", "critic_learning_rate"):
+        if name in known:
+            defaults[name] = defaults.get(name, known[name].default) * family.step_size
+    return known | {name: replace(known[name], default=value) for name, value in defaults.items() if name in known}
 
 
 def users_of(name):
@@ -83,6 +95,14 @@ def users_of(name):
     first = {recipe.kind: algorithm for algorithm, recipe in reversed(RECIPES.items())}
     return [algorithm for algorithm, recipe in RECIPES.items()
             if first[recipe.kind] == algorithm and name in EVERY_RUN | recipe.kind.hyperparameters]
+
+
+def default_network(given):
+    """By the size of the board, as far as the game that is `given` makes sense."""
+    size = given.get("board_size")
+    if size is None:
+        size = NAMED_RULES[GAME["rules"].checked("rules", given.get("rules", GAME["rules"].default))].board_size
+    return MLP.name if GAME["board_size"].checked("board_size", size) <= LARGEST_MLP_BOARD else Window.name
 
 
 class Settings:
@@ -94,12 +114,13 @@ class Settings:
 
     def __init__(self, /, **given):
         algorithm = EVERY_RUN["algorithm"].checked("algorithm", given.get("algorithm", "grpo"))
-        known = known_settings(algorithm)
+        network = EVERY_RUN["network"].checked("network", given.get("network")) or default_network(given)
+        known = known_settings(algorithm, network, bool(given.get("init")))
         for name in given.keys() - known.keys():
             users = ", ".join(users_of(name))
             raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
                              f"{name!r} is not a setting")
-        for name, setting in known.items():
+        for name, setting in (known | {"network": replace(known["network"], default=network)}).items():
             vars(self)[name] = setting.checked(name, given.get(name, setting.default))
         if self.iterations is None and self.seconds is None:
             vars(self)["iterations"] = ITERATIONS

@@ -1,7 +1,7 @@
 """A game as pictures made of text: a `Frame` is what there is to show, `render` turns it into something rich can print.
 
 A screen holds up to three panels: the board as the player sees it, its probability of firing at each cell, and the
-exact posterior. Where they do not fit side by side the cells shrink first, then panels are left out.
+posterior, exact or estimated. Where they do not fit side by side the cells shrink first, then panels are left out.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,8 @@ class Frame:
     heading: str
     seen: np.ndarray  # int8 (cells,): 0 fog, −1 miss, +1 hit
     policy: np.ndarray | None = None  # probability of firing at each cell next
-    posterior: np.ndarray | None = None  # exact probability that each cell holds a ship
+    posterior: np.ndarray | None = None  # probability that each cell holds a ship
+    posterior_name: str = "exact posterior"
     last: int | None = None  # the cell fired at last
     comment: str = ""  # on the last shot
     ships: np.ndarray | None = None  # bool (cells,): given once the game is over, and shown
@@ -142,7 +143,7 @@ def heat_style(share, colour):
 
 
 def panels_of(frame):
-    maps = Panel("policy, %", frame.policy, SKY_BLUE), Panel("exact posterior, %", frame.posterior, ORANGE)
+    maps = Panel("policy, %", frame.policy, SKY_BLUE), Panel(f"{frame.posterior_name}, %", frame.posterior, ORANGE)
     return [Panel("board"), *(panel for panel in maps if panel.heat is not None)]
 
 

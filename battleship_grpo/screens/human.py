@@ -12,8 +12,8 @@ from .boards import Frame, render
 class HumanGame:
     """The player's game is known from the start. The person sees its counts only: its board would show the fleet."""
 
-    def __init__(self, console, look, player, bayes, board, theirs):
-        self.console, self.look, self.player, self.bayes = console, look, player, bayes
+    def __init__(self, console, look, player, knower, board, theirs):
+        self.console, self.look, self.player, self.knower = console, look, player, knower
         self.game = Game(player.rules, board=board.reshape(player.rules.board_size, -1))
         self.theirs = theirs  # frames of the player's game, the last of them with the fleet revealed
         self.last = None
@@ -25,8 +25,8 @@ class HumanGame:
     def play(self):
         """Turns until the person has sunk the fleet, or gives up, or the input ends."""
         self.say("You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
-                 "Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the exact chances of a "
-                 "ship, 'quit' to stop.")
+                 f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the "
+                 f"{self.knower.posterior_name} of a ship, 'quit' to stop.")
         self.show()
         while not self.game.done and (command := self.ask()).lower() not in ("quit", "q"):
             self.obey(command)
@@ -35,12 +35,10 @@ class HumanGame:
     def obey(self, command):
         if command.lower() == "hint":
             self.show(policy=True)
-        elif command.lower() not in ("hint posterior", "posterior"):
-            self.fire(command)
-        elif self.bayes is None:
-            self.say("These rules have too many layouts for the exact posterior; 'hint' shows the policy's map.")
-        else:
+        elif command.lower() in ("hint posterior", "posterior"):
             self.show(posterior=True)
+        else:
+            self.fire(command)
 
     def fire(self, command):
         try:
@@ -60,7 +58,8 @@ class HumanGame:
         their = self.theirs[min(self.game.shots, len(self.theirs) - 1)]
         self.draw(f"you, against {their.heading}", f"{comment} The policy: {their.counts}".strip(),
                   policy=self.player.distribution(observations, legal).probs[0] if policy else None,
-                  posterior=self.bayes.posterior(observations)[0] if posterior else None)
+                  posterior=self.knower.posterior(observations)[0] if posterior else None,
+                  posterior_name=self.knower.posterior_name)
 
     def draw(self, heading, comment, **more):
         frame = Frame(self.game.rules, heading, self.seen, last=self.last, comment=comment, **more)

@@ -60,17 +60,22 @@ def mark_level(axes, value, text, above, left=False):
                   ha="left" if left else "right", va="bottom" if above else "top", fontsize=10, color=GREY)
 
 
+def mark_levels(axes, levels, left=False):
+    """levels: (name, mean shots). The words stand above their lines, but for the lowest; and there is room for them."""
+    for name, shots in levels:
+        mark_level(axes, shots, f"{name} {shots:.4g}", above=shots > min(shots for _, shots in levels), left=left)
+    axes.margins(y=0.1)
+
+
 def learning_curves(metrics, title, levels=()):
-    """Four panels over a run. metrics: column name → float (iterations,). levels: (mean shots, label, label above?)."""
+    """Four panels over a run. metrics: column name → float (iterations,). levels: (name, mean shots), to be marked."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
     shots, exploring, shares, size = figure.subplots(2, 2).flat
 
     trace_measured(shots, metrics, {
         "mean_shots": (BLUE, "sampled play"), "validation_mean_shots": (GREEN, "validation boards")}, spikes=True)
-    for value, text, above in levels:
-        mark_level(shots, value, text, above)
-    shots.margins(y=0.1)  # room for the words at the outermost levels
+    mark_levels(shots, levels)
     style(shots, "Fewer shots to sink the fleet", "seconds of training", "mean shots per game")
 
     trace_measured(exploring, metrics, {
@@ -103,7 +108,7 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
 
     curves: label → (training shots, seconds, mean shots) of each seed, (3, iterations); in the order of the legend.
     featured: the labels, at most 8, that get a colour; the others are thin and grey.
-    levels: (mean shots, label, label above?).
+    levels: (name, mean shots), to be marked.
     """
     figure = Figure(figsize=(14, 7.5), layout="constrained")
     figure.suptitle(title, fontsize=18, fontweight="bold")
@@ -113,8 +118,7 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
                                       (panels[1], 1, "seconds of training", "{x:g}")):
         for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
             spread_over_seeds(axes, [(seed[row], seed[2]) for seed in curves[label]], colours.get(label), label)
-        for value, text, above in levels:
-            mark_level(axes, value, text, above, left=True)  # where curves that start at random play are not yet
+        mark_levels(axes, levels, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))

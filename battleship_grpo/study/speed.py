@@ -8,13 +8,14 @@ from threadpoolctl import threadpool_limits
 from ..backend import keep_freed_memory, load_backend, make_generator
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
+from ..networks import MLP, Window
 from ..players.judge import play_out
 from ..runs.assembly import build
 from ..runs.loop import learn
 from ..runs.settings import Settings
 from .costs import peak_memory
 
-YARDSTICK = {"num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
+YARDSTICK = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
 TARGETS = (18.0, 17.0, 16.0)  # mean shots on mini
 LEARNING_LIMIT = 60.0  # seconds
 REPEATS = 5
@@ -26,6 +27,8 @@ def cases(rules):
     changes += [{"num_boards": boards} for boards in (16, 128, 256, 512)]
     changes += [{"hidden_sizes": hidden} for hidden in ((64,), (1024,), (256, 256))]
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
+    changes += [{"rules": name, "network": Window.name, "hidden_sizes": Window.hidden_sizes, "num_boards": 16}
+                for name in NAMED_RULES]
     return [{**YARDSTICK, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
 
@@ -59,9 +62,9 @@ def layer_products(policy, rows):
     xp, rng = policy.xp, np.random.default_rng(0)
 
     def matrices():
-        """The inputs of each layer, its weights and its outputs."""
-        return [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows, n), (n, m), (rows, m))]
-                for n, m in (layer.shape for layer in policy.network.layers)]
+        """The inputs of each product, its weights and its outputs."""
+        return [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows * r, n), (n, m), (rows * r, m))]
+                for r, n, m in policy.network.products()]
 
     layers, into = matrices(), matrices()
 
@@ -102,7 +105,7 @@ def measure_case(team, options):
                 "training": median_rate(stopwatch, measured, repeat(forward, forward, backward))}
     rates = {"collect": median_rate(stopwatch, shots, lambda: algorithm.collect(rng)), "learn": update}
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
-    return {"rules": options["rules"], "hidden_sizes": list(s.hidden_sizes), "boards": s.num_boards,
+    return {"rules": options["rules"], "network": s.network, "hidden_sizes": list(s.hidden_sizes), "boards": s.num_boards,
             "games_per_board": s.num_generations, "minibatches": s.num_minibatches, "shots_per_second": rates,
             "products_alone": products, "share": {stage: rates[stage] / products[stage] for stage in rates}}
 

@@ -1,0 +1,89 @@
+"""What the families here share: parameters that are matrices laid end to end, some of them kept equal by symmetry."""
+
+import numpy as np
+
+from ..backend import array_module
+from .network import Network
+from .symmetry import parameter_orbits
+
+
+class Layered(Network):
+    """A network of matrices, views into `parameters`: an optimiser, a clipped gradient or a copy is a line on a vector.
+
+    A family says which `shapes` they have, and how a board's symmetries move the rows and columns of each (`moves`).
+    """
+
+    orbits = None  # int (P,): parameters with the same number are kept equal
+
+    def start(self, layers, board_size):
+        """First parameters, as a list of matrices; tied from now on if there is a board size."""
+        xp = array_module(layers[0])
+        parameters = xp.concatenate([layer.reshape(-1) for layer in layers])
+        if board_size:
+            self.orbits = xp.asarray(parameter_orbits(self.moves(board_size)))
+            _, first = xp.unique(self.orbits, return_index=True)
+            parameters = parameters[first][self.orbits]
+        self.adopt(parameters)
+
+    def adopt(self, parameters):
+        self.parameters = parameters  # (P,), the one true copy
+        self.layers = self.layers_of(parameters)
+
+    def layers_of(self, vector):
+        """The matrices, as views into a vector laid out like `parameters`."""
+        layers, start = [], 0
+        for rows, columns in self.shapes:
+            layers.append(vector[start : start + rows * columns].reshape(rows, columns))
+            start += rows * columns
+        return layers
+
+    def moves(self, board_size):
+        """For each matrix how the symmetries of a board move its rows, int (8, rows), and columns, int (8, columns)."""
+        raise NotImplementedError
+
+    def tie(self, board_size):
+        """Keep weights equal from now on that a symmetry of the board maps onto each other.
+
+        Raises ValueError where they are not equal yet: the network was trained without.
+        """
+        xp = array_module(self.parameters)
+        self.orbits = xp.asarray(parameter_orbits(self.moves(board_size)))
+        if not xp.array_equal(self.tied(self.parameters), self.parameters):
+            raise ValueError("the policy was trained without the symmetry of the board: use --no-equivariant")
+
+    def tied(self, gradient):
+        """The gradient (P,) averaged over parameters that are kept equal; itself if none are.
+
+        An optimiser that treats equal entries alike keeps them equal from there on.
+        """
+        if self.orbits is None:
+            return gradient
+        xp = array_module(gradient)
+        means = xp.bincount(self.orbits, gradient) / xp.bincount(self.orbits)
+        return means.astype(gradient.dtype)[self.orbits]
+
+    def copy(self, xp=None):
+        twin = super().copy(xp)
+        if xp is not None and self.orbits is not None:
+            twin.orbits = xp.asarray(self.orbits)
+        return twin
+
+    def __repr__(self):
+        options = ", ".join(" → ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                            for value in self.options().values())
+        return f"{type(self).__name__}({self.shape[0]} → {self.shape[1]}; {options}; {len(self.parameters):,} parameters)"
+
+
+def first_weights(rng, fan_in, shape, dtype):
+    """He's uniform initialisation: (rows, columns)."""
+    return (rng.random(shape[0] * shape[1]) * 2 - 1).astype(dtype).reshape(shape) * (6 / fan_in) ** 0.5
+
+
+def flat_vector(arrays, shapes, xp):
+    """Some float32 arrays of a file, name → shape, end to end: (P,). Raises KeyError or ValueError for others."""
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or arrays[name].dtype != np.float32:
+            raise ValueError(f"{name} must be float32 {shape}, not {arrays[name].dtype} {arrays[name].shape}")
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} holds a NaN or an infinity")
+    return xp.asarray(np.concatenate([arrays[name].reshape(-1) for name in shapes]))

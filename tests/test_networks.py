@@ -1,0 +1,111 @@
+"""Every family of networks: derivatives that are right, boards that turn, play shot by shot, files that come back."""
+
+import numpy as np
+import pytest
+from helpers import networks, numerical_gradient, relative_error, seeds, some_observations
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battleship_grpo.networks import Window
+from battleship_grpo.networks.symmetry import board_symmetries
+from battleship_grpo.optim import AdamW
+
+
+@given(networks())
+def test_backward_and_jvp_are_the_derivative(drawn):
+    """⟨J·v, u⟩ against central differences along v; ⟨J·v, u⟩ = ⟨v, Jᵀ·u⟩. Twice, for the tape stays as it is."""
+    network, rng = drawn
+    observations, vector = some_observations(network, rng), rng.normal(size=network.parameters.shape)
+    outputs, tape = network.forward(observations)
+    u = rng.normal(size=outputs.shape)
+
+    def outputs_at(step):
+        twin = network.copy()
+        twin.parameters += step * vector
+        return twin.forward(observations)[0]
+
+    assert relative_error(network.jvp(tape, vector), (outputs_at(1e-6) - outputs_at(-1e-6)) / 2e-6) < 1e-6
+    for _ in range(2):
+        assert (network.jvp(tape, vector) * u).sum() == pytest.approx(vector @ network.backward(tape, u), rel=1e-9, abs=1e-9)
+
+
+@given(networks(tied=st.just(False)))
+def test_backward_is_the_slope_of_every_parameter(drawn):
+    """Each by itself, against central differences: relative error below 1e-6."""
+    network, rng = drawn
+    observations, u = some_observations(network, rng, 2), rng.normal(size=(2, network.shape[1]))
+
+    def value(parameters):
+        network.parameters[:] = parameters
+        return (network.forward(observations)[0] * u).sum()
+
+    point = network.parameters.copy()
+    expected = numerical_gradient(value, point)
+    network.parameters[:] = point
+    assert relative_error(network.backward(network.forward(observations)[1], u), expected) < 1e-6
+
+
+@given(networks())
+def test_a_stepper_agrees_with_forward_shot_by_shot(drawn):
+    network, rng = drawn
+    seen = np.zeros((6, network.shape[0]), np.int8)
+    stepper = network.stepper(seen)
+    for step in range(network.shape[0]):
+        assert np.allclose(stepper.outputs(), network.forward(seen)[0])
+        cells = np.array([rng.choice(np.flatnonzero(row == 0)) for row in seen])
+        values = rng.choice([-1, 1], len(seen)).astype(np.int8)
+        seen[np.arange(len(seen)), cells] = values
+        stepper.reveal(cells, values)
+        if step == 1:
+            seen = seen[[0, 2, 5]]
+            stepper.keep(np.array([0, 2, 5]))
+
+
+@given(networks(tied=st.just(True), dtype=np.float32, outputs=("cells", 1)))
+def test_a_tied_network_turns_with_the_board_and_stays_so(drawn):
+    """An output per cell turns, a single one, a value, stays; also after steps down gradients that know no symmetry."""
+    network, rng = drawn
+    optimiser, size = AdamW([network.parameters], 0.1), int(network.shape[0] ** 0.5)
+    for _ in range(3):
+        optimiser.step([network.tied(rng.normal(size=network.parameters.shape).astype(np.float32))])
+    assert (network.parameters == network.tied(network.parameters)).all()
+    observations = some_observations(network, rng)
+    outputs, _ = network.forward(observations)
+    for symmetry in board_symmetries(size):
+        turned, _ = network.forward(observations[:, symmetry])
+        expected = outputs[:, symmetry] if network.shape[1] == size**2 else outputs
+        assert np.allclose(turned, expected, rtol=1e-3, atol=1e-3)
+
+
+@given(networks(dtype=np.float32))
+def test_a_file_gives_the_same_network(drawn):
+    network, rng = drawn
+    again = type(network).from_arrays(network.to_arrays())
+    assert (again.parameters == network.parameters).all()
+    assert (again.shape, again.options()) == (network.shape, network.options())
+
+
+@given(seeds, st.integers(1, 4), st.sampled_from(["planes", "signed"]), st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_a_window_is_what_its_file_says(seed, size, encoding, channels):
+    """The formulas of its docstring, cell by cell."""
+    rng = np.random.default_rng(seed)
+    network = Window(size**2, size**2, channels, "tanh", encoding, rng)
+    network.parameters[:] = rng.normal(size=network.parameters.shape)
+    arrays, seen = network.to_arrays(), some_observations(network, rng, 1)
+    planes = np.stack([seen[0] > 0, seen[0] < 0] if encoding == "planes" else [seen[0]]).reshape(-1, size, size)
+    hidden = arrays["B"].astype(float).reshape(size, size, -1)
+    for row, column in np.ndindex(size, size):
+        seen_from_here = arrays["K"][:, size - 1 - row : 2 * size - 1 - row, size - 1 - column : 2 * size - 1 - column]
+        hidden[row, column] += (planes[..., None] * seen_from_here).sum(axis=(0, 1, 2))
+    hidden = np.tanh(hidden)
+    for i in range(2, len(channels) + 1):
+        hidden = np.tanh(hidden @ arrays[f"W{i}"] + hidden.mean(axis=(0, 1)) @ arrays[f"U{i}"] + arrays[f"b{i}"])
+    last = len(channels) + 1
+    expected = (hidden @ arrays[f"W{last}"] + arrays[f"b{last}"]).reshape(1, -1)
+    assert np.allclose(network.forward(seen)[0], expected, atol=1e-3)
+
+
+def test_a_window_needs_a_square_board_and_a_hidden_layer():
+    for observation_size, hidden in ((6, (8,)), (9, ())):
+        with pytest.raises(ValueError, match="square board and a hidden layer"):
+            Window(observation_size, observation_size, hidden)
