@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .backend import array_module
-from .game import Rules, random_boards, score
+from .game import Rules, chances_given_the_others, covered, random_boards, random_fleets, score
 
 
 class Environment(Protocol):
@@ -76,9 +76,14 @@ class BattleshipEnv:
         """`count` uniform random boards: bool (count, A)."""
         return random_boards(self.rules, count, rng).reshape(count, -1)
 
-    def hidden(self, tasks):
-        """Where ships lie, to be known once a game is over: bool (B, A)."""
-        return tasks.reshape(len(tasks), -1)
+    def open_tasks(self, count, rng):
+        """`count` tasks, and what is hidden in them, int (count, ships). Pretraining asks for it, and for `chances`."""
+        fleets = random_fleets(self.rules, count, rng)
+        return covered(self.rules, fleets) > 0, fleets
+
+    def chances(self, fleets, observations):
+        """How likely a ship lies at each action's cell, (S, A), for someone who knows all of the fleet but one ship."""
+        return chances_given_the_others(self.rules, fleets, observations)
 
     def reset(self, tasks):
         xp = array_module(tasks)

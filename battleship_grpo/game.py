@@ -98,33 +98,50 @@ NAMED_RULES = {"tiny": Rules(4, (2, 3)), "mini": Rules(5, (2, 3, 4)), "classic":
 
 
 @lru_cache(maxsize=16)
-def all_boards(rules):
-    """Every legal placement of the fleet, equal ships interchangeable: bool (layouts, cells), read-only.
+def all_fleets(rules):
+    """Every legal placement of the fleet, equal ships interchangeable: the number of each ship's placement, as
+    `ship_placements` lists them, int16 (layouts, ships), read-only.
 
-    Two placements may cover the same cells; both are listed, so a uniform draw of a row is a uniform placement.
     Raises ValueError where there are more than `LARGEST_LISTING`, or partial ones on the way.
     """
-    fleet = sorted(rules.fleet, reverse=True)
-    boards = np.zeros((1, rules.cells), bool)
-    previous = np.full(1, -1)  # the placement chosen for the ship before, for twins
-    for ship, length in enumerate(fleet):
-        options = ship_placements(rules.board_size, length)
-        twin = ship > 0 and fleet[ship - 1] == length
-        kept, chosen, total = [], [], 0
+    longest_first = sorted(range(len(rules.fleet)), key=lambda ship: -rules.fleet[ship])
+    boards, fleets, laid = np.zeros((1, rules.cells), bool), np.full((1, len(rules.fleet)), -1, np.int16), None
+    for ship in longest_first:
+        options = ship_placements(rules.board_size, rules.fleet[ship])
+        twin = laid is not None and rules.fleet[laid] == rules.fleet[ship]
+        kept, total = [], 0
         for part in np.array_split(np.arange(len(boards)), max(1, len(boards) * len(options) // 10_000_000)):
             free = boards[part].astype(np.float32) @ options.T.astype(np.float32) == 0  # (part, options)
             if twin:
-                free &= np.arange(len(options)) > previous[part, None]
+                free &= np.arange(len(options)) > fleets[part, laid, None]
             board, option = np.nonzero(free)
             total += len(board)
             if total * rules.cells > LARGEST_LISTING * 100 or total > LARGEST_LISTING:
                 raise ValueError(f"a {rules.board_size}×{rules.board_size} board has too many placements of the "
                                  f"fleet {','.join(map(str, rules.fleet))} to list them all")
-            kept.append(boards[part[board]] | options[option])
-            chosen.append(option)
-        boards, previous = np.concatenate(kept), np.concatenate(chosen)
+            kept.append((part[board], option))
+        board, option = (np.concatenate(column) for column in zip(*kept, strict=True))
+        boards, fleets, laid = boards[board] | options[option], fleets[board], ship
+        fleets[:, ship] = option
+    fleets.flags.writeable = False
+    return fleets
+
+
+@lru_cache(maxsize=16)
+def all_boards(rules):
+    """The boards of `all_fleets`: bool (layouts, cells), read-only.
+
+    Two placements may cover the same cells; both are listed, so a uniform draw of a row is a uniform placement.
+    """
+    boards = covered(rules, all_fleets(rules)) > 0
     boards.flags.writeable = False
     return boards
+
+
+def covered(rules, fleets):
+    """How many ships cover each cell, uint8 (count, cells): of fleets as placements, int (count, ships)."""
+    tables = _ship_tables(rules, array_module(fleets))
+    return sum(placements[fleets[:, ship]] for ship, placements in enumerate(tables))
 
 
 def placement_count(rules):
@@ -133,9 +150,9 @@ def placement_count(rules):
 
 
 @lru_cache(maxsize=16)
-def _table(rules, xp):
-    """For few layouts: all of them, bool (layouts, cells). None where redrawing is the better way."""
-    return xp.asarray(all_boards(rules)) if placement_count(rules) <= ENUMERATE_BELOW else None
+def _listed(rules, xp, listing):
+    """For few layouts: all of them, `all_boards` or `all_fleets`. None where redrawing is the better way."""
+    return xp.asarray(listing(rules)) if placement_count(rules) <= ENUMERATE_BELOW else None
 
 
 @lru_cache(maxsize=16)
@@ -145,8 +162,12 @@ def _ship_tables(rules, xp):
 
 def _pick(table, count, rng):
     """`count` rows of `table`, each row equally likely."""
-    xp = array_module(table)
-    return table[xp.minimum((rng.random(count) * len(table)).astype(xp.int64), len(table) - 1)]
+    return table[_pick_numbers(len(table), count, rng)]
+
+
+def _pick_numbers(below, count, rng):
+    xp = array_module(rng)
+    return xp.minimum((rng.random(count) * below).astype(xp.int64), below - 1)
 
 
 def random_boards(rules, count, rng):
@@ -156,34 +177,66 @@ def random_boards(rules, count, rng):
     redrawn on overlap (redrawing one ship, or limiting both coordinates by its length, would skew the boards).
     The boards live where `rng` does. Raises ValueError where legal fleets are too rare to meet and too many to list.
     """
-    xp, size = array_module(rng), rules.board_size
-    table = _table(rules, xp)
-    if table is not None:
-        return _pick(table, count, rng).reshape(count, size, size)
-    boards, missing, tries, tried = [], count, max(64, count), 0
+    table = _listed(rules, array_module(rng), all_boards)
+    boards = covered(rules, _redrawn(rules, count, rng)) > 0 if table is None else _pick(table, count, rng)
+    return boards.reshape(count, rules.board_size, rules.board_size)
+
+
+def random_fleets(rules, count, rng):
+    """The same, as the number of each ship's placement, in the order of `rules.fleet`: int (count, ships)."""
+    table = _listed(rules, array_module(rng), all_fleets)
+    return _redrawn(rules, count, rng) if table is None else _pick(table, count, rng)
+
+
+def _redrawn(rules, count, rng):
+    """Fleets, int (count, ships), each redrawn until no ships overlap."""
+    xp = array_module(rng)
+    numbers = [len(placements) for placements in _ship_tables(rules, xp)]
+    fleets, missing, tries, tried = [], count, max(64, count), 0
     while missing > 0:
-        covered = sum(_pick(placements, tries, rng) for placements in _ship_tables(rules, xp))
-        legal = covered[(covered <= 1).all(axis=1)][:missing] > 0
-        boards.append(legal)
+        drawn = xp.stack([_pick_numbers(number, tries, rng) for number in numbers], axis=1)
+        legal = drawn[(covered(rules, drawn) <= 1).all(axis=1)][:missing]
+        fleets.append(legal)
         missing -= len(legal)
         tried += tries
         rate = (count - missing) / tried
         if tried > 100_000 and rate < 1e-3:  # crowded: legal fleets are too rare to wait for
-            return _pick(_crowded(rules, xp), count, rng).reshape(count, size, size)
+            return _pick(_crowded(rules, xp), count, rng)
         tries = min(1_000_000, int(1.1 * missing / max(rate, 1e-3)) + 64)
-    return xp.concatenate(boards).reshape(count, size, size)
+    return xp.concatenate(fleets)
 
 
 def _crowded(rules, xp):
-    """All boards of rules whose legal fleets are too rare to meet by chance."""
+    """All fleets of rules whose legal ones are too rare to meet by chance."""
     try:
-        boards = all_boards(rules)
+        fleets = all_fleets(rules)
     except ValueError as error:
         raise ValueError(f"{error}, and so crowded that fewer than 1 random fleet in 1000 is legal: "
                          "use a larger board, or fewer or shorter ships") from None
-    if len(boards) == 0:
+    if len(fleets) == 0:
         raise ValueError(_cannot_be_placed(rules))
-    return xp.asarray(boards)
+    return xp.asarray(fleets)
+
+
+def chances_given_the_others(rules, fleets, observations):
+    """For each ship: where it may lie, as far as what was seen and where *all the others* lie tell. Float32 (N, cells),
+    the sum of these chances over the ships; on cells fired at it is 0.
+
+    fleets: int (N, ships), the hidden truth. observations: int8 (N, cells), 0 fog, −1 miss, +1 hit. On average over
+    the fleets that agree with what was seen it is the chance that a ship lies there, as the truth itself is, but with
+    much less noise: a conditional expectation (Rao & Blackwell).
+    """
+    xp, truth = array_module(observations), covered(rules, fleets) > 0
+    chances = xp.zeros(observations.shape, np.float32)
+    for ship, placements in enumerate(_ship_tables(rules, xp)):
+        others = truth & (placements[fleets[:, ship]] == 0)
+        must_cover = (observations > 0) & ~others
+        must_not = (observations < 0) | others
+        wanted = must_cover.astype(np.float32) - rules.cells * must_not.astype(np.float32)
+        placements = placements.astype(np.float32)
+        fits = (wanted @ placements.T == must_cover.sum(axis=1, keepdims=True)).astype(np.float32)  # (N, placements)
+        chances += fits / fits.sum(axis=1, keepdims=True) @ placements
+    return chances * (observations == 0)
 
 
 def _cannot_be_placed(rules):

@@ -90,7 +90,7 @@ class Battleship(gymnasium.Env):
     or a board that make no sense.
     """
 
-    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own way)
+    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}
 
     def __init__(self, rules="mini", board_size=None, fleet=None, max_shots=None, reward="outcome", render_mode=None):
         if render_mode not in (None, *self.metadata["render_modes"]):

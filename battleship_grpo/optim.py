@@ -51,9 +51,9 @@ def clip_by_global_norm(gradient, max_norm):
 def schedule(name, progress, iteration, warmup_ratio=0.0):
     """The factor on the learning rate of an iteration, counted from 0, when a share `progress` of the training is done.
 
-    Step by step it climbs to 1 over the first `warmup_ratio` of the run, and over `SHORTEST_WARMUP` iterations at least:
-    at the first ones AdamW's moments rest on a few gradients, and a full step may ruin the weights for good. Then it
-    stays ("constant") or falls to 0 along a line or half a cosine.
+    Step by step it climbs to 1 over the first `warmup_ratio` of the run, and over `SHORTEST_WARMUP` iterations at
+    least: at the first ones AdamW's moments rest on a few gradients, and a full step may ruin the weights for good.
+    Then it stays ("constant") or falls to 0 along a line or half a cosine.
     """
     decayed = min(1.0, max(0.0, progress - warmup_ratio) / (1 - warmup_ratio))
     decay = {"linear": 1 - decayed, "cosine": 0.5 * (1 + math.cos(math.pi * decayed)), "constant": 1.0}[name]

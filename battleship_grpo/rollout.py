@@ -30,6 +30,8 @@ class Shots:
         ref_log_probs      (S, A)      log π_ref(·|s), where the KL is exact
         values, returns    (S,)        what the critic predicted, V(s), and what it is to learn
         old_logits         (S, A)      of the policy that fired it, for TRPO
+        hidden             (S, ships)  the hidden fleet, for pretraining
+        chances            (S, A)      how likely it makes a ship at each cell
         teacher_action     (S,)        what the teacher would fire at, for SFT
         teacher_probs      (S, A)      the teacher's probabilities, for distillation
     """

@@ -158,7 +158,8 @@ def draw_curves(settings, metrics, summary, path):
 def parse(arguments):
     """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair."""
     parser = Parser(prog="python -m battleship_grpo.train", usage="%(prog)s [option …]",
-                    description=__doc__.split("\n\n")[0])
+                    description=__doc__.split("\n\n")[0], epilog="Defaults are those of a small board. Larger ones "
+                    "and runs with --init have some of their own: a run's config.json has all that it used.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
                         "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "

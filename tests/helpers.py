@@ -54,10 +54,10 @@ def chi_square_bound(degrees, sigmas=6.0):
 
 
 @st.composite
-def networks(draw, tied=st.booleans(), dtype=np.float64, outputs=("cells", 1, 3)):
+def networks(draw, tied=None, dtype=np.float64, outputs=("cells", 1, 3)):
     """A network of any family for a board of up to 4×4, with random weights, and a random generator."""
     rng, size = np.random.default_rng(draw(seeds)), draw(st.integers(1, 4))
-    family, tied = NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))], draw(tied)
+    family, tied = NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))], draw(st.booleans()) if tied is None else tied
     hidden = draw(st.lists(st.sampled_from([8, 16]) if tied else st.integers(1, 6),
                            min_size=int(family is Window), max_size=3))
     wanted = draw(st.sampled_from(outputs))

@@ -151,6 +151,11 @@ def asnumpy(values):
     return values._inner.copy()
 
 
+class lib:
+    class stride_tricks:
+        sliding_window_view = staticmethod(_through(np.lib.stride_tricks.sliding_window_view))
+
+
 class linalg:
     norm = staticmethod(_through(np.linalg.norm))
 

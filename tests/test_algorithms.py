@@ -15,7 +15,7 @@ from helpers import (
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from battleship_grpo.advantages import discounted_sums, gae, normalised, shot_rewards
+from battleship_grpo.advantages import discounted_sums, gae, normalised, shot_rewards, step_advantages
 from battleship_grpo.algorithms.dpo import best_against_worst
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.algorithms.trpo import conjugate_gradient
@@ -285,6 +285,20 @@ def test_process_advantages_are_sums_to_come_of_rewards_normalised_on_their_boar
         of_game = games.games[boards == board]
         expected = [unit[shot:][of_game[shot:] == of_game[shot]].sum() for shot in range(len(unit))]
         assert np.allclose(actual[boards == board], expected, atol=1e-2)  # rewards are float32
+
+
+@given(small_rules(), seeds)
+def test_step_advantages_compare_with_what_the_others_still_earned(rules, seed):
+    """Game by game, step by step, before the division by the deviation."""
+    _, games = play_randomly(rules, seed)
+    to_go = discounted_sums(games, games.rewards.astype(float), 1.0)
+    expected = np.zeros(games.num_shots)
+    for shot in range(games.num_shots):
+        group = games.games[shot] // games.num_generations * games.num_generations + np.arange(games.num_generations)
+        others = [to_go[games.starts[game] + games.position[shot]] if games.position[shot] < games.lengths[game] else 0
+                  for game in group if game != games.games[shot]]
+        expected[shot] = to_go[shot] - np.mean(others)
+    assert np.allclose(step_advantages(games), expected / (expected.std() + 1e-4), atol=1e-2)  # rewards are float32
 
 
 def test_only_the_most_undecided_shots_have_an_advantage():

@@ -57,7 +57,7 @@ def test_operations_counted_are_those_of_the_matrix_products_done(drawn, rows):
         counts.clear()
         call()
         products = network.products()
-        left_out = {"jvp": sum(outputs for _, _, outputs in products[1:]), "backward": np.prod(products[-1])}
+        left_out = {"jvp": sum(width for _, _, width in products[1:]), "backward": np.prod(products[-1])}
         assert counts.keys() == {method}
         assert 0 <= counts[method] - Products.done <= 2 * rows * left_out.get(method, 0)
 

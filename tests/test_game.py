@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo import game
-from battleship_grpo.game import NAMED_RULES, Game, Rules, all_boards, random_boards, ship_placements
+from battleship_grpo.game import (
+    NAMED_RULES,
+    Game,
+    Rules,
+    all_boards,
+    covered,
+    random_boards,
+    random_fleets,
+    ship_placements,
+)
 
 
 def is_a_placement(board, rules):
@@ -49,10 +58,11 @@ def test_listing_all_boards_finds_each_placement_once(rules):
 def test_every_placement_is_equally_likely(rules, redraw, monkeypatch):
     """Chi-square against the full list of placements; false alarms below 1e-6 (fixed seed)."""
     if redraw:
-        monkeypatch.setattr(game, "_table", lambda rules, xp: None)
+        monkeypatch.setattr(game, "_listed", lambda rules, xp, listing: None)
     cells, expected = np.unique(all_boards(rules), axis=0, return_counts=True)
     count = 200 * len(all_boards(rules))
     boards = random_boards(rules, count, np.random.default_rng(7)).reshape(count, -1)
+    assert (boards == (covered(rules, random_fleets(rules, count, np.random.default_rng(7))) == 1)).all()
     keys = {row.tobytes(): i for i, row in enumerate(cells)}
     seen = np.bincount([keys[row.tobytes()] for row in boards], minlength=len(cells))
     expected = expected * count / len(all_boards(rules))

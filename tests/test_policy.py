@@ -168,12 +168,14 @@ def test_layers_are_views_into_one_vector_and_copies_are_independent(policy):
 @pytest.mark.parametrize(("change", "says"), [
     (lambda a: a.pop("W2"), "W2"), (lambda a: a.pop("encoding"), "encoding"), (lambda a: a.clear(), "format_version"),
     (lambda a: a.update(format_version=np.array(99)), "version 99"),
-    (lambda a: a.update(b1=a["b1"][:-1]), r"b1 must be float32 \(5,\)"), (lambda a: a.update(W1=a["W1"].astype(float)), "float32"),
+    (lambda a: a.update(b1=a["b1"][:-1]), r"b1 must be float32 \(5,\)"),
+    (lambda a: a.update(W1=a["W1"].astype(float)), "float32"),
     (lambda a: a["W1"].__setitem__((0, 0), np.nan), "NaN"),
     (lambda a: a.update(board_size=np.array(4)), "board of size 4"),
     (lambda a: a.update(activation=np.array("gelu")), "gelu"),
     (lambda a: a.update(network=np.array("transformer")), "network 'transformer'; this program knows mlp, window"),
     (lambda a: a.update(fleet=np.array([9])), "does not fit"),
+    (lambda a: a.update(temperature=np.array(0.0)), "temperature must be above 0"),
     (lambda a: a.update(fleet=np.array(["x"], dtype=object)), "objects"),
 ])
 def test_files_that_are_not_policies_are_refused_with_a_reason(policy, tmp_path, change, says):

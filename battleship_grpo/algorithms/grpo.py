@@ -28,8 +28,8 @@ from .setting import Setting
 ADVANTAGES = {
     "scale_rewards": Setting("group", "divide advantages by the standard deviation of the group, of the batch, by the "
                              "group's mean, or not at all", choices=SCALES),
-    "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, of the others in "
-                                  "it, or, under process supervision, of theirs from the same step on",
+    "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, of the others "
+                                  "in it, or, under process supervision, of what these earned from the same step on",
                                   choices=("group_mean", "leave_one_out", "step")),
     "dynamic_sampling": Setting(False, "drop boards whose games all scored the same and draw others (DAPO)"),
     "max_resamples": Setting(8, "how often dynamic sampling draws again before it takes what it has", low=1),
@@ -52,8 +52,8 @@ OBJECTIVE = {
 
 class GRPO(WithReference):
     hyperparameters = WithReference.hyperparameters | SUPERVISION | ADVANTAGES | CLIP | OBJECTIVE | ENTROPY
-    from_a_policy = {  # noqa: RUF012 (never changed)
-        "supervision": "process", "advantage_baseline": "step", "beta": 0.0, "learning_rate": 2e-3}
+    from_a_policy = {
+        "supervision": "process", "advantage_baseline": "step", "beta": 0.0, "learning_rate": 4e-3}
 
     @classmethod
     def check(cls, settings):

@@ -38,12 +38,14 @@ class Imitation(Learner):
 
     hyperparameters = with_defaults(Learner.hyperparameters | TEACHER, num_generations=1, temperature=0.1,
                                     learning_rate=2e-2)
+    on_large_boards = {}
     needs = ("teacher",)
     learnt_temperature = 1.0  # that of play is low: the student sees where its best shots lead
 
     def __init__(self, settings, env, policy, teacher, team=None, rows=None):
         super().__init__(settings, env, policy, team, rows)
         self.teacher = teacher
+        policy.temperature = self.learnt_temperature  # at which it does as the teacher does
         self.room = -(-settings.memory_size // self.team.size)  # shots in this process's part of the memory
         self.memory = self.empty_memory()  # a ring of shots
         self.written = np.zeros((), np.int64)  # how many ever were

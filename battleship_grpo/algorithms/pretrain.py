@@ -11,36 +11,32 @@ Given what was seen, a cell is a target as often as a ship lies there, so the mi
 
 the exact posterior, on any board: no list of placements, no player to imitate. A teacher who sees what the student may
 not is called privileged (Chen et al. 2019, "Learning by cheating"); this one is the board itself.
+
+A target of one fleet is right on average, but noisy. So each ship of it is averaged over all the places that the
+others, and what was seen, leave it (`game.chances_given_the_others`): the mean stays, most of the noise goes.
 """
 
-from ..rollout import Shots
 from .learner import Learner
-from .setting import Setting, with_defaults
-
-POSITIONS = {
-    "positions": Setting(0.25, "share of the positions of each batch to learn from, drawn at random: those of a game "
-                         "have the same hidden fleet, and neighbours say almost the same", above=0, high=1),
-}
+from .setting import with_defaults
 
 
 class Pretrain(Learner):
-    """The environment must have `hidden(tasks)`: what is to be found, known once a game is over, bool (B, A)."""
+    """The environment must say what is hidden: `open_tasks` and `chances`, as `BattleshipEnv` does."""
 
-    hyperparameters = with_defaults(Learner.hyperparameters | POSITIONS, num_generations=1, temperature=0.1)
+    hyperparameters = with_defaults(Learner.hyperparameters, num_generations=1, temperature=0.15, learning_rate=5e-3)
+    on_large_boards = {"num_boards": 64, "learning_rate": 2e-2}
     learnt_temperature = 1.0  # that of play is low
 
     def collect(self, rng):
-        boards = self.env.tasks(self.team.share(self.settings.num_boards), rng)
+        boards, hidden = self.env.open_tasks(self.team.share(self.settings.num_boards), rng)
         rollout = self.play_on(boards, self.policy, rng)
-        count = max(self.settings.num_minibatches, round(rollout.num_shots * self.settings.positions))
-        some = rng.random(rollout.num_shots).argsort()[:count]
-        board, legal = rollout.games[some] // rollout.num_generations, rollout.legal[some]
-        return Shots({"observations": rollout.observations[some], "legal": legal,
-                      "hidden": self.env.hidden(boards)[board] & legal}, measured=rollout.measured)
+        rollout = rollout.with_columns(hidden=hidden[rollout.games // rollout.num_generations])
+        return rollout.with_columns(chances=self.in_pieces(
+            rollout, lambda piece: self.env.chances(piece.hidden, piece.observations)))
 
     def objective(self, distribution, shots, minibatch):
-        hidden, share = shots.hidden.astype(distribution.logits.dtype), 1 / minibatch.num_shots
-        targets = hidden / hidden.sum(axis=1, keepdims=True)
+        chances, share = shots.chances.astype(distribution.logits.dtype), 1 / minibatch.num_shots
+        targets = chances / chances.sum(axis=1, keepdims=True)
         return distribution.cross_entropy_slope(targets) * share, {
             "loss": distribution.cross_entropy(targets).sum() * share, "entropy": distribution.entropy().sum() * share,
-            "accuracy": shots.hidden[distribution.rows, distribution.greedy()].sum() * share}
+            "precision": chances[distribution.rows, distribution.greedy()].sum() * share}

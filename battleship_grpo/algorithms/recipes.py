@@ -21,7 +21,7 @@ class Recipe(NamedTuple):
     kind: type
     paper: str
     idea: str
-    settings: dict = {}  # noqa: RUF012 (never changed)
+    settings: dict = {}
 
 
 RECIPES = {
@@ -44,7 +44,8 @@ RECIPES = {
     # ---- GRPO and its family
     "grpo": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other"),
     "grpo_process": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath §4.1.3",
-                           "process supervision: every shot has a reward of its own", {"supervision": "process"}),
+                           "process supervision: every shot has a reward of its own",
+                           {"supervision": "process", "advantage_baseline": "group_mean"}),
     "dr_grpo": Recipe(GRPO, "Liu et al. 2025", "no division by lengths or deviations: both are biases",
                       {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.0}),
     "dapo": Recipe(GRPO, "Yu et al. 2025", "clip higher above, every token the same, only boards that teach",

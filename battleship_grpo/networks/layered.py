@@ -71,7 +71,8 @@ class Layered(Network):
     def __repr__(self):
         options = ", ".join(" → ".join(map(str, value)) if isinstance(value, tuple) else str(value)
                             for value in self.options().values())
-        return f"{type(self).__name__}({self.shape[0]} → {self.shape[1]}; {options}; {len(self.parameters):,} parameters)"
+        (inputs, outputs), count = self.shape, f"{len(self.parameters):,} parameters"
+        return f"{type(self).__name__}({inputs} → {outputs}; {options}; {count})"
 
 
 def first_weights(rng, fan_in, shape, dtype):

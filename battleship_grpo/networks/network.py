@@ -11,8 +11,8 @@ A family is a class with a row in `networks.NETWORKS`. With N observations of F 
     to_arrays()                   name → array, all that a file needs; formulas stand in the family's module docstring
     from_arrays(arrays, xp)       the network of such arrays; KeyError or ValueError for others
     options()                     what it was made with, as settings have it: name → value
-    products()                    the matrix products of `forward`, the first layer's first: of each how many rows it has
-                                  per observation, and the shape of the matrix, [(rows, inputs, outputs), …]
+    products()                    the matrix products of `forward`, the first layer's first: of each how many rows it
+                                  has per observation, and the shape of the matrix, [(rows, inputs, outputs), …]
     stepper(observations)         for families that can do better than `forward` anew after every shot of N games: an
                                   object with outputs() → (N, O); reveal(cells, values), each game's observation turned
                                   from 0 to `values` (N,) at `cells` (N,); keep(games), go on with some, int (n,)

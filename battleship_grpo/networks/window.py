@@ -11,10 +11,10 @@ ships may be left.
 
 In a file, float32, with n the board's size, C = n² cells row by row, and P planes (hit, miss) or one (−1, 0, +1):
 
-    K (P, 2n−1, 2n−1, c₁), B (C, c₁)      h₁[v] = φ(B[v] + Σ_p Σ_u x[p, u]·K[p, row(u) − row(v) + n−1, col(u) − col(v) + n−1])
-    Wi, Ui (cᵢ₋₁, cᵢ), bi (cᵢ), i = 2 … k−1      hᵢ[v] = φ(hᵢ₋₁[v]·Wi + mean_u(hᵢ₋₁[u])·Ui + bi)
-    Wk (cₖ₋₁, o), bk (o)                  the logit of v is hₖ₋₁[v]·Wk + bk, o = 1
-    activation, encoding, num_outputs     with other than C outputs, as a critic has, y = mean_u(hₖ₋₁[u])·Wk + bk
+    K (P, 2n−1, 2n−1, c₁), B (C, c₁)    h₁[v] = φ(B[v] + Σ_p Σ_u x[p, u]·K[p, d(u, v)]), d = u − v + n−1
+    Wi, Ui (cᵢ₋₁, cᵢ), bi (cᵢ), 1 < i < k    hᵢ[v] = φ(hᵢ₋₁[v]·Wi + mean_u(hᵢ₋₁[u])·Ui + bi)
+    Wk (cₖ₋₁, o), bk (o)                 the logit of v is hₖ₋₁[v]·Wk + bk, o = 1
+    activation, encoding, num_outputs    with other than C outputs, as a critic has, y = mean_u(hₖ₋₁[u])·Wk + bk
 """
 
 from itertools import pairwise
@@ -38,14 +38,15 @@ class Window(Layered):
     """
 
     name = "window"
-    hidden_sizes = (32, 32, 32)
-    step_size = 0.5  # a weight acts at every cell
+    hidden_sizes = (40, 40, 40)
+    step_size = 0.25  # a weight acts at every cell
 
     def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
                  dtype=np.float32, output_gain=1.0, board_size=None):
         check_words(activation, encoding)
         self.activation, self.encoding, self.channels = activation, encoding, tuple(hidden_sizes)
-        self.shape, self.size, self.planes = (observation_size, num_outputs), isqrt(observation_size), planes_of(encoding)
+        self.shape, self.size = (observation_size, num_outputs), isqrt(observation_size)
+        self.planes = planes_of(encoding)
         if not self.channels or self.size**2 != observation_size:
             raise ValueError(f"a window network needs a square board and a hidden layer, not {observation_size} cells "
                              f"and hidden_sizes {self.channels}")
@@ -59,7 +60,8 @@ class Window(Layered):
 
     def _first_layers(self, rng, dtype, output_gain):
         """A kernel's inputs count as far as they lie on the board."""
-        fan_ins = [self.planes * self.shape[0], 1, *(2 * channels for channels in self.channels[:-1]), self.channels[-1]]
+        later = (2 * channels for channels in self.channels[:-1])
+        fan_ins = [self.planes * self.shape[0], 1, *later, self.channels[-1]]
         layers = [first_weights(rng, fan_in, shape, dtype) for fan_in, shape in zip(fan_ins, self.shapes, strict=True)]
         layers[1][:] = 0
         for layer in layers[2:]:
@@ -82,7 +84,7 @@ class Window(Layered):
         xp, n, channels = array_module(kernel), self.size, kernel.shape[1]
         windows = xp.lib.stride_tricks.sliding_window_view(
             kernel.reshape(self.planes, 2 * n - 1, 2 * n - 1, channels), (n, n), (1, 2))  # as seen from the last cell …
-        windows = windows[:, ::-1, ::-1].transpose(0, 4, 5, 1, 2, 3)  # … and first: (P, n, n of a shot, n, n of a cell, c₁)
+        windows = windows[:, ::-1, ::-1].transpose(0, 4, 5, 1, 2, 3)  # … to the first: (P, shot n, n, cell n, n, c₁)
         matrix = xp.empty_like(kernel, shape=(self.planes * n * n + 1, n * n * channels))
         matrix[:-1].reshape(windows.shape)[:] = windows
         matrix[-1] = biases.reshape(-1)

@@ -73,8 +73,10 @@ def bayes_mean_shots(rules):
 
 
 def yardsticks(rules):
-    """What mean shots are held against, (name, mean shots), from worst to best: random play, hunt–target, and greedy play
-    on the exact posterior, or, where that is known, on an estimate of it."""
+    """What mean shots are held against, (name, mean shots), from worst to best.
+
+    Random play, hunt–target, and greedy play on the exact posterior, or, where it has been measured, on an estimate.
+    """
     hunting = judge(HuntTarget(rules), BattleshipEnv(rules), YARDSTICK_GAMES, seed=0).mean_shots
     found = [("random play", rules.random_mean_shots), ("hunt–target", hunting)]
     if (bayes := bayes_mean_shots(rules)) is not None:

@@ -50,7 +50,7 @@ GAME = {
 POLICY = {
     "network": Setting(None, f"the family of the network (default: mlp up to {LARGEST_MLP_BOARD}×{LARGEST_MLP_BOARD}, "
                        "window on larger boards)", str, choices=NETWORKS),
-    "hidden_sizes": Setting(None, f"units of each hidden layer; of a window, at every cell (default: {DEFAULT_SIZES})",
+    "hidden_sizes": Setting(None, f"units of each hidden layer; of a window at every cell (default: {DEFAULT_SIZES})",
                             tuple),
     "activation": Setting("relu", "activation of the hidden layers", choices=ACTIVATIONS),
     "encoding": Setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
@@ -65,7 +65,8 @@ PRESETS = {  # name → what changes against the defaults
     # a small tanh network, 4 boards × 16 games, 10 full-batch steps, validation every iteration: the setting of the
     # single-file NumPy GRPO that made this example known
     "article": {
-        "iterations": 2000, "network": "mlp", "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed", "equivariant": False,
+        "iterations": 2000, "network": "mlp", "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
+        "equivariant": False,
         "output_gain": 1.0, "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
         "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
         "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
@@ -75,13 +76,16 @@ PRESETS = {  # name → what changes against the defaults
 }
 
 
-def known_settings(algorithm, network=MLP.name, init=False):
-    """All that a run of this algorithm can be told: name → `Setting`, with its defaults: its recipe's, at the step size
-    of that family of networks, or, from a policy that `init` names, those for going on from there.
+def known_settings(algorithm, network=MLP.name, large=False, init=False):
+    """All that a run of this algorithm can be told: name → `Setting`, with its defaults.
+
+    They are those of its class, with what this has for large boards, and for runs that go on from another one's policy;
+    then those of its recipe; learning rates times the step size that suits the family of the network.
     """
     recipe, family = RECIPES[algorithm], NETWORKS[network]
     known = EVERY_RUN | recipe.kind.hyperparameters
-    defaults = recipe.settings | (recipe.kind.from_a_policy if init else {})
+    defaults = ((recipe.kind.on_large_boards if large else {}) | (recipe.kind.from_a_policy if init else {})
+                | recipe.settings)
     for name in ("hidden_sizes", "critic_hidden_sizes"):
         defaults[name] = family.hidden_sizes
     for name in ("learning_rate", "critic_learning_rate"):
@@ -97,12 +101,10 @@ def users_of(name):
             if first[recipe.kind] == algorithm and name in EVERY_RUN | recipe.kind.hyperparameters]
 
 
-def default_network(given):
-    """By the size of the board, as far as the game that is `given` makes sense."""
-    size = given.get("board_size")
-    if size is None:
-        size = NAMED_RULES[GAME["rules"].checked("rules", given.get("rules", GAME["rules"].default))].board_size
-    return MLP.name if GAME["board_size"].checked("board_size", size) <= LARGEST_MLP_BOARD else Window.name
+def board_size_of(given):
+    """Of the game that some settings name."""
+    size = GAME["board_size"].checked("board_size", given.get("board_size"))
+    return size or NAMED_RULES[GAME["rules"].checked("rules", given.get("rules", GAME["rules"].default))].board_size
 
 
 class Settings:
@@ -114,8 +116,9 @@ class Settings:
 
     def __init__(self, /, **given):
         algorithm = EVERY_RUN["algorithm"].checked("algorithm", given.get("algorithm", "grpo"))
-        network = EVERY_RUN["network"].checked("network", given.get("network")) or default_network(given)
-        known = known_settings(algorithm, network, bool(given.get("init")))
+        large = board_size_of(given) > LARGEST_MLP_BOARD
+        network = EVERY_RUN["network"].checked("network", given.get("network")) or (Window if large else MLP).name
+        known = known_settings(algorithm, network, large, bool(given.get("init")))
         for name in given.keys() - known.keys():
             users = ", ".join(users_of(name))
             raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else

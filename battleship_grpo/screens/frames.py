@@ -70,5 +70,5 @@ def comment_on(rules, action, hit, posterior, legal, cost, knower):
     if cost == 0:
         return f"{shot} The {knower.choice_name}: {posterior[action]:.1%} to hit, no cell had more."
     best = cell_name(*divmod(int((posterior * legal).argmax()), size))
-    return (f"{shot} {posterior[action]:.1%} to hit; the {knower.choice_name} {best} had {posterior[action] + cost:.1%}. "
-            f"Cost: {100 * cost:.1f} points.")
+    return (f"{shot} {posterior[action]:.1%} to hit; the {knower.choice_name} {best} had "
+            f"{posterior[action] + cost:.1%}. Cost: {100 * cost:.1f} points.")

@@ -86,6 +86,7 @@ def learning_curves(metrics, title, levels=()):
     trace_measured(shares, metrics, {
         "clip_low": (BLUE, "clipped below (bad games)"), "clip_high": (ORANGE, "clipped above (good games)"),
         "zero_variance": (GREEN, "boards with equal scores"), "accuracy": (PURPLE, "agrees with teacher or preference"),
+        "precision": (PURPLE, "a ship where it is surest"),
         "explained_variance": (GREY, "variance that the critic explains"),
         "accepted_step": (RED, "of the trust region's longest step")})
     style(shares, "What holds it, what it agrees with", "seconds of training", "share")

@@ -105,7 +105,8 @@ def measure_case(team, options):
                 "training": median_rate(stopwatch, measured, repeat(forward, forward, backward))}
     rates = {"collect": median_rate(stopwatch, shots, lambda: algorithm.collect(rng)), "learn": update}
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
-    return {"rules": options["rules"], "network": s.network, "hidden_sizes": list(s.hidden_sizes), "boards": s.num_boards,
+    return {"rules": options["rules"], "network": s.network, "hidden_sizes": list(s.hidden_sizes),
+            "boards": s.num_boards,
             "games_per_board": s.num_generations, "minibatches": s.num_minibatches, "shots_per_second": rates,
             "products_alone": products, "share": {stage: rates[stage] / products[stage] for stage in rates}}
 

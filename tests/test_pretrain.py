@@ -1,0 +1,64 @@
+"""Pretraining: its targets are the posterior on average, and so is what a policy learns from them."""
+
+import numpy as np
+from helpers import seeds, small_learner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battleship_grpo.game import Rules, all_fleets, chances_given_the_others, covered, ship_placements
+from battleship_grpo.players.bayes import Bayes
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.settings import Settings
+
+SMALL_RULES = [Rules(3, (2,)), Rules(3, (2, 2)), Rules(4, (2, 3)), Rules(3, (3, 1))]
+
+
+@given(st.sampled_from(SMALL_RULES), seeds, st.integers(0, 6))
+def test_chances_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(rules, seed, count):
+    """After any shots: the mean over all fleets that agree with them; and each by counting, ship by ship."""
+    fleets = all_fleets(rules)
+    boards, shots = covered(rules, fleets) > 0, np.random.default_rng(seed).permutation(rules.cells)[:count]
+    seen = np.zeros(boards.shape, np.int8)
+    seen[:, shots] = 2 * boards[:, shots].astype(np.int8) - 1
+    chances = chances_given_the_others(rules, fleets, seen)
+
+    _, kinds = np.unique(seen, axis=0, return_inverse=True)
+    kinds, fog = kinds.reshape(-1), seen == 0
+    means = [np.bincount(kinds, column) / np.bincount(kinds) for column in chances.T]
+    assert np.allclose(np.stack(means, axis=1)[kinds], Bayes(rules).posterior(seen) * fog, atol=1e-5)
+
+    ships = [ship_placements(rules.board_size, n) for n in rules.fleet]
+    for game in np.random.default_rng(seed).integers(0, len(fleets), 5):
+        expected = np.zeros(rules.cells)
+        for moved, places in enumerate(ships):
+            rest = sum((ships[i][fleets[game, i]].astype(int) for i in range(len(ships)) if i != moved), 0 * seen[game])
+            whole = rest + places  # (placements, cells)
+            agrees = (whole.max(axis=1) <= 1) & ((whole > 0) == (seen[game] > 0))[:, seen[game] != 0].all(axis=1)
+            expected += places[agrees].mean(axis=0)
+        assert np.allclose(chances[game], expected * fog[game], atol=1e-5)
+
+
+def test_a_pretrained_policy_knows_the_posterior():
+    """On tiny, π times the ship cells left, in the positions of its own games: against exact Bayes, fresh 0.2 off."""
+    settings = Settings(algorithm="pretrain", rules="tiny", num_boards=128, iterations=150, processes=1)
+    learner, bayes = build(settings), Bayes(settings.make_rules())
+
+    def distance():
+        batch = learner.collect(np.random.default_rng(1))
+        left = 5 - (batch.observations > 0).sum(axis=1, keepdims=True)
+        found = learner.policy.distribution(batch.observations, batch.legal).probs * left
+        return np.abs(found - bayes.posterior(batch.observations))[batch.legal].mean()
+
+    before = distance()
+    for step in range(150):
+        learner.step(np.random.default_rng([0, step]), settings.learning_rate * (1 - step / 150))
+    assert before > 0.15 and distance() < 0.04
+
+
+@given(seeds)
+def test_it_learns_from_every_position_where_ships_are_left(seed):
+    learner = small_learner("pretrain", np.random.default_rng(seed))
+    batch = learner.collect(np.random.default_rng(seed))
+    assert batch.num_shots == batch.measured["shots"]
+    assert np.allclose(batch.chances.sum(axis=1), 2 - (batch.observations > 0).sum(axis=1))
+    assert (batch.chances[~batch.legal] == 0).all()
