@@ -182,7 +182,7 @@ class Policy:
         arrays = read_arrays(path)
         try:
             return policy_of(arrays, xp)
-        except (KeyError, TypeError, OverflowError) as error:
+        except (KeyError, IndexError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: not a policy file: {error} is missing or malformed") from None
         except ValueError as error:
             raise ValueError(f"{path}: not a usable policy file: {error}") from None

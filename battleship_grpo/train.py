@@ -80,7 +80,8 @@ def run(folder, settings, saved, console, stopped):
     if share_done(settings, totals) < 1:
         console.print(f"stopped after {totals['iterations']:,} iterations; to go on: "
                       f"python -m battleship_grpo.train --resume {shlex.quote(str(folder))}")
-    with threadpool_limits(processes, user_api="blas"):
+    console.print(f"judging: greedy, sampled and random play, on every placement or {EVALUATION_GAMES:,} boards")
+    with threadpool_limits(1, user_api="blas"):
         summary = summary_of(settings) | totals | judge_policy(algorithm.policy, algorithm.env)
     folder.write_summary(summary)
     draw_curves(settings, folder.metrics(), summary, folder.curves)

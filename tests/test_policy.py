@@ -1,5 +1,7 @@
 """The policy: exact zeros where illegal, sampling that is what it says, a backward pass that is the derivative."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from helpers import chi_square_bound, numerical_gradient, random_legal, relative_error, seeds
@@ -7,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import Rules
-from battleship_grpo.policy import MaskedSoftmax, MLPPolicy
+from battleship_grpo.networks import NETWORKS
+from battleship_grpo.policy import MaskedSoftmax, MLPPolicy, Policy
 
 shapes = st.lists(st.integers(1, 6), min_size=0, max_size=3)
 
@@ -188,6 +191,27 @@ def test_files_that_are_not_policies_are_refused_with_a_reason(policy, tmp_path,
     with pytest.raises(ValueError, match=says) as error:
         MLPPolicy.load(path)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+WRONG = [np.array(0), np.array([]), np.zeros((2, 2), np.float32), np.zeros((1, 1, 1, 1), np.float32), np.array("x"),
+         np.array(-1), np.array(np.nan)]
+
+
+@pytest.mark.parametrize("family", sorted(NETWORKS))
+def test_a_file_of_any_family_with_one_array_missing_or_wrong_is_refused_in_one_line(family, tmp_path):
+    """Two are left out: without a temperature it is 1, and with board size 0 a policy is for something else."""
+    path = tmp_path / "policy.npz"
+    Policy(NETWORKS[family](25, 25, (8, 8)), Rules()).save(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    for name, change in product(arrays, [None, *WRONG]):
+        if (name, change is None) == ("temperature", True) or (name, change is WRONG[0]) == ("board_size", True):
+            continue
+        changed = {key: value for key, value in arrays.items() if key != name}
+        np.savez(path, **changed if change is None else changed | {name: change})
+        with pytest.raises(ValueError, match=r"policy\.npz: not a") as error:
+            Policy.load(path)
+        assert "\n" not in str(error.value)
 
 
 def test_missing_empty_truncated_and_foreign_files_are_refused(policy, tmp_path):

@@ -10,7 +10,8 @@ from .symmetry import parameter_orbits
 class Layered(Network):
     """A network of matrices, views into `parameters`: an optimiser, a clipped gradient or a copy is a line on a vector.
 
-    A family says which `shapes` they have, and how a board's symmetries move the rows and columns of each (`moves`).
+    A family says which `shapes` they have, and, as `moves(board_size)`, how the symmetries of a board move the rows of
+    each, int (8, rows), and the columns, int (8, columns).
     """
 
     orbits = None  # int (P,): parameters with the same number are kept equal
@@ -36,10 +37,6 @@ class Layered(Network):
             layers.append(vector[start : start + rows * columns].reshape(rows, columns))
             start += rows * columns
         return layers
-
-    def moves(self, board_size):
-        """For each matrix how the symmetries of a board move its rows, int (8, rows), and columns, int (8, columns)."""
-        raise NotImplementedError
 
     def tie(self, board_size):
         """Keep weights equal from now on that a symmetry of the board maps onto each other.

@@ -142,34 +142,40 @@ class Window(Layered):
         return mean @ layer[:-1] + layer[-1]
 
     def backward(self, tape, d_outputs):
-        """dL/dparameters (P,) from dL/doutputs (N, O)."""
-        xp, cells = array_module(d_outputs), self.shape[0]
-        gradient = xp.empty_like(self.parameters)
+        """dL/dparameters (P,) from dL/doutputs (N, O): last layer to first."""
+        gradient = array_module(d_outputs).empty_like(self.parameters)
         d_kernel, d_biases, *d_layers = self.layers_of(gradient)
         inputs, *later = tape
-        hidden, mean = later[-1]
-        if self.per_cell:
-            d_layers[-1][:-1] = (d_outputs.reshape(-1) @ hidden.reshape(-1, hidden.shape[2]))[:, None]
-            d_layers[-1][-1] = d_outputs.sum()
-            delta = d_outputs[:, :, None] * self.layers[-1][:-1, 0]
-        else:
-            d_layers[-1][:-1] = mean.T @ d_outputs
-            d_layers[-1][-1] = d_outputs.sum(axis=0)
-            delta = xp.repeat((d_outputs @ self.layers[-1][:-1].T)[:, None] / cells, cells, axis=1)
-        delta *= slope(hidden, self.activation)
-        for (hidden, mean), layer, d_layer in zip(later[-2::-1], self.layers[-2:1:-1], d_layers[-2::-1], strict=True):
-            channels = hidden.shape[2]
-            d_context = cells * self.mean(delta)  # (N, c): what the mean and the bias add, they add at every cell
-            xp.matmul(hidden.reshape(-1, channels).T, delta.reshape(-1, delta.shape[2]), out=d_layer[:channels])
-            xp.matmul(mean.T, d_context, out=d_layer[channels:-1])
-            d_layer[-1] = d_context.sum(axis=0)
-            delta = at_every_cell(delta, layer[:channels].T)
-            delta += (d_context @ layer[channels:-1].T / cells)[:, None]
-            delta *= slope(hidden, self.activation)
+        delta = self._last_backward(*later[-1], d_outputs, d_layers[-1])  # dL/dh (N, C, c)
+        for i in reversed(range(len(later))):
+            delta *= slope(later[i][0], self.activation)
+            if i > 0:
+                delta = self._later_backward(*later[i - 1], delta, self.layers[i + 1], d_layers[i - 1])
         d_matrix = inputs.T @ delta.reshape(len(delta), -1)
         self.gathered(d_matrix, d_kernel)
         d_biases[:] = d_matrix[-1].reshape(d_biases.shape)
         return gradient
+
+    def _last_backward(self, hidden, mean, d_outputs, d_layer):
+        """dL/d[w; b] into `d_layer`. Returns dL/dh."""
+        xp, cells, weights = array_module(d_outputs), self.shape[0], self.layers[-1][:-1]
+        d_layer[-1] = d_outputs.sum() if self.per_cell else d_outputs.sum(axis=0)
+        if self.per_cell:
+            d_layer[:-1, 0] = d_outputs.reshape(-1) @ hidden.reshape(-1, hidden.shape[2])
+            return d_outputs[:, :, None] * weights[:, 0]
+        d_layer[:-1] = mean.T @ d_outputs
+        return xp.repeat((d_outputs @ weights.T)[:, None] / cells, cells, axis=1)
+
+    def _later_backward(self, hidden, mean, delta, layer, d_layer):
+        """dL/d[W; U; b] into `d_layer`, from dL/d(h·W + mean·U + b). Returns dL/dh."""
+        xp, cells, channels = array_module(delta), self.shape[0], hidden.shape[2]
+        d_context = cells * self.mean(delta)  # (N, c): what the mean and the bias add, they add at every cell
+        xp.matmul(hidden.reshape(-1, channels).T, delta.reshape(-1, delta.shape[2]), out=d_layer[:channels])
+        xp.matmul(mean.T, d_context, out=d_layer[channels:-1])
+        d_layer[-1] = d_context.sum(axis=0)
+        d_hidden = at_every_cell(delta, layer[:channels].T)
+        d_hidden += (d_context @ layer[channels:-1].T / cells)[:, None]
+        return d_hidden
 
     def jvp(self, tape, vector):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""

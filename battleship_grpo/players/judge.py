@@ -1,6 +1,7 @@
 """How good is a player? Mean shots: a fact where greedy play meets every placement, an estimate elsewhere."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,6 +73,7 @@ def bayes_mean_shots(rules):
     return judge(Bayes(rules), BattleshipEnv(rules), games=0, seed=0).mean_shots
 
 
+@lru_cache(maxsize=16)
 def yardsticks(rules):
     """What mean shots are held against, (name, mean shots), from worst to best.
 
