@@ -158,4 +158,4 @@ def test_offline_learning_comes_to_prefer_what_the_file_prefers(algorithm, bound
                             "--hidden-sizes", "64", "--num-boards", "64", "--learning-rate", "0.01"])
     learner, accuracy = build(settings), []
     train.learn(learner, settings, lambda share, measured: accuracy.append(measured["accuracy"]))
-    assert accuracy[0] < 0.1 and np.mean(accuracy[-5:]) > bound
+    assert accuracy[0] < bound - 0.2 and np.mean(accuracy[-5:]) > bound

@@ -38,7 +38,7 @@ class ActorCritic(Learner):
     """A `Learner` that has a critic as well, with an optimiser of its own."""
 
     hyperparameters = with_defaults(Learner.hyperparameters | RETURNS | CRITIC, num_boards=512, num_generations=1)
-    on_large_boards = {"num_boards": 256, "num_minibatches": 4}
+    on_large_boards = {"num_boards": 256}
     needs = ("critic",)
 
     def __init__(self, settings, env, policy, critic, team=None, rows=None):

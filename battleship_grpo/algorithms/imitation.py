@@ -38,7 +38,6 @@ class Imitation(Learner):
 
     hyperparameters = with_defaults(Learner.hyperparameters | TEACHER, num_generations=1, temperature=0.1,
                                     learning_rate=2e-2)
-    on_large_boards = {}
     needs = ("teacher",)
     learnt_temperature = 1.0  # that of play is low: the student sees where its best shots lead
 

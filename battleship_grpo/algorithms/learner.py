@@ -60,13 +60,13 @@ class Learner:
     """The state of a run: policy and optimiser; a subclass may hold more.
 
     hyperparameters   name → `Setting`: what it uses of the settings, and which values make sense
-    on_large_boards   name → default, where it differs there: games are long, and a few fill a batch
+    on_large_boards   name → default, where it differs there: games are long, and fewer fill a batch
     from_a_policy     name → default, where it differs for runs that go on from another one's policy
     needs             what its constructor takes besides: "reference", "critic", "teacher", "preferences"
     """
 
     hyperparameters = PLAYING | OPTIMISER
-    on_large_boards = {"num_boards": 32, "num_generations": 8, "num_minibatches": 4}
+    on_large_boards = {}
     from_a_policy = {}
     needs = ()
 

@@ -18,6 +18,7 @@ class WithReference(Learner):
     """A `Learner` that has a reference and compares games of one board with each other."""
 
     hyperparameters = Learner.hyperparameters | REFERENCE
+    on_large_boards = {"num_boards": 32, "num_generations": 8, "num_minibatches": 4}
     needs = ("reference",)
 
     def __init__(self, settings, env, policy, reference=None, team=None, rows=None):

@@ -19,6 +19,7 @@ class Reinforce(Learner):
         "advantage_baseline": Setting("batch_mean", "what a return is compared with: the mean of the batch, or nothing",
                                       choices=("batch_mean", "none"))},
         num_boards=512, num_generations=1, num_minibatches=1, gamma=0.9, learning_rate=1e-2)
+    on_large_boards = {"num_boards": 256}
 
     def collect(self, rng):
         s, rollout = self.settings, super().collect(rng)
