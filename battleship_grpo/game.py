@@ -178,32 +178,35 @@ def random_boards(rules, count, rng):
     The boards live where `rng` does. Raises ValueError where legal fleets are too rare to meet and too many to list.
     """
     table = _listed(rules, array_module(rng), all_boards)
-    boards = covered(rules, _redrawn(rules, count, rng)) > 0 if table is None else _pick(table, count, rng)
+    boards = _redrawn(rules, count, rng)[1] if table is None else _pick(table, count, rng)
     return boards.reshape(count, rules.board_size, rules.board_size)
 
 
 def random_fleets(rules, count, rng):
     """The same, as the number of each ship's placement, in the order of `rules.fleet`: int (count, ships)."""
     table = _listed(rules, array_module(rng), all_fleets)
-    return _redrawn(rules, count, rng) if table is None else _pick(table, count, rng)
+    return _redrawn(rules, count, rng)[0] if table is None else _pick(table, count, rng)
 
 
 def _redrawn(rules, count, rng):
-    """Fleets, int (count, ships), each redrawn until no ships overlap."""
+    """Fleets, int (count, ships), each redrawn until no ships overlap; and their boards, bool (count, cells)."""
     xp = array_module(rng)
     numbers = [len(placements) for placements in _ship_tables(rules, xp)]
-    fleets, missing, tries, tried = [], count, max(64, count), 0
+    fleets, boards, missing, tries, tried = [], [], count, max(64, count), 0
     while missing > 0:
         drawn = xp.stack([_pick_numbers(number, tries, rng) for number in numbers], axis=1)
-        legal = drawn[(covered(rules, drawn) <= 1).all(axis=1)][:missing]
-        fleets.append(legal)
+        cover = covered(rules, drawn)
+        legal = xp.nonzero((cover <= 1).all(axis=1))[0][:missing]
+        fleets.append(drawn[legal])
+        boards.append(cover[legal] > 0)
         missing -= len(legal)
         tried += tries
         rate = (count - missing) / tried
         if tried > 100_000 and rate < 1e-3:  # crowded: legal fleets are too rare to wait for
-            return _pick(_crowded(rules, xp), count, rng)
+            picked = _pick(_crowded(rules, xp), count, rng)
+            return picked, covered(rules, picked) > 0
         tries = min(1_000_000, int(1.1 * missing / max(rate, 1e-3)) + 64)
-    return xp.concatenate(fleets)
+    return xp.concatenate(fleets), xp.concatenate(boards)
 
 
 def _crowded(rules, xp):

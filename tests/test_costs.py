@@ -43,7 +43,6 @@ class Products(np.ndarray):
 
 @given(networks(dtype=np.float32), st.integers(1, 20))
 def test_operations_counted_are_those_of_the_matrix_products_done(drawn, rows):
-    """But for what counts more than is done: biases in a jvp, and a last product in backward that is an outer one."""
     network, rng = drawn
     network.adopt(network.parameters.view(Products))
     counts, observations = Counter(), some_observations(network, rng, rows)
@@ -56,10 +55,7 @@ def test_operations_counted_are_those_of_the_matrix_products_done(drawn, rows):
         Products.done = 0
         counts.clear()
         call()
-        products = network.products()
-        left_out = {"jvp": sum(width for _, _, width in products[1:]), "backward": np.prod(products[-1])}
-        assert counts.keys() == {method}
-        assert 0 <= counts[method] - Products.done <= 2 * rows * left_out.get(method, 0)
+        assert dict(counts) == {method: Products.done} and Products.done > 0
 
 
 def test_operations_of_a_known_network():

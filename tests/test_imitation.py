@@ -154,11 +154,13 @@ def test_a_run_starts_from_the_policy_that_init_names(tmp_path):
 
 @pytest.mark.parametrize(("changes", "says"), [
     ({"hidden_sizes": (8,)}, "add --hidden-sizes 8"), ({"hidden_sizes": (16, 8)}, "add --hidden-sizes 16,8"),
+    ({"activation": "tanh"}, "add --activation tanh"), ({"encoding": "signed"}, "add --encoding signed"),
     ({"equivariant": False}, "--no-equivariant"), ({"rules": Rules(4, (2, 2))}, "4x4, fleet 2,2, not 4x4, fleet 2,3"),
 ])
 def test_init_from_a_policy_of_another_kind_is_refused_in_one_line(changes, says, tmp_path, capsys):
     path = saved(tmp_path / "policy.npz", **changes)
-    assert train.main([*TINY, "--init", path, "--output-dir", str(tmp_path / "run")]) == 2
+    asked = [*TINY, "--activation", "relu", "--encoding", "planes"]  # else it takes over what it finds
+    assert train.main([*asked, "--init", path, "--output-dir", str(tmp_path / "run")]) == 2
     shown = capsys.readouterr().err.strip()
     assert says in shown and "\n" not in shown and not (tmp_path / "run").exists()
 

@@ -61,20 +61,21 @@ def test_a_stepper_agrees_with_forward_shot_by_shot(drawn):
             stepper.keep(np.array([0, 2, 5]))
 
 
-@given(networks(tied=True, dtype=np.float32, outputs=("cells", 1)))
+@given(networks(tied=True, outputs=("cells", 1)))
 def test_a_tied_network_turns_with_the_board_and_stays_so(drawn):
     """An output per cell turns, a single one, a value, stays; also after steps down gradients that know no symmetry."""
     network, rng = drawn
     optimiser, size = AdamW([network.parameters], 0.1), int(network.shape[0] ** 0.5)
     for _ in range(3):
-        optimiser.step([network.tied(rng.normal(size=network.parameters.shape).astype(np.float32))])
-    assert (network.parameters == network.tied(network.parameters)).all()
+        optimiser.step([network.tied(rng.normal(size=network.parameters.shape))])
+    _, first = np.unique(network.orbits, return_index=True)
+    assert (network.parameters == network.parameters[first][network.orbits]).all()  # to the bit
     observations = some_observations(network, rng)
     outputs, _ = network.forward(observations)
     for symmetry in board_symmetries(size):
         turned, _ = network.forward(observations[:, symmetry])
         expected = outputs[:, symmetry] if network.shape[1] == size**2 else outputs
-        assert np.allclose(turned, expected, rtol=1e-3, atol=1e-3)
+        assert np.allclose(turned, expected)
 
 
 @given(networks(dtype=np.float32))
@@ -103,7 +104,7 @@ def test_a_window_is_what_its_file_says(seed, size, encoding, channels):
         hidden = np.tanh(hidden @ arrays[f"W{i}"] + hidden.mean(axis=(0, 1)) @ arrays[f"U{i}"] + arrays[f"b{i}"])
     last = len(channels) + 1
     expected = (hidden @ arrays[f"W{last}"] + arrays[f"b{last}"]).reshape(1, -1)
-    assert np.allclose(network.forward(seen)[0], expected, atol=1e-3)
+    assert np.allclose(network.forward(seen)[0], expected, atol=1e-4)
 
 
 def test_a_window_needs_a_square_board_and_a_hidden_layer():

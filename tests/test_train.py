@@ -57,6 +57,13 @@ def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given()
     assert Settings(rules="classic", algorithm="rloo").num_minibatches == 1  # what makes a recipe stays
 
 
+def test_what_makes_a_recipe_stays_in_runs_that_go_on_from_a_policy():
+    """Only plain GRPO has defaults of its own for them."""
+    for name in RECIPES.keys() - {"grpo"}:
+        assert Settings(algorithm=name, init="x").replace(init="") == Settings(algorithm=name)
+    assert Settings(init="x").advantage_baseline == "step"
+
+
 @pytest.mark.parametrize(("algorithm", "bound"), [("pretrain", 70), ("grpo", 90)])
 def test_large_boards_learn_and_never_collapse(algorithm, bound):
     """A few dozen iterations at the full rate. Random play takes 95.3; a mean of 100 games is off by 3 at most."""

@@ -52,8 +52,6 @@ OBJECTIVE = {
 
 class GRPO(WithReference):
     hyperparameters = WithReference.hyperparameters | SUPERVISION | ADVANTAGES | CLIP | OBJECTIVE | ENTROPY
-    from_a_policy = {
-        "supervision": "process", "advantage_baseline": "step", "beta": 0.0, "learning_rate": 4e-3}
 
     @classmethod
     def check(cls, settings):

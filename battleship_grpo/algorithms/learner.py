@@ -61,13 +61,11 @@ class Learner:
 
     hyperparameters   name → `Setting`: what it uses of the settings, and which values make sense
     on_large_boards   name → default, where it differs there: games are long, and fewer fill a batch
-    from_a_policy     name → default, where it differs for runs that go on from another one's policy
     needs             what its constructor takes besides: "reference", "critic", "teacher", "preferences"
     """
 
     hyperparameters = PLAYING | OPTIMISER
     on_large_boards = {}
-    from_a_policy = {}
     needs = ()
 
     def __init__(self, settings, env, policy, team=None, rows=None):

@@ -1,8 +1,9 @@
 """Every algorithm by name: where it comes from, its key idea in a line, and the settings that make it.
 
 Most of GRPO's descendants are GRPO with a setting or two changed, so they are rows of this table and not files.
-`kind` is the class that runs a recipe; `settings` are its defaults where they differ from that class's own. What
-defines an algorithm comes from its paper; step sizes were tuned on `mini`.
+`kind` is the class that runs a recipe; `settings` are its defaults where they differ from that class's own, and
+`from_a_policy` those of runs that go on from another one's policy (`--init`). What defines an algorithm comes from its
+paper; step sizes were tuned on `mini`.
 """
 
 from typing import NamedTuple
@@ -22,6 +23,7 @@ class Recipe(NamedTuple):
     paper: str
     idea: str
     settings: dict = {}
+    from_a_policy: dict = {}
 
 
 RECIPES = {
@@ -42,10 +44,11 @@ RECIPES = {
     "ranked_grpo": Recipe(RankedGRPO, "tutorials; Burges et al. 2005, RankNet",
                           "rank the group and prefer the better game in each pair"),
     # ---- GRPO and its family
-    "grpo": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other"),
+    "grpo": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other",
+                   from_a_policy={"supervision": "process", "advantage_baseline": "step", "beta": 0.0,
+                                  "learning_rate": 4e-3}),
     "grpo_process": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath §4.1.3",
-                           "process supervision: every shot has a reward of its own",
-                           {"supervision": "process", "advantage_baseline": "group_mean"}),
+                           "process supervision: every shot has a reward of its own", {"supervision": "process"}),
     "dr_grpo": Recipe(GRPO, "Liu et al. 2025", "no division by lengths or deviations: both are biases",
                       {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.0}),
     "dapo": Recipe(GRPO, "Yu et al. 2025", "clip higher above, every token the same, only boards that teach",

@@ -59,6 +59,13 @@ class Layered(Network):
         means = xp.bincount(self.orbits, gradient) / xp.bincount(self.orbits)
         return means.astype(gradient.dtype)[self.orbits]
 
+    def flops_per_row(self):
+        """A shot adds a row to the first sums; where it is one signed number, it is multiplied by that first."""
+        first = self.products()[0][2]
+        extra = 0 if self.encoding == "planes" else first
+        operations = super().flops_per_row()
+        return operations | {"step": operations["step"] + extra}
+
     def copy(self, xp=None):
         twin = super().copy(xp)
         if xp is not None and self.orbits is not None:

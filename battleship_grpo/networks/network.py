@@ -27,7 +27,7 @@ class Network:
     """What a family need not write itself."""
 
     stepper = None
-    hidden_sizes = (256,)  # what a run gets that asks for none
+    default_hidden_sizes = (256,)  # what a run gets that asks for none
     step_size = 1.0  # factor on the default learning rates, which suit an MLP
     width = 256  # numbers that its widest layer has for one observation: how many rows fit a cache follows from it
 

@@ -38,7 +38,7 @@ class Window(Layered):
     """
 
     name = "window"
-    hidden_sizes = (40, 40, 40)
+    default_hidden_sizes = (40, 40, 40)
     step_size = 0.25  # a weight acts at every cell
 
     def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
@@ -236,6 +236,11 @@ class Window(Layered):
         cells, spread = self.shape[0], list(pairwise(self.channels))
         return [(1, self.planes * cells + 1, cells * self.channels[0]), *((cells, *channels) for channels in spread),
                 *((1, *channels) for channels in spread), (cells if self.per_cell else 1, *self.layers[-1][:-1].shape)]
+
+    def flops_per_row(self):
+        """The slope of a logit by what the last layer sees is no product of matrices."""
+        operations, outer = super().flops_per_row(), 2 * self.shape[0] * self.channels[-1]
+        return operations | {"backward": operations["backward"] - (outer if self.per_cell else 0)}
 
 
 def at_every_cell(board, matrix):

@@ -19,7 +19,8 @@ BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
 LARGEST_CONFIG = 2**20  # bytes of a JSON file
 LARGEST_MLP_BOARD = 6  # on larger ones a window is the default
-DEFAULT_SIZES = ", ".join(f"{','.join(map(str, family.hidden_sizes))} in {name}" for name, family in NETWORKS.items())
+DEFAULT_SIZES = ", ".join(f"{','.join(map(str, family.default_hidden_sizes))} in {name}"
+                          for name, family in NETWORKS.items())
 
 RUN = {
     "algorithm": Setting("grpo", "how to learn", choices=RECIPES),
@@ -79,15 +80,15 @@ PRESETS = {  # name → what changes against the defaults
 def known_settings(algorithm, network=MLP.name, large=False, init=False):
     """All that a run of this algorithm can be told: name → `Setting`, with its defaults.
 
-    They are those of its class, with what this has for large boards, and for runs that go on from another one's policy;
-    then those of its recipe; learning rates times the step size that suits the family of the network.
+    They are those of its class, with what this has for large boards; then those of its recipe, with what this has for
+    runs that go on from another one's policy; learning rates times the step size that suits the family of the network.
     """
     recipe, family = RECIPES[algorithm], NETWORKS[network]
     known = EVERY_RUN | recipe.kind.hyperparameters
-    defaults = ((recipe.kind.on_large_boards if large else {}) | (recipe.kind.from_a_policy if init else {})
-                | recipe.settings)
+    defaults = ((recipe.kind.on_large_boards if large else {}) | recipe.settings
+                | (recipe.from_a_policy if init else {}))
     for name in ("hidden_sizes", "critic_hidden_sizes"):
-        defaults[name] = family.hidden_sizes
+        defaults[name] = family.default_hidden_sizes
     for name in ("learning_rate", "critic_learning_rate"):
         if name in known:
             defaults[name] = defaults.get(name, known[name].default) * family.step_size

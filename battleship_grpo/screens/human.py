@@ -25,8 +25,8 @@ class HumanGame:
     def play(self):
         """Turns until the person has sunk the fleet, or gives up, or the input ends."""
         self.say("You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
-                 f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the "
-                 f"{self.knower.posterior_name} of a ship, 'quit' to stop.")
+                 f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
+                 f"({self.knower.posterior_name}), 'quit' to stop.")
         self.show()
         while not self.game.done and (command := self.ask()).lower() not in ("quit", "q"):
             self.obey(command)

@@ -27,7 +27,7 @@ def cases(rules):
     changes += [{"num_boards": boards} for boards in (16, 128, 256, 512)]
     changes += [{"hidden_sizes": hidden} for hidden in ((64,), (1024,), (256, 256))]
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
-    changes += [{"rules": name, "network": Window.name, "hidden_sizes": Window.hidden_sizes, "num_boards": 16}
+    changes += [{"rules": name, "network": Window.name, "hidden_sizes": Window.default_hidden_sizes, "num_boards": 16}
                 for name in NAMED_RULES]
     return [{**YARDSTICK, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
