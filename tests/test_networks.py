@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from battleship_grpo.networks import Window
 from battleship_grpo.networks.symmetry import board_symmetries
-from battleship_grpo.optim import AdamW
+from battleship_grpo.optim import AdamW, Muon
 
 
 @given(networks())
@@ -61,11 +61,12 @@ def test_a_stepper_agrees_with_forward_shot_by_shot(drawn):
             stepper.keep(np.array([0, 2, 5]))
 
 
-@given(networks(tied=True, outputs=("cells", 1)))
-def test_a_tied_network_turns_with_the_board_and_stays_so(drawn):
+@given(networks(tied=True, outputs=("cells", 1)), st.sampled_from([AdamW, Muon]))
+def test_a_tied_network_turns_with_the_board_and_stays_so(drawn, kind):
     """An output per cell turns, a single one, a value, stays; also after steps down gradients that know no symmetry."""
     network, rng = drawn
-    optimiser, size = AdamW([network.parameters], 0.1), int(network.shape[0] ** 0.5)
+    size = int(network.shape[0] ** 0.5)
+    optimiser = Muon(network, learning_rate=0.1) if kind is Muon else AdamW([network.parameters], 0.1)
     for _ in range(3):
         optimiser.step([network.tied(rng.normal(size=network.parameters.shape))])
     _, first = np.unique(network.orbits, return_index=True)

@@ -7,7 +7,7 @@ from ..advantages import gae, normalised, shot_rewards
 from ..backend import array_module
 from ..objectives import PerShot
 from ..optim import clip_by_global_norm
-from .learner import RETURNS, Learner, adamw, require_finite
+from .learner import RETURNS, Learner, optimiser, require_finite
 from .setting import Setting, with_defaults
 
 CRITIC = {
@@ -44,7 +44,7 @@ class ActorCritic(Learner):
     def __init__(self, settings, env, policy, critic, team=None, rows=None):
         super().__init__(settings, env, policy, team, rows)
         self.critic = critic
-        self.critic_optimiser = adamw(settings, critic)  # `learn_from` sets its learning rate
+        self.critic_optimiser = optimiser(settings, critic)  # `learn_from` sets its learning rate
 
     def collect(self, rng):
         return self.with_advantages(super().collect(rng))
@@ -77,7 +77,7 @@ class ActorCritic(Learner):
         return self.critic.tied(gradient), stats
 
     def improve_critic(self, minibatch):
-        """A step of AdamW for the critic."""
+        """A step of the optimiser for the critic."""
         gradient, stats = self.value_gradient(minibatch)
         gradient, norm = clip_by_global_norm(gradient, self.settings.critic_max_grad_norm)
         require_finite(stats | {"critic's grad_norm": norm})

@@ -1,4 +1,4 @@
-"""What all algorithms share: playing, minibatches, and the way from one number per shot to a step of AdamW.
+"""What all algorithms share: playing, minibatches, and the way from one number per shot to a step of the optimiser.
 
 A step is two calls, and anybody can make either of them alone:
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from ..advantages import groups_with_variance
 from ..backend import array_module, rows_that_fit, to_numpy
-from ..optim import SCHEDULES, AdamW, clip_by_global_norm
+from ..optim import SCHEDULES, AdamW, Muon, clip_by_global_norm
 from ..policy import MaskedSoftmax
 from ..rollout import sample_groups
 from .alone import Alone
@@ -35,11 +35,13 @@ PLAYING = {
 OPTIMISER = {
     "num_iterations": Setting(1, "μ, passes over each batch of games", low=1),
     "num_minibatches": Setting(8, "optimiser steps per pass; each takes a share of the boards", low=1),
-    "learning_rate": Setting(1.2e-2, "peak learning rate of AdamW", above=0),
+    "optim": Setting("adamw", "the optimiser: adamw, or muon, which makes the steps of hidden weights orthogonal",
+                     choices=("adamw", "muon")),
+    "learning_rate": Setting(1.2e-2, "peak learning rate", above=0),
     "lr_scheduler_type": Setting("linear", "learning rate over the run", choices=SCHEDULES),
     "warmup_ratio": Setting(0.02, "share of the run over which the rate climbs from 0", low=0, below=1),
-    "weight_decay": Setting(0.0, "AdamW's decoupled weight decay", low=0),
-    "adam_beta1": Setting(0.9, "AdamW's β₁", low=0, below=1),
+    "weight_decay": Setting(0.0, "decoupled weight decay", low=0),
+    "adam_beta1": Setting(0.9, "β₁ of AdamW, and Muon's momentum", low=0, below=1),
     "adam_beta2": Setting(0.999, "AdamW's β₂", low=0, below=1),
     "adam_epsilon": Setting(1e-8, "AdamW's ε", above=0),
     "max_grad_norm": Setting(0.1, "clip the gradient to this global norm", above=0, optional=True),
@@ -73,7 +75,7 @@ class Learner:
         self.settings, self.env, self.policy = settings, env, policy
         policy.temperature = settings.temperature
         self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp, policy.network.width)
-        self.optimiser = adamw(settings, policy.network)  # `learn_from` sets its learning rate
+        self.optimiser = optimiser(settings, policy.network)  # `learn_from` sets its learning rate
         self.steps = np.zeros((), np.int64)  # batches learnt from
 
     @classmethod
@@ -113,7 +115,7 @@ class Learner:
         return array_module(shots.legal).concatenate([function(piece) for piece in shots.pieces(self.rows)])
 
     def learn_from(self, batch, learning_rate):
-        """μ passes over the minibatches, a step of AdamW for each. Returns the means of what was measured."""
+        """μ passes over the minibatches, a step of the optimiser for each. Returns the means of what was measured."""
         self.optimiser.learning_rate = learning_rate
         s, measured = self.settings, []
         minibatches = batch.minibatches(s.num_minibatches)  # in order: boards were drawn at random
@@ -129,7 +131,7 @@ class Learner:
         return False
 
     def learn_from_minibatch(self, minibatch):
-        """One step of AdamW, down a gradient clipped to `max_grad_norm`. Returns what was measured."""
+        """One step of the optimiser, down a gradient clipped to `max_grad_norm`. Returns what was measured."""
         gradient, stats = self.gradient(minibatch)
         gradient, stats["grad_norm"] = clip_by_global_norm(gradient, self.settings.max_grad_norm)
         require_finite(stats)
@@ -211,9 +213,11 @@ def checked(state, name, shape, dtype):
     return array
 
 
-def adamw(settings, network):
-    return AdamW([network.parameters], betas=(settings.adam_beta1, settings.adam_beta2), eps=settings.adam_epsilon,
-                 weight_decay=settings.weight_decay)
+def optimiser(settings, network):
+    """The one that the settings name, for a network's parameters."""
+    options = {"betas": (settings.adam_beta1, settings.adam_beta2), "eps": settings.adam_epsilon,
+               "weight_decay": settings.weight_decay}
+    return Muon(network, **options) if settings.optim == "muon" else AdamW([network.parameters], **options)
 
 
 def measure(rollout):

@@ -23,8 +23,9 @@ from .setting import with_defaults
 class Pretrain(Learner):
     """The environment must say what is hidden: `open_tasks` and `chances`, as `BattleshipEnv` does."""
 
-    hyperparameters = with_defaults(Learner.hyperparameters, num_generations=1, temperature=0.1, learning_rate=5e-3)
-    on_large_boards = {"num_boards": 64, "learning_rate": 2e-2, "temperature": 0.15}  # a window takes a quarter: 5e-3
+    hyperparameters = with_defaults(Learner.hyperparameters, num_generations=1, temperature=0.1, optim="muon",
+                                    learning_rate=2e-2)
+    on_large_boards = {"num_boards": 64, "num_minibatches": 16, "temperature": 0.15}
     learnt_temperature = 1.0  # that of play is low
 
     def collect(self, rng):

@@ -56,6 +56,9 @@ class MLP(Layered):
                  cells if self.sizes[-1] == board_size**2 else unmoved(self.sizes[-1])]
         return [(side_by_side(inputs, unmoved(1)), outputs) for inputs, outputs in pairwise(moves)]
 
+    def hidden_weights(self, vector):
+        return [layer[:-1] for layer in self.layers_of(vector)[:-1]]
+
     def forward(self, observations):
         """Outputs (N, O), and the tape that `backward` and `jvp` need: the input of every layer."""
         tape = [encode(observations, self.encoding, self.parameters.dtype)]

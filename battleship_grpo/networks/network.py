@@ -28,8 +28,13 @@ class Network:
 
     stepper = None
     default_hidden_sizes = (256,)  # what a run gets that asks for none
-    step_size = 1.0  # factor on the default learning rates, which suit an MLP
+    step_size = 1.0  # factor on AdamW's default learning rates, which suit an MLP
     width = 256  # numbers that its widest layer has for one observation: how many rows fit a cache follows from it
+
+    def hidden_weights(self, vector):
+        """Of a vector (P,) laid out like the parameters, as views: the matrices from inputs or hidden units to hidden
+        units, without biases, which Muon makes orthogonal. Here it knows of none."""
+        return []
 
     def tied(self, gradient):
         """The gradient (P,) averaged over parameters that are kept equal. Here none are."""

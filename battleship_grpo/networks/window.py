@@ -77,6 +77,11 @@ class Window(Layered):
                 *((side_by_side(inputs, inputs, one), outputs) for inputs, outputs in pairwise(hidden)),
                 (side_by_side(hidden[-1], one), unmoved(self.shapes[-1][1]))]
 
+    def hidden_weights(self, vector):
+        """The kernel, and W and U of the later layers."""
+        kernel, _, *later, _ = self.layers_of(vector)
+        return [kernel, *(half for layer in later for half in (layer[: len(layer) // 2], layer[len(layer) // 2 : -1]))]
+
     # ---- the first layer
 
     def laid_out(self, kernel, biases):

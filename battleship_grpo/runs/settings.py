@@ -77,11 +77,12 @@ PRESETS = {  # name → what changes against the defaults
 }
 
 
-def known_settings(algorithm, network=MLP.name, large=False, init=False):
+def known_settings(algorithm, network=MLP.name, large=False, init=False, optim=None):
     """All that a run of this algorithm can be told: name → `Setting`, with its defaults.
 
     They are those of its class, with what this has for large boards; then those of its recipe, with what this has for
-    runs that go on from another one's policy; learning rates times the step size that suits the family of the network.
+    runs that go on from another one's policy; AdamW's learning rates times the step size that suits the family of the
+    network.
     """
     recipe, family = RECIPES[algorithm], NETWORKS[network]
     known = EVERY_RUN | recipe.kind.hyperparameters
@@ -89,8 +90,8 @@ def known_settings(algorithm, network=MLP.name, large=False, init=False):
                 | (recipe.from_a_policy if init else {}))
     for name in ("hidden_sizes", "critic_hidden_sizes"):
         defaults[name] = family.default_hidden_sizes
-    for name in ("learning_rate", "critic_learning_rate"):
-        if name in known:
+    if (optim or known["optim"].default) == "adamw":
+        for name in {"learning_rate", "critic_learning_rate"} & known.keys():
             defaults[name] = defaults.get(name, known[name].default) * family.step_size
     return known | {name: replace(known[name], default=value) for name, value in defaults.items() if name in known}
 
@@ -119,7 +120,7 @@ class Settings:
         algorithm = EVERY_RUN["algorithm"].checked("algorithm", given.get("algorithm", "grpo"))
         large = board_size_of(given) > LARGEST_MLP_BOARD
         network = EVERY_RUN["network"].checked("network", given.get("network")) or (Window if large else MLP).name
-        known = known_settings(algorithm, network, large, bool(given.get("init")))
+        known = known_settings(algorithm, network, large, bool(given.get("init")), given.get("optim"))
         for name in given.keys() - known.keys():
             users = ", ".join(users_of(name))
             raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
