@@ -38,7 +38,7 @@ class Window(Layered):
     """
 
     name = "window"
-    default_hidden_sizes = (40, 40, 40)
+    default_hidden_sizes = (64, 40, 40)
     step_size = 0.25  # a weight acts at every cell
 
     def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
