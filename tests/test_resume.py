@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.loop import learn
-from battleship_grpo.runs.settings import Settings
+from battleship_grpo.runs.settings import Settings, known_settings
 from battleship_grpo.runs.team import gather
 from battleship_grpo.train import main, parse
 
@@ -243,11 +244,15 @@ def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
     for name, options, says in (
             ("policy", ["--learning-rate", "1e30"], "loss is nan"),
             ("critic", ["--algorithm", "ppo", "--critic-learning-rate", "1e30"], "value_loss is"),
-            ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN")):
+            ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN"),
+            ("trpo", ["--algorithm", "trpo", "--learning-rate", "1e30"], "value_loss is")):
         folder = tmp_path / name
         shown = refusal_after_progress([*QUICK, "--iterations", "9", *options, "--output-dir", str(folder)], capsys)
         saved = checkpoint.load(folder / "checkpoint.npz")
         assert f"iteration {saved.done['iterations'] + 1}: {says}" in shown
+        advised = {word.removeprefix("--").replace("-", "_") for word in re.findall(r"--[a-z-]+", shown)}
+        assert "learning_rate" in advised and advised <= known_settings(saved.settings.algorithm).keys()
+        assert ("critic_learning_rate" in advised) == (name == "critic") and ("max_kl" in advised) == (name == "trpo")
         assert len(rows_of(folder)) == saved.done["iterations"]
         assert all(np.isfinite(array).all() for array in saved.state.values())
         build(saved.settings).load_state(saved.state)

@@ -39,6 +39,7 @@ class ActorCritic(Learner):
 
     hyperparameters = with_defaults(Learner.hyperparameters | RETURNS | CRITIC, num_boards=512, num_generations=1)
     on_large_boards = {"num_boards": 256}
+    step_bounds = (*Learner.step_bounds, "critic_learning_rate", "critic_max_grad_norm")
     needs = ("critic",)
 
     def __init__(self, settings, env, policy, critic, team=None, rows=None):

@@ -63,11 +63,13 @@ class Learner:
 
     hyperparameters   name → `Setting`: what it uses of the settings, and which values make sense
     on_large_boards   name → default, where it differs there: games are long, and fewer fill a batch
+    step_bounds       names of those that bound how far a step goes: where numbers run away, lower ones help
     needs             what its constructor takes besides: "reference", "critic", "teacher", "preferences"
     """
 
     hyperparameters = PLAYING | OPTIMISER
     on_large_boards = {}
+    step_bounds = ("learning_rate", "max_grad_norm")
     needs = ()
 
     def __init__(self, settings, env, policy, team=None, rows=None):

@@ -46,6 +46,7 @@ class TRPO(ActorCritic):
         "fisher_share": Setting(0.2, "share of the batch that the Fisher matrix is taken over", above=0, high=1),
         "line_search_steps": Setting(10, "how often the line search tries, each time half as far", low=1),
     }
+    step_bounds = ("max_kl", "learning_rate", "critic_max_grad_norm")
 
     def collect(self, rng):
         rollout = super().collect(rng)

@@ -50,7 +50,7 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
         except FloatingPointError as error:
             keep()
             raise FloatingPointError(f"iteration {iteration}: {error}; kept is what was before it. Try a lower "
-                                     "--learning-rate or --max-grad-norm") from None
+                                     f"{advice(algorithm)}") from None
         seconds = time.perf_counter() - start
         rate = measured["shots"] / (seconds - done["seconds"])
         totals = {name: done[name] + measured[name] for name in ("games", "shots")}
@@ -61,6 +61,12 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
             metrics |= validate(algorithm, settings, make_generator(xp, settings.seed, iteration, VALIDATION))
             done["seconds"] = time.perf_counter() - start
         on_iteration(share_done(settings, done), metrics)
+
+
+def advice(algorithm):
+    """The options that bound the steps of an algorithm, in words."""
+    *others, last = ("--" + name.replace("_", "-") for name in algorithm.step_bounds)
+    return f"{', '.join(others)} or {last}"
 
 
 def share_done(settings, done):
