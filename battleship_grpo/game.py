@@ -4,6 +4,7 @@ A *board* is a bool array, True where a ship lies. In flow: `Rules` → `random_
 Nothing here knows of policies or training.
 """
 
+import reprlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,15 +35,33 @@ class Rules:
         object.__setattr__(self, "fleet", tuple(self.fleet))
         if not all(isinstance(n, int | np.integer) and n > 0 for n in (self.board_size, *self.fleet)):
             raise ValueError(f"board size and ship lengths must be whole numbers above 0, not "
-                             f"{self.board_size!r} and {self.fleet!r}")
+                             f"{reprlib.repr(self.board_size)} and {reprlib.repr(self.fleet)}")
         if self.board_size > LARGEST_BOARD:
-            raise ValueError(f"board size {self.board_size} is above the largest supported, {LARGEST_BOARD}")
+            raise ValueError(f"board size {reprlib.repr(self.board_size)} is above the largest supported, "
+                             f"{LARGEST_BOARD}")
         if not self.fleet:
             raise ValueError("the fleet is empty: name at least one ship, such as fleet 2,3,4")
+        if len(self.fleet) > self.cells:
+            raise ValueError(f"{len(self.fleet):,} ships do not fit on a board of {self.cells} cells")
         if max(self.fleet) > self.board_size:
-            raise ValueError(f"a ship of length {max(self.fleet)} does not fit on a board of size {self.board_size}")
+            raise ValueError(f"a ship of length {reprlib.repr(max(self.fleet))} does not fit on a board of size "
+                             f"{self.board_size}")
         if not _fits(self.board_size, tuple(sorted(self.fleet, reverse=True))):
             raise ValueError(_cannot_be_placed(self))
+
+    def to_arrays(self):
+        """What a file holds of them."""
+        return {"board_size": np.array(self.board_size), "fleet": np.array(self.fleet, dtype=np.int64)}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """The rules that `to_arrays` wrote. Raises KeyError or ValueError for arrays that are none."""
+        board_size, fleet = arrays["board_size"], arrays["fleet"]
+        if board_size.dtype.kind not in "iu" or fleet.dtype.kind not in "iu" or board_size.ndim or fleet.ndim != 1:
+            raise ValueError("board_size must be a whole number, fleet some of them")
+        if len(fleet) > LARGEST_BOARD**2:
+            raise ValueError(f"{len(fleet):,} ships fit on no board")
+        return cls(int(board_size), tuple(fleet.tolist()))
 
     @property
     def cells(self):

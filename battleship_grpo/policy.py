@@ -12,6 +12,7 @@ actions make. What learning needs is the slope of some number by the logits, and
 all divided by the temperature (F by its square).
 """
 
+import reprlib
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from .networks.mlp import MLP
 
 FILE_NAME = "policy.npz"  # in a run folder
 FORMAT_VERSION = 1
+LARGEST_LOGIT = 1e20  # beside `MaskedSoftmax.FORBID` still next to nothing
+
 
 class MaskedSoftmax:
     """The distribution π(·|s) of N observations over A actions; illegal ones have probability exactly 0.
@@ -160,10 +163,9 @@ class Policy:
         """Write policy.npz: the network's arrays, and what is needed to use them. Readable with allow_pickle=False."""
         from .runs.files import write_arrays  # here, for learning needs no files
 
-        board_size, fleet = (self.rules.board_size, self.rules.fleet) if self.rules else (0, ())
+        rules = self.rules.to_arrays() if self.rules else {"board_size": np.array(0), "fleet": np.zeros(0, np.int64)}
         family = {} if self.network.name == MLP.name else {"network": np.array(self.network.name)}
-        write_arrays(path, self.network.to_arrays() | family | {
-            "board_size": np.array(board_size), "fleet": np.array(fleet, dtype=np.int64),
+        write_arrays(path, self.network.to_arrays() | family | rules | {
             "temperature": np.array(self.temperature), "format_version": np.array(FORMAT_VERSION)})
 
     @classmethod
@@ -172,39 +174,44 @@ class Policy:
 
         Raises ValueError, in one line, for anything that is not one.
         """
-        from .runs.files import read_arrays
+        from .runs.files import read_arrays, refusing
 
         path = Path(path)
         if path.is_dir():
             if not (path / FILE_NAME).is_file():
                 raise ValueError(f"{path} holds no {FILE_NAME}: it is not a run folder")
             path = path / FILE_NAME
-        arrays = read_arrays(path)
-        try:
-            return policy_of(arrays, xp)
-        except (KeyError, IndexError, TypeError, OverflowError) as error:
-            raise ValueError(f"{path}: not a policy file: {error} is missing or malformed") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: not a usable policy file: {error}") from None
+        with refusing(path, "policy file"):
+            return policy_of(read_arrays(path), xp)
 
 
 def policy_of(arrays, xp):
     """The policy that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
     if int(arrays["format_version"]) != FORMAT_VERSION:
         raise ValueError(f"format version {int(arrays['format_version'])}; this program reads {FORMAT_VERSION}")
-    family = str(arrays.get("network", MLP.name))
+    family = arrays["network"].item() if "network" in arrays else MLP.name
     if family not in NETWORKS:
-        raise ValueError(f"network {family!r}; this program knows {', '.join(NETWORKS)}")
+        raise ValueError(f"network {reprlib.repr(family)}; this program knows {', '.join(NETWORKS)}")
     network = NETWORKS[family].from_arrays(arrays, xp)
-    board_size = int(arrays["board_size"])
-    rules = Rules(board_size, tuple(map(int, arrays["fleet"]))) if board_size else None
+    rules = Rules.from_arrays(arrays) if int(arrays["board_size"]) else None
     if rules and network.shape != (rules.cells, rules.cells):
         raise ValueError(f"observations of {network.shape[0]} numbers and {network.shape[1]} outputs do not suit a "
-                         f"board of size {board_size}")
+                         f"board of size {rules.board_size}")
     temperature = float(arrays.get("temperature", 1.0))
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature must be above 0, not {temperature}")
+    if not largest_output(network) <= LARGEST_LOGIT * min(1, temperature):
+        raise ValueError("its weights are too large for any of its outputs to mean something")
     return Policy(network, rules, temperature)
+
+
+def largest_output(network):
+    """What no output can exceed, whatever is seen: as if all weights were positive, and hits and misses added up."""
+    xp, twin = array_module(network.parameters), network.copy()
+    twin.adopt(abs(network.parameters))
+    seen = xp.array([[1], [-1]], np.int8) * xp.ones(network.shape[0], np.int8)
+    with np.errstate(all="ignore"):
+        return float(abs(twin.forward(seen)[0]).sum(axis=0).max())
 
 
 class MLPPolicy(Policy):

@@ -18,6 +18,7 @@ from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
 from .runs import checkpoint
 from .runs.assembly import build, inherited
+from .runs.files import refusing
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
 from .runs.metrics import MetricsFile
@@ -107,10 +108,8 @@ def prepare(settings, team, saved):
     if saved is None:
         return build(settings, team), None
     algorithm = build(settings.replace(init=""), team)  # it has had its first weights: the file may be gone
-    try:
+    with refusing(saved.path, "checkpoint of this run"):
         algorithm.load_state(saved.state)
-    except ValueError as error:
-        raise ValueError(f"{saved.path}: not a checkpoint of this run: {error}") from None
     return algorithm, saved.done
 
 

@@ -91,7 +91,7 @@ def shoot_on(arrays):
     (lambda a: a.update(board=a["board"].astype(int)), "board must be bool"),
     (lambda a: a.update(board=a["board"][:, :-1]), "board must be bool"),
     (lambda a: a.update({name: a[name][:0] for name in ("board", "winner", "loser")}), "n ≥ 1"),
-    (lambda a: a.update(board=np.array(True)), "missing or malformed"),
+    (lambda a: a.update(board=np.array(True)), "malformed"),
     (lambda a: a.update(format_version=np.array(2)), "version 2"),
     (lambda a: a.update(fleet=np.array([3])), "3x3, fleet 3, not 3x3, fleet 2"),
     (lambda a: a.update(board_size=np.array(4)), "4x4"), (lambda a: a.pop("winner"), "winner"),

@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(run, caps
     for name in ("checkpoint.npz", "checkpoint-previous.npz"):
         (run / name).write_bytes(b"not a checkpoint")
     shown = refusal(["--resume", str(run)], capsys)
-    assert f"{path}: not a readable" in shown and "checkpoint-previous.npz: not a readable" in shown
+    assert f"{path}: not a usable" in shown and "checkpoint-previous.npz: not a usable" in shown
 
 
 def test_a_run_ended_before_its_first_checkpoint_starts_again(run, capsys):
@@ -224,8 +224,10 @@ def test_every_array_of_a_checkpoint_is_required_and_checked(tmp_path):
     ({"format_version": np.array(2)}, "format version 2; this program reads 1"),
     ({"format_version": np.array(0)}, "format version 0"), ({"digest": None}, "holds no digest"),
     ({"settings": None}, "holds no settings"), ({"settings": np.array('{"seed": 1}')}, "lack"),
-    ({"settings": np.array("{")}, "checkpoint"), ({"seconds": np.array(np.nan)}, "how far"),
-    ({"iterations": np.array(-1)}, "how far"), ({"games": np.array("x")}, "checkpoint"),
+    ({"settings": np.array("{")}, "checkpoint"), ({"seconds": np.array(np.nan)}, "seconds holds a NaN"),
+    ({"iterations": np.array(-1)}, "iterations counts"), ({"games": np.array("x")}, "games must be int64"),
+    ({"seconds": np.array(1e308)}, "how far"), ({"games": np.array(2**64 - 1)}, "games must be int64"),
+    ({"shots": np.array(2**62)}, "how far"), ({"policy": np.zeros(7, np.float32)}, "policy must be float32"),
 ])
 def test_a_checkpoint_of_another_make_is_refused(run, change, says):
     """Whole files, with the right digest: it is what they say that is wrong."""
@@ -434,26 +436,29 @@ def test_settings_come_from_a_file_and_options_come_on_top(tmp_path, run):
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("", "not settings"), ("[]", "must look like"), ("[" * 100_000, "nested too deeply"), ('{"x": 1}', "'x' is not"),
+    ("", "file of settings"), ("[]", "must look like"), ("[" * 100_000, "nested too deeply"), ('{"x": 1}', "'x' is"),
     ('{"seed": "1"}', "seed must be a whole number, not '1'"), ('{"seed": true}', "seed must be a whole number"),
     ('{"seed": 1.5}', "seed must be"), ('{"seed": 1, "seed": 2}', "twice"), ('{"learning_rate": NaN}', "> 0, not nan"),
     ('{"learning_rate": 1e999}', "not inf"), ('{"learning_rate": 1' + "0" * 400 + "}", "rate must be a number"),
     ('{"equivariant": 1}', "true or false"), ('{"hidden_sizes": [[8]]}', "list of whole numbers"),
     ('{"hidden_sizes": 8}', "list of whole numbers"), ('{"seed": null}', "seed must be"),
     ('{"algorithm": []}', "algorithm must be text"),
-    ('{"seed": 1' + "0" * 5000 + "}", "not settings"), ('{"critic_epochs": 7}', "means nothing to grpo"),
-    ('{"memory_size": 60000000, "algorithm": "sft"}', "memory_size must be ≤"), ("\xff", "not settings"),
-    ('"seed"', "must look like"),
+    ('{"seed": 1' + "0" * 5000 + "}", "file of settings"), ('{"critic_epochs": 7}', "means nothing to grpo"),
+    ('{"memory_size": 60000000, "algorithm": "sft"}', "memory_size must be ≤"), ("\xff", "file of settings"),
+    ('"seed"', "must look like"), ('{"hidden_sizes": [' + "8, " * 300_000 + "8]}", "up to 64 hidden layers"),
+    ('{"activation": "' + "x" * 10**6 + '"}', "activation must be text"), ('{"' + "x" * 10**6 + '": 1}', "not a sett"),
+    ('{"init": "\\u001b[2J"}', "init must be text without control characters"), ('{"init": 5}', "init must be text"),
+    ('{"board_size": 5, "fleet": [' + "1, " * 10**5 + "1]}", "100,001 ships do not fit"),
 ])
 def test_a_mistake_in_a_file_of_settings_is_one_line(text, says, tmp_path, capsys):
     path = tmp_path / "settings.json"
     path.write_bytes(text.encode("latin-1"))
     shown = refusal(["--config", str(path)], capsys)
-    assert says in shown and len(shown) < 1500
+    assert says in shown and len(shown) < 1500 and shown.isprintable()
 
 
 def test_a_file_of_settings_that_cannot_be_read_is_one_line(tmp_path, capsys):
-    assert "No such file" in refusal(["--config", str(tmp_path / "none.json")], capsys)
-    assert "directory" in refusal(["--config", str(tmp_path)], capsys)
+    assert "no such file" in refusal(["--config", str(tmp_path / "none.json")], capsys)
+    assert "not a regular file" in refusal(["--config", str(tmp_path)], capsys)
     (tmp_path / "large.json").write_text(" " * 2**21)
     assert "larger than" in refusal(["--config", str(tmp_path / "large.json")], capsys)

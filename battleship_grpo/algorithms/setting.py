@@ -4,13 +4,16 @@ Every algorithm lists its own, as `hyperparameters`, name → `Setting`; the com
 """
 
 import math
+import re
+import reprlib
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
 LARGEST_FLOAT = 2**1000  # a whole number far above has no float
-KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number",
-         tuple: "a list of whole numbers such as 2,3,4"}
+TEXT = re.compile("[^\0-\x1f\x7f-\x9f]{0,4096}")  # no longer than a path can be
+KINDS = {str: "text without control characters, at most 4096", bool: "true or false", int: "a whole number",
+         float: "a number", tuple: "a list of whole numbers such as 2,3,4"}
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,20 @@ class Setting:
             return None
         value = self._typed(name, value)
         if self.choices and value not in self.choices:
-            raise ValueError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(self.choices)}, not {reprlib.repr(value)}")
         bounds = [("≥", self.low, lambda x, b: x >= b), (">", self.above, lambda x, b: x > b),
                   ("≤", self.high, lambda x, b: x <= b), ("<", self.below, lambda x, b: x < b)]
         bounds = [(sign, bound, holds) for sign, bound, holds in bounds if bound is not None]
         if bounds and (value == math.inf or not all(holds(value, bound) for _, bound, holds in bounds)):
             allowed = " and ".join(f"{sign} {bound}" for sign, bound, _ in bounds)
-            raise ValueError(f"{name} must be {allowed}, not {value}{self.why and ': ' + self.why}")
+            raise ValueError(f"{name} must be {allowed}, not {reprlib.repr(value)}{self.why and ': ' + self.why}")
         return value
 
     def _typed(self, name, value):
         kind = self.type
-        if kind in (str, bool) and isinstance(value, kind):
+        if kind is str and isinstance(value, str) and TEXT.fullmatch(value):
+            return value
+        if kind is bool and isinstance(value, bool):
             return value
         if kind is int and is_number(value, Integral):
             return int(value)
@@ -60,7 +65,7 @@ class Setting:
             return float(value)
         if kind is tuple and isinstance(value, list | tuple) and all(is_number(part, Integral) for part in value):
             return tuple(map(int, value))
-        raise ValueError(f"{name} must be {KINDS[kind]}, not {value!r}")
+        raise ValueError(f"{name} must be {KINDS[kind]}, not {reprlib.repr(value)}")
 
 
 def is_number(value, kind):

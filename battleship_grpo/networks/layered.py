@@ -1,20 +1,55 @@
 """What the families here share: parameters that are matrices laid end to end, some of them kept equal by symmetry."""
 
+import reprlib
+
 import numpy as np
 
 from ..backend import array_module
 from .network import Network
+from .parts import check_words
 from .symmetry import parameter_orbits
+
+MOST_LAYERS, WIDEST_LAYER = 64, 2**14
+MOST_PARAMETERS = 2**27  # so that a checkpoint can hold a policy, a critic, and what their optimisers remember
 
 
 class Layered(Network):
     """A network of matrices, views into `parameters`: an optimiser, a clipped gradient or a copy is a line on a vector.
 
-    A family says which `shapes` they have, and, as `moves(board_size)`, how the symmetries of a board move the rows of
-    each, int (8, rows), and the columns, int (8, columns).
+    A family says, as `lay_out(observation_size, num_outputs, hidden_sizes, encoding)`, which `shapes` they have; by
+    `first_layers(rng, dtype, output_gain)` what they start from; and, as `moves(board_size)`, how the symmetries of a
+    board move the rows of each, int (8, rows), and the columns, int (8, columns).
     """
 
     orbits = None  # int (P,): parameters with the same number are kept equal
+
+    def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
+                 dtype=np.float32, output_gain=1.0, board_size=None):
+        self._prepare(observation_size, num_outputs, hidden_sizes, activation, encoding)
+        self.start(self.first_layers(rng or np.random.default_rng(), dtype, output_gain), board_size)
+
+    @classmethod
+    def blank(cls, *arguments):
+        """Of the same first five arguments, all but its parameters: those are `adopt`ed."""
+        network = cls.__new__(cls)
+        network._prepare(*arguments)
+        return network
+
+    def _prepare(self, observation_size, num_outputs, hidden_sizes, activation, encoding):
+        check_words(activation, encoding)
+        self.activation, self.encoding, hidden_sizes = activation, encoding, tuple(hidden_sizes)
+        if len(hidden_sizes) > MOST_LAYERS or not all(1 <= size <= WIDEST_LAYER for size in hidden_sizes):
+            raise ValueError(f"there can be up to {MOST_LAYERS} hidden layers of 1 to {WIDEST_LAYER} units, not "
+                             f"{reprlib.repr(hidden_sizes)}")
+        if observation_size < 1 or num_outputs < 1:
+            raise ValueError(f"there must be something to see and to do, not {observation_size} and {num_outputs}")
+        self.lay_out(observation_size, num_outputs, hidden_sizes, encoding)
+        if (count := entries(self.shapes)) > MOST_PARAMETERS:
+            raise ValueError(f"a network of {count:,} parameters is too large to be saved: {MOST_PARAMETERS:,} at most")
+
+    @classmethod
+    def num_parameters(cls, *arguments):
+        return entries(cls.blank(*arguments).shapes)
 
     def start(self, layers, board_size):
         """First parameters, as a list of matrices; tied from now on if there is a board size."""
@@ -77,6 +112,11 @@ class Layered(Network):
                             for value in self.options().values())
         (inputs, outputs), count = self.shape, f"{len(self.parameters):,} parameters"
         return f"{type(self).__name__}({inputs} → {outputs}; {options}; {count})"
+
+
+def entries(shapes):
+    """How many numbers matrices of these shapes hold."""
+    return sum(rows * columns for rows, columns in shapes)
 
 
 def first_weights(rng, fan_in, shape, dtype):

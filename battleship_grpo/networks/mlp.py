@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backend import array_module, to_numpy
 from .layered import Layered, first_weights, flat_vector
-from .parts import Stepper, activate, check_words, encode, planes_of, slope
+from .parts import Stepper, activate, encode, planes_of, slope
 from .symmetry import board_symmetries, hidden_symmetries, side_by_side, unmoved
 
 
@@ -34,16 +34,12 @@ class MLP(Layered):
 
     name = "mlp"
 
-    def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
-                 dtype=np.float32, output_gain=1.0, board_size=None):
-        check_words(activation, encoding)
-        self.activation, self.encoding = activation, encoding
+    def lay_out(self, observation_size, num_outputs, hidden_sizes, encoding):
         self.sizes = (observation_size * planes_of(encoding), *hidden_sizes, num_outputs)
         self.width = max(self.sizes[1:])
         self.shapes = [(inputs + 1, outputs) for inputs, outputs in pairwise(self.sizes)]
-        self.start(self._first_layers(rng or np.random.default_rng(), dtype, output_gain), board_size)
 
-    def _first_layers(self, rng, dtype, output_gain):
+    def first_layers(self, rng, dtype, output_gain):
         layers = [first_weights(rng, inputs, (inputs + 1, outputs), dtype) for inputs, outputs in pairwise(self.sizes)]
         for layer in layers:
             layer[-1] = 0
@@ -125,12 +121,12 @@ class MLP(Layered):
         """The network that `to_arrays` wrote. Raises KeyError or ValueError for arrays that are none."""
         depth = sum(name.startswith("W") for name in arrays)
         sizes = [*arrays["W1"].shape, *(arrays[f"W{i}"].shape[-1] for i in range(2, depth + 1))]
+        activation, encoding = arrays["activation"].item(), arrays["encoding"].item()
+        network = cls.blank(sizes[0] // planes_of(encoding), sizes[-1], sizes[1:-1], activation, encoding)
         shapes = {}
-        for i, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
+        for i, (inputs, outputs) in enumerate(pairwise(network.sizes), start=1):
             shapes |= {f"W{i}": (inputs, outputs), f"b{i}": (outputs,)}
-        parameters, encoding = flat_vector(arrays, shapes, xp), str(arrays["encoding"])
-        network = cls(sizes[0] // planes_of(encoding), sizes[-1], sizes[1:-1], str(arrays["activation"]), encoding)
-        network.adopt(parameters)
+        network.adopt(flat_vector(arrays, shapes, xp))
         return network
 
     @property

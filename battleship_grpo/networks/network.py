@@ -11,6 +11,7 @@ A family is a class with a row in `networks.NETWORKS`. With N observations of F 
     to_arrays()                   name → array, all that a file needs; formulas stand in the family's module docstring
     from_arrays(arrays, xp)       the network of such arrays; KeyError or ValueError for others
     options()                     what it was made with, as settings have it: name → value
+    num_parameters(…)             how many such a network would have, without making one
     products()                    the matrix products of `forward`, the first layer's first: of each how many rows it
                                   has per observation, and the shape of the matrix, [(rows, inputs, outputs), …]
     stepper(observations)         for families that can do better than `forward` anew after every shot of N games: an
@@ -35,6 +36,14 @@ class Network:
         """Of a vector (P,) laid out like the parameters, as views: the matrices from inputs or hidden units to hidden
         units, without biases, which Muon makes orthogonal. Here it knows of none."""
         return []
+
+    @classmethod
+    def num_parameters(cls, observation_size, num_outputs, hidden_sizes, activation, encoding):
+        """P of such a network, before there is one; None, as here, where a family cannot tell.
+
+        Raises ValueError where there can be no such network, or it would be too large.
+        """
+        return None
 
     def tied(self, gradient):
         """The gradient (P,) averaged over parameters that are kept equal. Here none are."""

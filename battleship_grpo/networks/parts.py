@@ -1,5 +1,7 @@
 """What networks are built of: inputs, activations, and a first layer that is kept up to date shot by shot."""
 
+import reprlib
+
 from ..backend import array_module
 
 ENCODINGS = ("planes", "signed")
@@ -10,7 +12,7 @@ def check_words(activation, encoding):
     """Raise ValueError for an activation or an encoding that there is not."""
     if activation not in ACTIVATIONS or encoding not in ENCODINGS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, encoding one of "
-                         f"{', '.join(ENCODINGS)}, not {activation!r} and {encoding!r}")
+                         f"{', '.join(ENCODINGS)}, not {reprlib.repr(activation)} and {reprlib.repr(encoding)}")
 
 
 def planes_of(encoding):

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..backend import array_module, to_numpy
 from .layered import Layered, first_weights, flat_vector
-from .parts import Stepper, activate, check_words, encode, planes_of, slope
+from .parts import Stepper, activate, encode, planes_of, slope
 from .symmetry import board_symmetries, hidden_symmetries, side_by_side, unmoved
 
 
@@ -41,10 +41,8 @@ class Window(Layered):
     default_hidden_sizes = (64, 40, 40)
     step_size = 0.25  # a weight acts at every cell
 
-    def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
-                 dtype=np.float32, output_gain=1.0, board_size=None):
-        check_words(activation, encoding)
-        self.activation, self.encoding, self.channels = activation, encoding, tuple(hidden_sizes)
+    def lay_out(self, observation_size, num_outputs, hidden_sizes, encoding):
+        self.channels = hidden_sizes
         self.shape, self.size = (observation_size, num_outputs), isqrt(observation_size)
         self.planes = planes_of(encoding)
         if not self.channels or self.size**2 != observation_size:
@@ -56,9 +54,8 @@ class Window(Layered):
         self.shapes = [(offsets, self.channels[0]), (observation_size, self.channels[0]),
                        *((2 * inputs + 1, outputs) for inputs, outputs in pairwise(self.channels)),
                        (self.channels[-1] + 1, 1 if self.per_cell else num_outputs)]
-        self.start(self._first_layers(rng or np.random.default_rng(), dtype, output_gain), board_size)
 
-    def _first_layers(self, rng, dtype, output_gain):
+    def first_layers(self, rng, dtype, output_gain):
         """A kernel's inputs count as far as they lie on the board."""
         later = (2 * channels for channels in self.channels[:-1])
         fan_ins = [self.planes * self.shape[0], 1, *later, self.channels[-1]]
@@ -220,17 +217,17 @@ class Window(Layered):
     @classmethod
     def from_arrays(cls, arrays, xp=np):
         """The network that `to_arrays` wrote. Raises KeyError or ValueError for arrays that are none."""
-        cells, encoding, num_outputs = len(arrays["B"]), str(arrays["encoding"]), int(arrays["num_outputs"])
+        cells, encoding, num_outputs = len(arrays["B"]), arrays["encoding"].item(), int(arrays["num_outputs"])
         last = sum(name.startswith("W") for name in arrays) + 1
         channels = [len(arrays[f"W{i}"]) for i in range(2, last + 1)]
-        window = 2 * isqrt(cells) - 1
+        network = cls.blank(cells, num_outputs, channels, arrays["activation"].item(), encoding)
+        window = 2 * network.size - 1
         shapes = {"K": (planes_of(encoding), window, window, channels[0]), "B": (cells, channels[0])}
         for i, (inputs, outputs) in enumerate(pairwise(channels), start=2):
             shapes |= {f"W{i}": (inputs, outputs), f"U{i}": (inputs, outputs), f"b{i}": (outputs,)}
         outputs = 1 if num_outputs == cells else num_outputs
-        parameters = flat_vector(arrays, shapes | {f"W{last}": (channels[-1], outputs), f"b{last}": (outputs,)}, xp)
-        network = cls(cells, num_outputs, channels, str(arrays["activation"]), encoding)
-        network.adopt(parameters)
+        shapes |= {f"W{last}": (channels[-1], outputs), f"b{last}": (outputs,)}
+        network.adopt(flat_vector(arrays, shapes, xp))
         return network
 
     def options(self):

@@ -10,7 +10,7 @@
     >>> player.distribution(observations, legal).greedy()
 """
 
-from pathlib import Path
+import os
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def find_player(name, rules=None, xp=np):
     """
     if name in BASELINES:
         return BASELINES[name](rules or NAMED_RULES["mini"], xp)
-    if not Path(name).exists():
+    if not os.path.exists(name):
         raise ValueError(f"{name} is neither a run folder, nor a policy.npz, nor one of {', '.join(BASELINES)}")
     return Trained(str(name), load_policy(name, rules, xp))
 

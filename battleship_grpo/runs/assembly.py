@@ -8,6 +8,7 @@ from ..networks import NETWORKS
 from ..players import find_player, load_policy
 from ..policy import Policy
 from .preferences import read_preferences
+from .settings import RUN
 
 
 def build(settings, team=None, xp=None):
@@ -31,7 +32,7 @@ def make_parts(settings, xp=np):
 
 def inherited(init):
     """What a run that starts from the policy of `init` takes over from it, as settings: name → value."""
-    policy = load_policy(init)
+    policy = load_policy(RUN["init"].checked("init", init))
     return {"network": policy.network.name, "temperature": policy.temperature} | policy.network.options()
 
 

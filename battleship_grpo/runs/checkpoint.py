@@ -12,18 +12,19 @@ whenever a process is killed or a disk is full.
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .files import read_arrays, write_arrays
+from ..algorithms.learner import checked
+from .files import read_arrays, refusing, write_arrays
 from .settings import Settings, from_json
 
 FORMAT_VERSION = 1
 LARGEST_CHECKPOINT = 2**32  # bytes: an algorithm's memory is bounded to less
 DONE = {"iterations": int, "games": int, "shots": int, "seconds": float}
+LARGEST_DONE = 2**53  # up to here a float64 tells whole numbers apart
 
 
 class Checkpoint(NamedTuple):
@@ -52,20 +53,24 @@ def save(path, previous, settings, done, state):
 
 def load(path):
     """The `Checkpoint` in a file. Raises ValueError, in one line, for anything else, however slightly damaged."""
-    arrays = read_arrays(path, LARGEST_CHECKPOINT)
-    try:
-        version, expected = int(arrays["format_version"]), str(arrays.pop("digest"))
-        if version != FORMAT_VERSION:
-            raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
-        if digest(arrays) != expected:
-            raise ValueError("it is damaged: its contents are not those that were written")
-        del arrays["format_version"]
-        settings = Settings.whole(from_json(str(arrays.pop("settings"))))
-        done = {name: kind(arrays.pop(name)) for name, kind in DONE.items()}
-        if not all(math.isfinite(number) and number >= 0 for number in done.values()):
-            raise ValueError(f"{done} is not how far a run can be")
-    except KeyError as error:
-        raise ValueError(f"{path}: not a checkpoint: it holds no {error.args[0]}") from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: not a usable checkpoint: {error}") from None
-    return Checkpoint(Path(path), settings, done, arrays)
+    with refusing(path, "checkpoint"):
+        return checkpoint_of(Path(path), read_arrays(path, LARGEST_CHECKPOINT))
+
+
+def checkpoint_of(path, arrays):
+    """The `Checkpoint` that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
+    version, expected = int(arrays["format_version"]), arrays.pop("digest").item()
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
+    if digest(arrays) != expected:
+        raise ValueError("it is damaged: its contents are not those that were written")
+    del arrays["format_version"]
+    settings = Settings.whole(from_json(arrays.pop("settings").item()))
+    done = {name: kind(checked(arrays, name, (), kind)) for name, kind in DONE.items()}
+    if not all(0 <= number <= LARGEST_DONE for number in done.values()):
+        raise ValueError(f"{done} is not how far a run can be")
+    for name, count in settings.num_parameters().items():  # before networks of that size are made
+        if count is not None:
+            checked(arrays, name, (count,), np.float32)
+    state = {name: array for name, array in arrays.items() if name not in DONE}
+    return Checkpoint(path, settings, done, state)

@@ -1,5 +1,10 @@
-"""Files that are either whole or not there, and arrays read from files that nobody vouches for."""
+"""Files that are either whole or not there; and the one way to read files, which nobody vouches for.
 
+Every file is opened by `open_regular`, and what it declares is bounded before anything is built from it. What is
+wrong with it becomes, by `refusing`, one short line.
+"""
+
+import errno
 import io
 import os
 import zipfile
@@ -8,7 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-LARGEST_FILE = 2**30  # bytes of array data that one file may declare
+LARGEST_FILE = 2**30  # bytes of array data in one file
+OVERHEAD = 2**20  # bytes of headers that come on top
+MOST_UNPACKED = 100  # bytes for each that a file takes on disk, beyond `OVERHEAD`
+MOST_ARRAYS = 1000  # in one file
+LONGEST_TEXT = 2**20  # characters of one text in a file
+LONGEST_REASON = 300  # characters of what is said to be wrong with one
 UNFINISHED = ".*.part"  # what `replacing` leaves behind where a process is killed
 
 
@@ -17,11 +27,12 @@ def replacing(path, keep_as=None):
     """A temporary path to write to; it replaces `path` in one step once the block ends well, and is gone otherwise.
 
     What is written has reached the disk before it gets its name. The file it replaces becomes `keep_as`, if given.
-    Raises OSError, which names `path`.
+    Raises OSError, which names `path`, also where that is there and is no regular file: a device is not replaced.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        require_regular(path)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -61,30 +72,77 @@ def write_arrays(path, arrays, largest=LARGEST_FILE, keep_as=None):
         np.savez(file, **arrays)
 
 
+# ------------------------------------------------------------------------------------- reading
+
+
+def require_regular(path):
+    """Raise OSError where there is something else than a regular file: a device may never end, a pipe never begin."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def open_regular(path):
+    """A file open for reading bytes. Raises OSError where there is none, or it is no regular one."""
+    require_regular(path)
+    return open(path, "rb")
+
+
+def read_text(path, largest=LONGEST_TEXT):
+    """A file's text. Raises OSError, or ValueError for more than `largest` bytes, or bytes that are no UTF-8."""
+    with open_regular(path) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"it is larger than {largest:,} bytes")
+    return content.decode("utf-8")
+
+
+@contextmanager
+def refusing(path, what):
+    """Whatever the block finds wrong with the file at `path`, which should be `what`, as a ValueError in one line."""
+    try:
+        yield
+        return
+    except FileNotFoundError:
+        reason = "no such file"
+    except OSError as error:
+        reason = error.strerror or error
+    except MemoryError:
+        reason = f"not a usable {what}: it takes more memory than there is"
+    except KeyError as error:
+        reason = f"not a {what}: it holds no {error.args[0]}"
+    except (TypeError, IndexError, OverflowError) as error:
+        reason = f"not a {what}: something in it is malformed ({error})"
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # zipfile's, too
+        reason = f"not a usable {what}: {error}"
+    raise ValueError(f"{path}: {in_short(reason)}")
+
+
+def in_short(text):
+    """Words that may come from a file, fit for a line of a terminal: only characters to see, and not too many."""
+    line = " ".join(str(text).split())
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[:LONGEST_REASON])
+    return shown if len(line) <= LONGEST_REASON else f"{shown} …"
+
+
 def read_arrays(path, largest=LARGEST_FILE):
     """The arrays of an .npz, read-only, without running anything from it.
 
-    Raises ValueError in one line where the file is missing, truncated, damaged, not an .npz, holds anything but
-    numbers and text, or declares more data than it has or than `largest` bytes: sizes are checked before memory is
-    taken, and contents against the archive's checksums before they are looked at.
+    Raises many kinds of errors, see `refusing`, where the file is missing, truncated, damaged, not an .npz, holds
+    anything but numbers and texts, or declares more data than it has, than `largest` bytes, or than a file of its size
+    is worth: sizes are checked before memory is taken, and contents against the archive's checksums before they are
+    looked at.
     """
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members, size = archive.infolist(), path.stat().st_size
-            if sum(member.file_size for member in members) > largest:
-                raise ValueError(f"it declares more than {largest:,} bytes")
-            if len({member.filename for member in members}) < len(members):
-                raise ValueError("it holds a name twice")
-            if any(member.compress_size > size for member in members):
-                raise ValueError("it declares more data than it has")
-            return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, IndexError, OverflowError, zipfile.BadZipFile,
-            zipfile.zlib.error) as error:  # all that zipfile raises on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: not a readable .npz file ({reason})") from None
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        members, size = archive.infolist(), os.fstat(file.fileno()).st_size
+        declared, most = sum(member.file_size for member in members), min(largest, MOST_UNPACKED * size) + OVERHEAD
+        if declared > most or len(members) > MOST_ARRAYS:
+            raise ValueError(f"it declares {len(members):,} arrays of {declared:,} bytes; a file of {size:,} bytes may "
+                             f"hold {MOST_ARRAYS:,} arrays of {most:,} bytes")
+        if len({member.filename for member in members}) < len(members):
+            raise ValueError("it holds a name twice")
+        if any(member.compress_size > size for member in members):
+            raise ValueError("it declares more data than it has")
+        return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
 
 
 def _read_member(archive, member):
@@ -99,6 +157,16 @@ def _read_member(archive, member):
             raise ValueError("it holds Python objects" if dtype.hasobject else f"format {version}, type {dtype}")
         if int(np.prod(shape, dtype=object)) * dtype.itemsize != len(content) - file.tell():
             raise ValueError("it declares another size than it has")
-        return np.ndarray(shape, dtype, content, file.tell(), order="F" if columns_first else "C")
+        array = np.ndarray(shape, dtype, content, file.tell(), order="F" if columns_first else "C")
+        if dtype.kind == "U":
+            require_text(array)
+        return array
     except Exception as error:  # of many kinds, from NumPy's reader of headers and Python's parser behind it
-        raise ValueError(f"{member.filename} is not an array of numbers or text: {error}") from None
+        raise ValueError(f"{member.filename} is not an array of numbers or a text: {error}") from None
+
+
+def require_text(array):
+    """Raise ValueError unless it is a single text, not too long, of characters that there are."""
+    if array.shape or array.dtype.itemsize > 4 * LONGEST_TEXT:
+        raise ValueError(f"it must be one text of at most {LONGEST_TEXT:,} characters")
+    array.astype(array.dtype.newbyteorder("<")).tobytes().decode("utf-32-le")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..policy import FILE_NAME
 from . import checkpoint
-from .files import UNFINISHED, write_text
+from .files import UNFINISHED, read_text, require_regular, write_text
 from .metrics import as_columns, read_table
 from .settings import Settings, read_config
 
@@ -78,6 +78,7 @@ class RunFolder(AbstractContextManager):
 
     def _take(self):
         """Lock it. Raises ValueError where another process has it, OSError where there is no writing."""
+        require_regular(self.path / self.LOCK)
         self._lock = open(self.path / self.LOCK, "ab")  # noqa: SIM115 (closed by `__exit__`)
         try:
             lock(self._lock)
@@ -125,7 +126,7 @@ class RunFolder(AbstractContextManager):
         write_json(self.summary, summary)
 
     def read_summary(self):
-        return json.loads(self.summary.read_text(encoding="utf-8"))
+        return json.loads(read_text(self.summary))
 
 
 def first_free(default):

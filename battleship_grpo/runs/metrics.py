@@ -1,12 +1,13 @@
 """metrics.csv: a row per iteration, a column for whatever was measured; a new measurement makes a new column."""
 
 import csv
+import io
 import os
 from contextlib import AbstractContextManager
 
 import numpy as np
 
-from .files import replacing
+from .files import open_regular, replacing
 
 
 class MetricsFile(AbstractContextManager):
@@ -47,7 +48,7 @@ class MetricsFile(AbstractContextManager):
 
 def read_table(path):
     """The names of the columns, and the rows, as text. Raises OSError, or ValueError where they do not fit together."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
         try:
             names, *rows = list(csv.reader(file)) or [[]]
         except csv.Error as error:
@@ -70,6 +71,6 @@ def rows_behind(path, iterations):
         numbers = as_columns(names, rows[:iterations]).get("iteration", ())
     except (OSError, ValueError):
         numbers = ()
-    if list(numbers) != list(range(1, iterations + 1)):
+    if len(numbers) != iterations or list(numbers) != list(range(1, iterations + 1)):
         raise ValueError(f"{path} does not hold the {iterations} iterations that the checkpoint has behind it")
     return names, rows[:iterations]

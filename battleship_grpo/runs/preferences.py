@@ -11,13 +11,18 @@ import numpy as np
 from ..algorithms.dpo import best_against_worst
 from ..game import Rules
 from ..rollout import record, sample_groups
-from .files import read_arrays, write_arrays
+from .files import read_arrays, refusing, write_arrays
 
 FORMAT_VERSION = 1
+LARGEST_RECORD = 2**30  # bytes of games played, or played again, at once
 
 
 def play_preferences(env, player, num_boards, num_generations, rng):
-    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, …; ValueError if all tie."""
+    """Pairs of games on fresh boards, as arrays for a file: best with worst of each group, and so on.
+
+    Raises ValueError where all tie, or they would be too many.
+    """
+    require_room(env, num_boards * num_generations)
     tasks = env.tasks(num_boards, rng)
     rollout = sample_groups(env, player, tasks, num_generations, rng)
     pairs = best_against_worst(rollout.with_columns(board=rollout.games // num_generations))
@@ -29,8 +34,7 @@ def play_preferences(env, player, num_boards, num_generations, rng):
 
 
 def write_preferences(path, rules, arrays):
-    write_arrays(path, arrays | {"board_size": np.array(rules.board_size),
-                                 "fleet": np.array(rules.fleet), "format_version": np.array(FORMAT_VERSION)})
+    write_arrays(path, arrays | rules.to_arrays() | {"format_version": np.array(FORMAT_VERSION)})
 
 
 def read_preferences(path, env, xp=np):
@@ -38,30 +42,38 @@ def read_preferences(path, env, xp=np):
 
     Raises ValueError, in one line, for a file that is no such thing, is of other rules, or whose games are not games.
     """
-    arrays = read_arrays(path)
-    try:
-        version, board_size, fleet = arrays["format_version"], int(arrays["board_size"]), arrays["fleet"]
-        board, winner, loser = arrays["board"], arrays["winner"], arrays["loser"]
-        if int(version) != FORMAT_VERSION:
-            raise ValueError(f"format version {int(version)}; this program reads {FORMAT_VERSION}")
-        rules = Rules(board_size, tuple(map(int, fleet)))
-        if rules != env.rules:
-            raise ValueError(f"its games are of {rules.describe()}, not {env.rules.describe()}")
-        shape = (len(board), env.max_steps)
-        if (board.dtype, board.shape) != (bool, (len(board), rules.cells)) or not len(board):
-            raise ValueError("board must be bool (n, cells), n ≥ 1")
-        if (board.sum(axis=1) != rules.ship_cells).any():
-            raise ValueError(f"every board must have the {rules.ship_cells} ship cells of its fleet")
-        if any(games.dtype != np.int16 or games.shape != shape for games in (winner, loser)):
-            raise ValueError(f"winner and loser must be int16 {shape}")
-        pairs = replay(env, np.repeat(board, 2, axis=0), np.stack([winner, loser], axis=1).reshape(-1, shape[1]))
-        if not (pairs.scores[::2] > pairs.scores[1::2]).all():
-            raise ValueError("a winner scored no more than its loser")
-    except (KeyError, TypeError, IndexError, OverflowError) as error:
-        raise ValueError(f"{path}: not a preferences file: {error} is missing or malformed") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not a usable preferences file: {error}") from None
-    return pairs.to(xp)
+    with refusing(path, "preferences file"):
+        return pairs_of(read_arrays(path), env).to(xp)
+
+
+def pairs_of(arrays, env):
+    """The pairs that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
+    version, rules = int(arrays["format_version"]), Rules.from_arrays(arrays)
+    board, winner, loser = arrays["board"], arrays["winner"], arrays["loser"]
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
+    if rules != env.rules:
+        raise ValueError(f"its games are of {rules.describe()}, not {env.rules.describe()}")
+    shape = (len(board), env.max_steps)
+    if (board.dtype, board.shape) != (bool, (len(board), rules.cells)) or not len(board):
+        raise ValueError("board must be bool (n, cells), n ≥ 1")
+    if (board.sum(axis=1) != rules.ship_cells).any():
+        raise ValueError(f"every board must have the {rules.ship_cells} ship cells of its fleet")
+    if any(games.dtype != np.int16 or games.shape != shape for games in (winner, loser)):
+        raise ValueError(f"winner and loser must be int16 {shape}")
+    require_room(env, 2 * len(board))
+    pairs = replay(env, np.repeat(board, 2, axis=0), np.stack([winner, loser], axis=1).reshape(-1, shape[1]))
+    if not (pairs.scores[::2] > pairs.scores[1::2]).all():
+        raise ValueError("a winner scored no more than its loser")
+    return pairs
+
+
+def require_room(env, games):
+    """Raise ValueError where the record of so many games may not fit into `LARGEST_RECORD`."""
+    per_shot = 2 * env.num_actions + 16  # seen, legal; the shot, its log-probability, its reward
+    most = LARGEST_RECORD // (env.max_steps * per_shot)
+    if games > most:
+        raise ValueError(f"{games:,} games are too many to hold at once: at most {most:,} on this board")
 
 
 def replay(env, tasks, actions):

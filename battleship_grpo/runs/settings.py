@@ -5,8 +5,8 @@ Settings that Hugging Face TRL's GRPOConfig has too bear its names and its meani
 """
 
 import json
+import reprlib
 from dataclasses import replace
-from pathlib import Path
 
 from ..algorithms import RECIPES
 from ..algorithms.setting import Setting
@@ -14,10 +14,10 @@ from ..game import NAMED_RULES, Rules
 from ..networks import MLP, NETWORKS, Window
 from ..networks.parts import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
+from .files import read_text, refusing
 
 BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
-LARGEST_CONFIG = 2**20  # bytes of a JSON file
 LARGEST_MLP_BOARD = 6  # on larger ones a window is the default
 DEFAULT_SIZES = ", ".join(f"{','.join(map(str, family.default_hidden_sizes))} in {name}"
                           for name, family in NETWORKS.items())
@@ -124,7 +124,7 @@ class Settings:
         for name in given.keys() - known.keys():
             users = ", ".join(users_of(name))
             raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
-                             f"{name!r} is not a setting")
+                             f"{reprlib.repr(name)} is not a setting")
         for name, setting in (known | {"network": replace(known["network"], default=network)}).items():
             vars(self)[name] = setting.checked(name, given.get(name, setting.default))
         if self.iterations is None and self.seconds is None:
@@ -170,17 +170,32 @@ class Settings:
     def rules_name(self):
         return self.rules if self.fleet is None else f"{self.board_size}x{self.board_size}"
 
+    def num_parameters(self):
+        """How many parameters each network will have, by name; None where its family cannot tell.
+
+        Raises ValueError, by the name of the setting, where there can be no such network.
+        """
+        cells, found = self.make_rules().cells, {}
+        for network, name, outputs in (("policy", "hidden_sizes", cells), ("critic", "critic_hidden_sizes", 1)):
+            if hasattr(self, name):
+                try:
+                    found[network] = NETWORKS[self.network].num_parameters(
+                        cells, outputs, getattr(self, name), self.activation, self.encoding)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+        return found
+
     def _check(self):
         """What has to fit together."""
         if (self.board_size is None) != (self.fleet is None):
             raise ValueError("--board-size and --fleet go together")
         cells = self.make_rules().cells
+        self.num_parameters()
         for name in ("hidden_sizes", "critic_hidden_sizes"):
             sizes = getattr(self, name, ())
-            if not all(1 <= size <= 2**14 for size in sizes):
-                raise ValueError(f"{name} must lie between 1 and {2**14}, not {sizes}")
             if self.equivariant and any(size % ORDER for size in sizes):
-                raise ValueError(f"{name} must be multiples of {ORDER}, not {sizes}, or --no-equivariant")
+                raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or "
+                                 "--no-equivariant")
         if self.backend == "cupy" and (self.processes or 1) > 1:
             raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
         fewest = self.kind.fewest_boards(self) * (self.processes or 1)
@@ -194,14 +209,8 @@ class Settings:
 
 def read_config(path):
     """Some or all settings, as a dict, from a JSON file. Raises ValueError, in one line, for anything else."""
-    try:
-        if Path(path).stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"it is larger than {LARGEST_CONFIG:,} bytes")
-        return from_json(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not settings: {error}") from None
+    with refusing(path, "file of settings"):
+        return from_json(read_text(path))
 
 
 def from_json(text):

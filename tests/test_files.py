@@ -1,0 +1,182 @@
+"""Files that nobody vouches for: only regular ones are touched, and what they declare is bounded before it is built."""
+
+import json
+import os
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from helpers import small_learner
+
+from battleship_grpo import evaluate, play, preferences
+from battleship_grpo.algorithms.imitation import LARGEST_MEMORY
+from battleship_grpo.algorithms.recipes import RECIPES
+from battleship_grpo.env import BattleshipEnv
+from battleship_grpo.game import Rules
+from battleship_grpo.networks import NETWORKS
+from battleship_grpo.networks.layered import MOST_PARAMETERS
+from battleship_grpo.players.heuristics import Random
+from battleship_grpo.policy import Policy
+from battleship_grpo.runs import checkpoint
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.files import LARGEST_FILE, read_arrays
+from battleship_grpo.runs.folder import RunFolder
+from battleship_grpo.runs.metrics import read_table
+from battleship_grpo.runs.preferences import play_preferences, read_preferences
+from battleship_grpo.runs.settings import Settings, read_config
+
+ENV = BattleshipEnv(Rules())
+READERS = {"policy": Policy.load, "checkpoint": checkpoint.load, "settings": read_config, "metrics": read_table,
+           "preferences": lambda path: read_preferences(path, ENV),
+           "summary": lambda path: RunFolder(path.parent).read_summary()}
+
+
+def not_regular(kind, path):
+    """At a path, something that is there and is no regular file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize("reader", READERS)
+def test_only_regular_files_are_read(reader, kind, tmp_path):
+    """A pipe would never begin, a device never end."""
+    path = not_regular(kind, tmp_path / ("summary.json" if reader == "summary" else "file"))
+    says = "holds no policy" if (reader, kind) == ("policy", "folder") else "not a regular file"
+    with pytest.raises((ValueError, OSError), match=says):
+        READERS[reader](path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("command", [
+    lambda path: preferences.main(["random", "--rules", "tiny", "--boards", "5", "--output", path]),
+    lambda path: evaluate.main(["random", "--rules", "tiny", "--games", "5", "--plot", path]),
+    lambda path: play.main(["random", "--rules", "tiny", "--save", path])], ids=["preferences", "evaluate", "play"])
+def test_only_regular_files_are_replaced(command, kind, tmp_path, capsys):
+    path = not_regular(kind, tmp_path / "out.gif")
+    before = os.lstat(path)
+    try:
+        status = command(str(path))
+    except SystemExit as stop:
+        status = stop.code
+    shown = capsys.readouterr().err.strip()
+    assert status == 2 and "not a regular file" in shown and "\n" not in shown
+    assert os.lstat(path) == before and list(tmp_path.iterdir()) == [path]
+
+
+# ------------------------------------------------------------------------------------- lies
+
+
+def of_policy(family, **lies):
+    """The arrays of a policy file for 5×5, with some of them replaced."""
+    network = NETWORKS[family](25, 25, (8, 8))
+    return network.to_arrays() | Rules().to_arrays() | {
+        "network": np.array(family), "format_version": np.array(1)} | lies
+
+
+def of_preferences(pairs):
+    arrays = play_preferences(ENV, Random(ENV.rules), 9, 4, np.random.default_rng(0))
+    return {name: np.repeat(array, pairs // len(array), axis=0) for name, array in arrays.items()} | (
+        Rules().to_arrays() | {"format_version": np.array(1)})
+
+
+def of_checkpoint(**lies):
+    """The arrays of a checkpoint, with some of its settings replaced."""
+    settings = Settings(hidden_sizes=(8,), processes=1)
+    arrays = build(settings).state() | {name: np.array(kind(1)) for name, kind in checkpoint.DONE.items()} | {
+        "settings": np.array(json.dumps(settings.to_json() | lies)), "format_version": np.array(1)}
+    return arrays | {"digest": np.array(checkpoint.digest(arrays))}
+
+
+def not_a_text():
+    """Text with a code point that there is not."""
+    return np.array([0x7FFFFFFF] * 6, np.uint32).view("<U6").reshape(())
+
+
+LIES = {
+    "many ships": ("policy", lambda: of_policy("mlp", fleet=np.ones(10**6, np.int64))),
+    "long text": ("policy", lambda: of_policy("mlp", activation=np.array("x" * 10**6))),
+    "very long text": ("policy", lambda: of_policy("window", network=np.array("x" * 2 * 10**6))),
+    "not a text at all": ("policy", lambda: of_policy("mlp", network=np.zeros((2,) * 20, np.float32))),
+    "not a text": ("policy", lambda: of_policy("window", encoding=not_a_text())),
+    "nobody in a layer": ("policy", lambda: of_policy(
+        "mlp", W1=np.zeros((50, 0), np.float32), b1=np.zeros(0, np.float32), W2=np.zeros((0, 8), np.float32))),
+    "half an input": ("policy", lambda: of_policy("mlp", W1=np.zeros((51, 8), np.float32))),
+    "wide": ("policy", lambda: of_policy("mlp", W1=np.zeros((50, 2**15), np.float32))),
+    "control characters": ("policy", lambda: of_policy("mlp", **{"\x1b[2J" * 50: np.array([None])})),
+    "many arrays": ("policy", lambda: of_policy("mlp", **{f"extra{i}": np.array(i) for i in range(2000)})),
+    "heavy": ("policy", lambda: of_policy("mlp", W1=np.full((50, 8), 3e38, np.float32))),
+    "heavy window": ("policy", lambda: of_policy("window", B=np.full((25, 8), 3e38, np.float32))),
+    "many games": ("preferences", lambda: of_preferences(300_000)),
+    "large network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8192, 8192))),
+    "larger network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(16384, 16384))),
+    "many layers": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8,) * 10**5)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_a_file_declares_is_bounded_before_anything_is_built(lie, tmp_path):
+    """One short line, without control characters; and no more memory than a few times the file, unpacked."""
+    reader, arrays = LIES[lie]
+    arrays, path = arrays(), tmp_path / "liar.npz"
+    np.savez_compressed(path, **arrays)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="liar") as error:
+        READERS[reader](path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(error.value).isprintable() and len(str(error.value)) < 600
+    assert peak < 8 * 2**20 + 2 * sum(array.nbytes for array in arrays.values())
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("W1.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**23,)})
+        file.write(bytes(2**25))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="it declares 1 arrays of 33,"):
+        Policy.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+# ------------------------------------------------------------------------------------- what can be saved
+
+
+@pytest.mark.parametrize("algorithm", RECIPES)
+def test_what_no_file_can_hold_is_refused_before_training(algorithm):
+    """And the largest networks that are not refused fit, with all that an algorithm remembers of them."""
+    with pytest.raises(ValueError, match="too large to be saved"):
+        Settings(algorithm=algorithm, hidden_sizes=(16384, 16384))
+    learner = small_learner(algorithm, np.random.default_rng(0))
+    state = {name: array for name, array in learner.state().items() if not name.startswith("memory")}
+    networks = {len(network.parameters): name for name, network in learner.networks().items()}
+    vectors = sum(len(array) in networks for array in state.values() if array.ndim == 1)
+    memory = LARGEST_MEMORY if hasattr(learner, "memory") else 0
+    assert vectors >= 3 and vectors * MOST_PARAMETERS * 4 + memory < checkpoint.LARGEST_CHECKPOINT
+    assert MOST_PARAMETERS * 4 < LARGEST_FILE
+
+
+def test_games_that_no_file_can_hold_are_refused_before_they_are_played(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        preferences.main(["random", "--rules", "classic", "--boards", "1000000", "--output", str(tmp_path / "x.npz")])
+    shown = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and "too many to hold at once" in shown and "\n" not in shown
+
+
+def test_what_is_written_at_the_limit_can_be_read_again(tmp_path):
+    """Headers come on top of what the arrays take."""
+    path, policy = tmp_path / "policy.npz", Policy(NETWORKS["mlp"](25, 25, (8,)), Rules())
+    policy.save(path)
+    with np.load(path) as file:
+        size = sum(array.nbytes for array in file.values())
+    assert len(read_arrays(path, largest=size)) > 4
