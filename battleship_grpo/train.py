@@ -17,11 +17,11 @@ from .players.heuristics import Random
 from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
 from .runs import checkpoint
-from .runs.assembly import build, inherited
+from .runs.assembly import build, inherited, input_digests
 from .runs.files import refusing
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
-from .runs.metrics import MetricsFile
+from .runs.metrics import MetricsFile, rows_behind
 from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
@@ -45,13 +45,44 @@ def resume(name, changes, console=None, stopped=lambda: False):
     console = console or stderr_console()
     with RunFolder.resume(name) as folder:
         saved = folder.newest_checkpoint(console.print)
-        settings = changed(saved.settings if saved else folder.read_settings(), changes, folder)
+        settings = changed(settings_of(folder, saved, console.print), changes, folder)
         if saved is None:
             console.print(f"{folder} holds no checkpoint yet: starting from the beginning")
-        elif share_done(settings, saved.done) >= 1:
-            console.print(f"nothing left to train after {saved.done['iterations']:,} iterations and "
-                          f"{saved.done['seconds']:.1f} s: set more --iterations or --seconds to go on")
+        else:
+            require_own_files(folder, settings, saved)
+            if share_done(settings, saved.done) >= 1:
+                console.print(f"nothing left to train after {saved.done['iterations']:,} iterations and "
+                              f"{saved.done['seconds']:.1f} s: set more --iterations or --seconds to go on")
         return run(folder, settings, saved, console, stopped)
+
+
+def settings_of(folder, saved, say):
+    """The settings of the run in a folder: those in config.json, or of the checkpoint `saved` where that is damaged.
+
+    Raises ValueError, naming field and values, where the two are of different runs.
+    """
+    if saved is None:
+        return folder.read_settings()
+    try:
+        settings = folder.read_settings()
+    except ValueError as error:
+        say(f"{error}; going on with the settings in {saved.path}")
+        return saved.settings
+    for name, value in vars(saved.settings).items():
+        if name not in CHANGEABLE and value != getattr(settings, name, None):
+            raise ValueError(f"{name} is {value!r} in {saved.path}, but {getattr(settings, name, None)!r} in "
+                             f"{folder.config}: one of the two is another run's")
+    return settings
+
+
+def require_own_files(folder, settings, saved):
+    """Raise ValueError where what else a run goes on with is not what it was at the checkpoint `saved`."""
+    rows_behind(folder.metrics_csv, **saved.done)
+    now = input_digests(settings)
+    for name, digest in saved.inputs.items():
+        if now.get(name) != digest:
+            raise ValueError(f"{name} {getattr(settings, name, '')} is not what it was when {saved.path} was written: "
+                             "put it back, or start a new run")
 
 
 def changed(settings, changes, folder):
@@ -72,12 +103,13 @@ def run(folder, settings, saved, console, stopped):
     backend = load_backend(settings.backend).__name__
     processes = settings.processes or (default_processes(settings) if backend == "numpy" else 1)
     settings = settings.replace(backend=backend, processes=processes)  # what they are, for whoever goes on
+    inputs = input_digests(settings)
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"), gather(
             processes, take_part, settings, saved.path if saved else None) as team:
         algorithm, done = prepare(settings, team, saved)
         folder.begin(settings)
-        totals = train_into(folder, algorithm, settings, done, console, stopped)
+        totals = train_into(folder, algorithm, settings, done, inputs, console, stopped)
     if share_done(settings, totals) < 1:
         console.print(f"stopped after {totals['iterations']:,} iterations; to go on: "
                       f"python -m battleship_grpo.train --resume {shlex.quote(str(folder))}")
@@ -113,10 +145,9 @@ def prepare(settings, team, saved):
     return algorithm, saved.done
 
 
-def train_into(folder, algorithm, settings, done, console, stopped):
+def train_into(folder, algorithm, settings, done, inputs, console, stopped):
     """Learn, with what a run folder keeps of it written as it goes. Returns what `learn` does."""
-    rows = done["iterations"] if done else 0
-    with MetricsFile(folder.metrics_csv, rows) as metrics_file, training_progress(console) as show:
+    with MetricsFile(folder.metrics_csv, done) as metrics_file, training_progress(console) as show:
         def on_iteration(share, metrics):
             metrics_file.add(metrics)
             show(share, metrics)
@@ -125,7 +156,7 @@ def train_into(folder, algorithm, settings, done, console, stopped):
             metrics_file.sync()
             algorithm.policy.save(folder.policy)
             if now != done:  # there is no other checkpoint of that moment
-                folder.save(settings, now, state)
+                folder.save(settings, now, state, inputs)
 
         return learn(algorithm, settings, on_iteration, stopped, done, save)
 

@@ -17,10 +17,14 @@ import pytest
 from battleship_grpo import train
 from battleship_grpo.algorithms.alone import Alone
 from battleship_grpo.algorithms.recipes import RECIPES
+from battleship_grpo.env import BattleshipEnv
+from battleship_grpo.game import NAMED_RULES
+from battleship_grpo.players.heuristics import Random
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.loop import learn
+from battleship_grpo.runs.preferences import play_preferences, write_preferences
 from battleship_grpo.runs.settings import Settings, known_settings
 from battleship_grpo.runs.team import gather
 from battleship_grpo.train import main, parse
@@ -195,6 +199,49 @@ def test_the_first_weights_and_the_list_of_settings_are_not_needed_to_go_on(run,
 def test_a_folder_that_is_no_whole_run_is_refused(run, spoil, says, capsys):
     spoil(run)
     assert says in refusal(["--resume", str(run), "--iterations", "9"], capsys)
+
+
+def test_a_run_goes_on_only_with_what_is_its_own(run, tmp_path, capsys):
+    """A checkpoint, a list of settings or a table of another run is refused with both named, and nothing changes."""
+    other = tmp_path / "other"
+    assert main([*QUICK, "--iterations", "4", "--seed", "1", "--output-dir", str(other)]) == 0
+    config = json.loads((run / "config.json").read_text())
+    for name, content, says in (
+            ("checkpoint.npz", (other / "checkpoint.npz").read_bytes(), f"{run / 'config.json'}: one of the two"),
+            ("config.json", json.dumps(config | {"seed": 5}).encode(), "seed is 0 in"),
+            ("metrics.csv", (other / "metrics.csv").read_bytes(), "one of them is another run's")):
+        whole = (run / name).read_bytes()
+        (run / name).write_bytes(content)
+        before = {path.name: path.read_bytes() for path in run.iterdir()}
+        shown = refusal(["--resume", str(run), "--iterations", "9"], capsys)
+        assert says in shown and str(run / name) in shown
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+        (run / name).write_bytes(whole)
+    (run / "config.json").write_text(json.dumps(config | {"iterations": 5}))  # may be changed, here too
+    assert main(["--resume", str(run)]) == 0 and len(rows_of(run)) == 5
+
+
+@pytest.mark.parametrize(("options", "name"), [
+    (["--algorithm", "sft", "--memory-size", "64", "--batch-shots", "64"], "teacher"), ([], "reference"),
+    (["--algorithm", "dpo"], "preferences")])
+def test_a_file_that_a_run_learns_from_is_the_same_when_it_goes_on(options, name, run, tmp_path, capsys):
+    """Put back as it was it will do."""
+    path = tmp_path / "input.npz"
+    if name == "preferences":
+        env = BattleshipEnv(NAMED_RULES["tiny"])
+        write_preferences(path, env.rules, play_preferences(env, Random(env.rules), 9, 4, np.random.default_rng(0)))
+    else:
+        shutil.copy(run / "policy.npz", path)
+    common = [*QUICK, *options, f"--{name}", str(path), "--output-dir", str(tmp_path / "new")]
+    assert main([*common, "--iterations", "2"]) == 0
+    whole = path.read_bytes()
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{other: array if array.ndim < 2 else array[::-1] for other, array in arrays.items()})
+    go_on = ["--resume", str(tmp_path / "new"), "--iterations", "3"]
+    assert f"{name} {path} is not what it was" in refusal(go_on, capsys)
+    path.write_bytes(whole)
+    assert main(go_on) == 0
 
 
 def test_every_array_of_a_checkpoint_is_required_and_checked(tmp_path):

@@ -1,12 +1,16 @@
 """From settings to an algorithm that is ready for its first step."""
 
+import os
+
 import numpy as np
 
 from ..backend import load_backend
 from ..env import BattleshipEnv
 from ..networks import NETWORKS
-from ..players import find_player, load_policy
-from ..policy import Policy
+from ..players import BASELINES, find_player, load_policy
+from ..policy import FILE_NAME, Policy
+from .checkpoint import digest
+from .files import read_arrays, refusing
 from .preferences import read_preferences
 from .settings import RUN
 
@@ -49,6 +53,21 @@ def make_policy(settings, env):
     if settings.equivariant:
         policy.network.tie(env.rules.board_size)
     return policy
+
+
+NO_FILES = {"reference": ("uniform", "initial"), "teacher": BASELINES, "preferences": ("",)}  # what else they may be
+
+
+def input_digests(settings):
+    """What tells the files that a run reads besides its own from others: setting that names one → digest, as text."""
+    digests = {}
+    for name, others in NO_FILES.items():
+        path = getattr(settings, name, None)
+        if path is not None and path not in others and os.path.exists(path):
+            path = os.path.join(path, FILE_NAME) if os.path.isdir(path) else path
+            with refusing(path, "file of arrays"):
+                digests[name] = digest(read_arrays(path))
+    return digests
 
 
 def make_network(settings, env, num_outputs, hidden_sizes, rng, dtype=np.float32):

@@ -3,6 +3,7 @@
     what the algorithm holds    its `state()`: networks, optimisers, memory
     how far it is               iterations, games, shots, seconds
     what it is                  settings, as JSON; format_version; digest, SHA-256 over everything else
+    what else it read           inputs, as JSON: setting that names a file → digest of that file; absent without any
 
 Random numbers need no place here: every iteration draws its own from the seed (see `runs.loop`).
 
@@ -32,6 +33,7 @@ class Checkpoint(NamedTuple):
     settings: Settings
     done: dict  # iterations, games, shots, seconds
     state: dict  # name → array, for the algorithm's `load_state`
+    inputs: dict  # setting → digest of the file that it names
 
 
 def digest(arrays):
@@ -44,10 +46,12 @@ def digest(arrays):
     return total.hexdigest()
 
 
-def save(path, previous, settings, done, state):
+def save(path, previous, settings, done, state, inputs):
     """Write a checkpoint; the one before goes to `previous`. Raises OSError, ValueError if it is too large."""
     arrays = state | {name: np.array(done[name]) for name in DONE} | {
         "settings": np.array(json.dumps(settings.to_json())), "format_version": np.array(FORMAT_VERSION)}
+    if inputs:
+        arrays["inputs"] = np.array(json.dumps(inputs))
     write_arrays(path, arrays | {"digest": np.array(digest(arrays))}, LARGEST_CHECKPOINT, previous)
 
 
@@ -66,6 +70,7 @@ def checkpoint_of(path, arrays):
         raise ValueError("it is damaged: its contents are not those that were written")
     del arrays["format_version"]
     settings = Settings.whole(from_json(arrays.pop("settings").item()))
+    inputs = from_json(arrays.pop("inputs").item()) if "inputs" in arrays else {}
     done = {name: kind(checked(arrays, name, (), kind)) for name, kind in DONE.items()}
     if not all(0 <= number <= LARGEST_DONE for number in done.values()):
         raise ValueError(f"{done} is not how far a run can be")
@@ -73,4 +78,4 @@ def checkpoint_of(path, arrays):
         if count is not None:
             checked(arrays, name, (count,), np.float32)
     state = {name: array for name, array in arrays.items() if name not in DONE}
-    return Checkpoint(path, settings, done, state)
+    return Checkpoint(path, settings, done, state, inputs)

@@ -99,9 +99,9 @@ class RunFolder(AbstractContextManager):
         """Column name → float (iterations,), NaN where not measured."""
         return as_columns(*read_table(self.metrics_csv))
 
-    def save(self, settings, done, state):
+    def save(self, settings, done, state, inputs=None):
         """A new checkpoint.npz; the one before is kept. Raises OSError, or ValueError if it is too large."""
-        checkpoint.save(self.checkpoint, self.previous, settings, done, state)
+        checkpoint.save(self.checkpoint, self.previous, settings, done, state, inputs)
 
     def newest_checkpoint(self, say):
         """The newest valid `Checkpoint`; None where the run was ended before its first.

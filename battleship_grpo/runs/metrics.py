@@ -13,13 +13,13 @@ from .files import open_regular, replacing
 class MetricsFile(AbstractContextManager):
     """A metrics.csv to add rows to, each on disk as soon as it is written.
 
-    If there is one already, its first `iterations` rows stay: those that the run's checkpoint has behind it. Raises
-    ValueError where they are not all there, OSError where there is no writing.
+    If there is one already, those rows stay that the run's checkpoint has behind it: `done`, iterations, games and
+    shots. Raises ValueError where they are not all there, or another run's, OSError where there is no writing.
     """
 
-    def __init__(self, path, iterations=0):
+    def __init__(self, path, done=None):
         self.path = path
-        self.names, rows = rows_behind(path, iterations) if iterations else ([], [])
+        self.names, rows = rows_behind(path, **done) if done else ([], [])
         self._write(rows)
 
     def _write(self, rows):
@@ -64,13 +64,21 @@ def as_columns(names, rows):
     return dict(zip(names, table.T, strict=True))
 
 
-def rows_behind(path, iterations):
-    """The names, and the rows of iterations 1 … `iterations`. Raises ValueError where they are not all there."""
+def rows_behind(path, iterations, games, shots, **_):
+    """The names, and the rows of iterations 1 … `iterations`. Raises ValueError where they are not all there, or where
+    games and shots up to then were others.
+    """
+    if iterations == 0:
+        return [], []
     try:
         names, rows = read_table(path)
-        numbers = as_columns(names, rows[:iterations]).get("iteration", ())
-    except (OSError, ValueError):
+        columns = as_columns(names, rows[:iterations])
+        numbers, counts = columns["iteration"], (columns["games"][-1], columns["shots"][-1])
+    except (OSError, ValueError, KeyError, IndexError):
         numbers = ()
-    if len(numbers) != iterations or list(numbers) != list(range(1, iterations + 1)):
+    if len(numbers) != iterations or (numbers != np.arange(1, iterations + 1)).any():
         raise ValueError(f"{path} does not hold the {iterations} iterations that the checkpoint has behind it")
+    if counts != (games, shots):
+        raise ValueError(f"{path} has {counts[0]:.0f} games and {counts[1]:.0f} shots behind iteration {iterations}, "
+                         f"the checkpoint {games} and {shots}: one of them is another run's")
     return names, rows[:iterations]
