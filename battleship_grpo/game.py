@@ -4,6 +4,7 @@ A *board* is a bool array, True where a ship lies. In flow: `Rules` → `random_
 Nothing here knows of policies or training.
 """
 
+import math
 import reprlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -165,7 +166,8 @@ def covered(rules, fleets):
 
 def placement_count(rules):
     """How many ways there are to lay the ships one by one, overlaps included: what a uniform redraw chooses from."""
-    return int(np.prod([float(len(ship_placements(rules.board_size, n))) for n in rules.fleet]))
+    size = rules.board_size
+    return math.prod(size * (size - n + 1) * (1 if n == 1 else 2) for n in rules.fleet)
 
 
 @lru_cache(maxsize=16)

@@ -12,6 +12,7 @@ actions make. What learning needs is the slope of some number by the logits, and
 all divided by the temperature (F by its square).
 """
 
+import os
 import reprlib
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -177,8 +178,8 @@ class Policy:
         from .runs.files import read_arrays, refusing
 
         path = Path(path)
-        if path.is_dir():
-            if not (path / FILE_NAME).is_file():
+        if os.path.isdir(path):
+            if not os.path.isfile(path / FILE_NAME):
                 raise ValueError(f"{path} holds no {FILE_NAME}: it is not a run folder")
             path = path / FILE_NAME
         with refusing(path, "policy file"):

@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(run, caps
     for name in ("checkpoint.npz", "checkpoint-previous.npz"):
         (run / name).write_bytes(b"not a checkpoint")
     shown = refusal(["--resume", str(run)], capsys)
-    assert f"{path}: not a usable" in shown and "checkpoint-previous.npz: not a usable" in shown
+    assert f"{path}: not a readable" in shown and "checkpoint-previous.npz: not a readable" in shown
 
 
 def test_a_run_ended_before_its_first_checkpoint_starts_again(run, capsys):
@@ -495,6 +495,8 @@ def test_settings_come_from_a_file_and_options_come_on_top(tmp_path, run):
     ('"seed"', "must look like"), ('{"hidden_sizes": [' + "8, " * 300_000 + "8]}", "up to 64 hidden layers"),
     ('{"activation": "' + "x" * 10**6 + '"}', "activation must be text"), ('{"' + "x" * 10**6 + '": 1}', "not a sett"),
     ('{"init": "\\u001b[2J"}', "init must be text without control characters"), ('{"init": 5}', "init must be text"),
+    ('{"init": "' + "x" * 4000 + '"}', "name too long"),
+    ('{"board_size": 32, "algorithm": "sft", "fleet": [' + "2, " * 399 + "2]}", "over a billion billion placements"),
     ('{"board_size": 5, "fleet": [' + "1, " * 10**5 + "1]}", "100,001 ships do not fit"),
 ])
 def test_a_mistake_in_a_file_of_settings_is_one_line(text, says, tmp_path, capsys):

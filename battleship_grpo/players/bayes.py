@@ -29,7 +29,9 @@ def too_many_for_bayes(rules):
 def describe(rules):
     """How large the rules are, in words."""
     number = number_of_layouts(rules)
-    count = f"{number:,} placements" if number else f"{placement_count(rules):,} placements, overlaps included"
+    ways = placement_count(rules)
+    many = f"{ways:,}" if ways < 10**18 else "over a billion billion"
+    count = f"{number:,} placements" if number else f"{many} placements, overlaps included"
     return f"fleet {','.join(map(str, rules.fleet))} on a {rules.board_size}×{rules.board_size} board has {count}"
 
 

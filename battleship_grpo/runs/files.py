@@ -112,9 +112,11 @@ def refusing(path, what):
         reason = f"not a {what}: it holds no {error.args[0]}"
     except (TypeError, IndexError, OverflowError) as error:
         reason = f"not a {what}: something in it is malformed ({error})"
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # zipfile's, too
+    except ValueError as error:
         reason = f"not a usable {what}: {error}"
-    raise ValueError(f"{path}: {in_short(reason)}")
+    except (EOFError, RuntimeError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        reason = f"not a readable .npz file ({error})"
+    raise ValueError(f"{in_short(path)}: {in_short(reason)}")
 
 
 def in_short(text):
