@@ -14,6 +14,7 @@ from .backend import load_backend
 from .game import NAMED_RULES
 from .runs.settings import BACKENDS, Settings
 from .runs.team import gather
+from .screens.command import command
 from .screens.options import Parser
 from .screens.tables import right
 from .study.speed import LEARNING_LIMIT, YARDSTICK, measure
@@ -44,8 +45,9 @@ def show(results, console):
     console.print(f"slowest stage of the first row: {results['slowest_stage']}, {slowest:.0f} ns per shot")
 
 
+@command
 def main(arguments=None):
-    parser = Parser(prog="python -m battleship_grpo.benchmark", description=__doc__.split("\n\n")[0])
+    parser = Parser("benchmark", __doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library [numpy]")
     parser.add_argument("--rules", choices=NAMED_RULES, default="mini", help="rules of the main cases [mini]")

@@ -23,6 +23,7 @@ from .runs.files import write_text
 from .runs.folder import RunFolder
 from .runs.settings import Settings
 from .runs.signals import stop_on_signal
+from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import comparison_progress, show_comparison, stderr_console
 from .study.costs import measure_costs, peak_memory
@@ -135,7 +136,7 @@ def draw(path, rows, results, title, rules):
 
 def parse(arguments):
     """The arguments of `compare`, from those of the command."""
-    parser = Parser(prog="python -m battleship_grpo.compare", description=__doc__.split("\n\n")[0])
+    parser = Parser("compare", __doc__)
     parser.add_argument("--algorithms", default="reinforce,trpo,ppo,dpo,grpo", metavar="NAME,…",
                         help=f"all, or some of {', '.join(RECIPES)} [%(default)s]")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each, from seeds 0 … N−1 [3]")
@@ -153,10 +154,11 @@ def parse(arguments):
     return parser, given | {"algorithms": list(RECIPES) if names == ["all"] else names}
 
 
+@command
 def main(arguments=None):
     parser, options = parse(arguments)
     console = stderr_console()
-    with stop_on_signal() as stopped:
+    with stop_on_signal("stopping; finished runs are kept") as stopped:
         try:
             rows = compare(**options, console=console, stopped=stopped)
         except Stopped as stop:

@@ -12,6 +12,7 @@ import numpy as np
 from .env import BattleshipEnv
 from .players import BASELINES, find_player
 from .players.judge import bayes_mean_shots, gap_closed, judge
+from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import show_evaluation
 
@@ -34,8 +35,9 @@ def row_of(player, result, rules, bayes):
     return row
 
 
+@command
 def main(arguments=None):
-    parser = Parser(prog="python -m battleship_grpo.evaluate", description=__doc__.split("\n\n")[0])
+    parser = Parser("evaluate", __doc__)
     parser.add_argument("entrants", nargs="+", metavar="RUN|BASELINE",
                         help=f"run folders, policy.npz files, or {', '.join(BASELINES)}")
     add_rules_options(parser)
@@ -55,10 +57,6 @@ def main(arguments=None):
     except ValueError as error:
         parser.error(str(error))
     rows = [row_of(player, results[player.name], rules, bayes) for player in players]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        show_evaluation(rows, rules)
     if options.plot:
         from .screens.plots import save, shots_distributions
 
@@ -66,6 +64,10 @@ def main(arguments=None):
             save(shots_distributions({name: result.shots for name, result in results.items()}, rules), options.plot)
         except (OSError, ValueError) as error:
             parser.error(f"cannot write {options.plot}: {' '.join(str(error).split())}")
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show_evaluation(rows, rules)
     return 0
 
 

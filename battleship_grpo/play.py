@@ -15,10 +15,10 @@ from .players.bayes import Bayes, too_many_for_bayes
 from .players.density import Density
 from .policy import FILE_NAME
 from .screens.boards import ASCII, EMOJI, Look
+from .screens.command import command
 from .screens.frames import LARGEST_SEED, games
 from .screens.human import HumanGame
 from .screens.options import Parser, add_rules_options, rules_from
-from .screens.tables import stderr_console
 from .screens.watch import LINGER, SPEEDS, print_games, watch
 
 
@@ -75,9 +75,8 @@ def number(kind, low, high, meaning):
 
 
 def parse(arguments):
-    parser = Parser(prog="python -m battleship_grpo.play", description=__doc__.split("\n\n")[0],
-                    epilog="while a game runs: space pauses, n goes to the next board, + and - change the speed, "
-                           "q quits")
+    parser = Parser("play", __doc__, epilog="while a game runs: space pauses, n goes to the next board, + and - change "
+                    "the speed, q quits")
     parser.add_argument("player", nargs="?", metavar="RUN | baseline", help="a run folder, a policy.npz, or "
                         f"{', '.join(BASELINES)} [the newest run under runs/]")
     add_rules_options(parser)
@@ -119,19 +118,11 @@ def make_look(options, console):
     return Look(glyphs, colour=console.color_system is not None and not console.no_color)
 
 
+@command
 def main(arguments=None):
-    for stream in (sys.stdin, sys.stdout):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # what the terminal's encoding lacks becomes a question mark
     options = parse(arguments)
-    try:
-        play(options, make_console())
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError) as error:  # OSError: stdout takes no more, for one
-        stderr_console().print(f"error: {error}", style="red")
-        return 2
+    play(options, make_console())
+    return 0
 
 
 if __name__ == "__main__":

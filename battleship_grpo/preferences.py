@@ -10,11 +10,13 @@ import numpy as np
 from .env import BattleshipEnv
 from .players import find_player
 from .runs.preferences import play_preferences, write_preferences
+from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
 
 
+@command
 def main(arguments=None):
-    parser = Parser(prog="python -m battleship_grpo.preferences", description=__doc__.split("\n\n")[0])
+    parser = Parser("preferences", __doc__)
     parser.add_argument("player", metavar="RUN|BASELINE", help="who plays: a run folder, a policy.npz, or a baseline")
     parser.add_argument("--boards", type=int, default=2000, metavar="N", help="boards to play on [2000]")
     parser.add_argument("--num-generations", type=int, default=8, metavar="G", help="games on each [8]")

@@ -6,7 +6,6 @@ training after the current iteration, and saves; `--resume` goes on, to the bit,
 
 import os
 import shlex
-import signal
 import sys
 
 import numpy as np
@@ -25,6 +24,7 @@ from .runs.metrics import MetricsFile, rows_behind
 from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
+from .screens.command import command
 from .screens.options import Parser, add_settings
 from .screens.tables import report, stderr_console, training_progress
 
@@ -188,9 +188,8 @@ def draw_curves(settings, metrics, summary, path):
 
 def parse(arguments):
     """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair."""
-    parser = Parser(prog="python -m battleship_grpo.train", usage="%(prog)s [option …]",
-                    description=__doc__.split("\n\n")[0], epilog="Defaults are those of a small board. Larger ones "
-                    "and runs with --init have some of their own: a run's config.json has all that it used.")
+    parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog="Defaults are those of a small board. Larger "
+                    "ones and runs with --init have some of their own: a run's config.json has all that it used.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
                         "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
@@ -211,28 +210,16 @@ def parse(arguments):
         parser.error(str(error))
 
 
+@command
 def main(arguments=None):
-    job = parse(arguments)
-    console = stderr_console()
-    try:
-        with stop_on_signal() as stopped:
-            if isinstance(job, Settings):
-                folder, summary = train(job, console, stopped)
-            else:
-                folder, summary = resume(*job, console, stopped)
-            report(console, summary, folder)
-            return 128 + stopped() if stopped() else 0
-    except (ValueError, FloatingPointError, ChildProcessError) as error:
-        console.print(f"error: {error}", style="red")
-    except OSError as error:
-        console.print(f"error: {error.filename or 'a file'}: {error.strerror or error}; what was saved before is as it "
-                      "was", style="red")
-    except MemoryError as error:
-        console.print(f"error: not enough memory ({error}): lower --num-boards or --num-generations", style="red")
-    except KeyboardInterrupt:
-        console.print("stopped at once: checkpoints are as they were", style="red")
-        return 128 + (stopped() or signal.SIGINT)
-    return 2
+    job, console = parse(arguments), stderr_console()
+    with stop_on_signal() as stopped:
+        if isinstance(job, Settings):
+            folder, summary = train(job, console, stopped)
+        else:
+            folder, summary = resume(*job, console, stopped)
+        report(console, summary, folder)
+        return 128 + stopped() if stopped() else 0
 
 
 if __name__ == "__main__":

@@ -450,7 +450,8 @@ def test_the_second_signal_leaves_at_once(start, tmp_path):
             pass
         process.send_signal(number)  # an iteration takes longer than that, and so does judging
         lines = process.communicate()[1].strip().splitlines()
-        assert process.returncode == 128 + number and lines[-1] == "stopped at once: checkpoints are as they were"
+        assert process.returncode == 128 + number and lines[-1] == (
+            "stopped at once: what was saved before is as it was")
         assert not any("Traceback" in line for line in lines)
 
 

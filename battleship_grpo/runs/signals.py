@@ -2,7 +2,19 @@
 
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+
+def say(text):
+    """To stderr, from a handler of signals: a print could come in the midst of another."""
+    with suppress(OSError):  # nobody reads it
+        os.write(2, text)
+
+
+def leave_at_once(number, _):
+    """A handler for times when there is nothing to lose: while a command is loaded, and once it is over."""
+    say(b"\nstopped\n")
+    os._exit(128 + number)
 
 
 @contextmanager
@@ -17,16 +29,18 @@ def handled(handler, *numbers):
 
 
 @contextmanager
-def stop_on_signal():
-    """Yields `stopped()`, the last signal that came or None. The second raises KeyboardInterrupt, more do nothing."""
+def stop_on_signal(answer="saving once this iteration is over; again to leave at once"):
+    """Yields `stopped()`, the last signal that came or None. The second raises KeyboardInterrupt(its number), more do
+    nothing.
+    """
     received = []
 
     def ask(number, _):
         received.append(number)
-        if len(received) == 1:  # a print could come in the midst of another
-            os.write(2, b"\nsaving once this iteration is over; again to leave at once\n")
+        if len(received) == 1:
+            say(f"\n{answer}\n".encode())
         elif len(received) == 2:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
 
     with handled(ask, signal.SIGINT, signal.SIGTERM):
         yield lambda: received[-1] if received else None

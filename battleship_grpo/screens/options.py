@@ -9,7 +9,11 @@ from ..runs.settings import GAME, POLICY, RUN, known_settings, users_of
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with one line on stderr and exit status 2 for a mistake."""
+    """argparse for a command, with one line on stderr and exit status 2 for a mistake."""
+
+    def __init__(self, name, doc, **options):
+        """doc: the docstring whose first paragraph tells what the command is for; None where Python leaves them out."""
+        super().__init__(prog=f"python -m battleship_grpo.{name}", description=(doc or "").split("\n\n")[0], **options)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
