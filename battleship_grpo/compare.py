@@ -20,7 +20,7 @@ from rich.console import Console
 from .algorithms import RECIPES
 from .players.judge import yardsticks
 from .runs.files import write_text
-from .runs.folder import RunFolder
+from .runs.folder import RunFolder, locked
 from .runs.settings import Settings
 from .runs.signals import stop_on_signal
 from .screens.command import command
@@ -28,7 +28,7 @@ from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import comparison_progress, show_comparison, stderr_console
 from .study.costs import measure_costs, peak_memory
 from .study.figures import TABLES, as_csv, curve_of, finding, legend, markdown, rank, row_of, table, threshold
-from .study.race import FreshProcesses, Stopped, carry_out, finished_runs, require_going_on
+from .study.race import FreshProcesses, Stopped, carry_out, finished_runs
 from .train import train
 
 MOST_SEEDS, MOST_JOBS = 100, 64
@@ -45,21 +45,23 @@ def compare(algorithms, seeds=3, seconds=None, jobs=2, output_dir="runs/compare"
     stopped             asked now and then; once it is true, `Stopped` is raised
 
     Runs in `output_dir` that are finished already are not repeated. Returns the table: a dict per algorithm, the best
-    first. Raises ValueError where settings make no sense, or a run's folder holds something else.
+    first. Raises ValueError where settings make no sense, a run's folder holds something else, or another process
+    writes here.
     """
     if seconds is not None or "iterations" not in settings:
         settings["seconds"] = SECONDS if seconds is None else seconds
     folder, console = Path(output_dir), console or stderr_console()
     runs = plan(algorithms, seeds, jobs, folder, settings)
-    finished, failures = finished_runs(runs), {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
-    with (FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier,
-          comparison_progress(console, runs, finished, failures) as show):
-        carry_out(run_one, runs, finished, failures, carrier, show, stopped)
-    return write_results(folder, runs, failures)
+    with locked(folder):
+        finished, failures = finished_runs(runs), {}
+        with (FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier,
+              comparison_progress(console, runs, finished, failures) as show):
+            carry_out(run_one, runs, finished, failures, carrier, show, stopped)
+        return write_results(folder, runs, failures)
 
 
 def plan(algorithms, seeds, jobs, folder, options):
@@ -86,7 +88,6 @@ def run_one(settings):
 
     def watch():
         """Asked before every iteration, and after the last."""
-        require_going_on()
         peak[:] = [peak_memory()]
         return False
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 from hypothesis import given
@@ -21,6 +22,7 @@ from battleship_grpo import compare as command
 from battleship_grpo.compare import compare, main
 from battleship_grpo.game import NAMED_RULES
 from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.runs.folder import locked
 from battleship_grpo.study.figures import TABLES, first_at_most, largest_relapse, middle, recent_means, threshold
 
 TINY = {"board_size": 3, "fleet": (2,), "iterations": 3, "hidden_sizes": (8,)}
@@ -109,6 +111,15 @@ def stripped(rows):
     (lambda run: (run / "config.json").write_text("{"), "no run that can be read"),
     (lambda run: (run / "config.json").unlink(), "no run that can be read"),
     (lambda run: (run / "summary.json").write_text("{}"), "not of a comparison"),
+    (lambda run: (run / "summary.json").write_text('["costs"]'), "no run that can be read"),
+    (lambda run: (run / "summary.json").write_text('{"costs":' * 100_000), "no run that can be read"),
+    (lambda run: (run / "summary.json").write_text('{"costs": {}}'), "results that are damaged"),
+    (lambda run: rewrite(run / "summary.json", greedy={"mean_shots": float("nan")}), "results that are damaged"),
+    (lambda run: rewrite(run / "summary.json", bayes="fifteen"), "results that are damaged"),
+    (lambda run: replace(run / "metrics.csv", "games", "matches"), "results that are damaged"),
+    (lambda run: replace(run / "metrics.csv", "\n2,", "\n4,"), "results that are damaged"),
+    (lambda run: (run / "metrics.csv").write_text("iteration,shots,seconds,games\n1,,,\n2,,,\n3,,,\n"),
+     "results that are damaged"),
 ])
 def test_a_folder_that_holds_something_else_is_left_alone(copied, damage, says):
     damage(copied / "grpo-seed0")
@@ -129,6 +140,35 @@ def test_a_file_in_the_way_is_noticed_before_anything_is_run(tmp_path, capsys):
 
 def rewrite(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def replace(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_one_comparison_at_a_time_writes_in_a_folder(copied):
+    with locked(copied), pytest.raises(ValueError, match="another run is writing in"):
+        compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
+@pytest.mark.parametrize("numbers", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
+def test_no_process_outlives_the_comparison_that_started_it(numbers, tmp_path):
+    """Whether it is killed, or told twice to stop: soon nobody is left, nor anything of theirs."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", "--rules", "tiny", "--seconds", "999",
+                                "--jobs", "2", "--output-dir", str(tmp_path / "compared")], start_new_session=True,
+                               stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)})
+    while len(list(scratch.glob("*/metrics.csv"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    others = psutil.Process(process.pid).children(recursive=True)
+    for number in numbers:
+        (process.send_signal if number == signal.SIGKILL else lambda it: os.killpg(process.pid, it))(number)
+    assert "Traceback" not in process.communicate(timeout=60)[1]
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert psutil.wait_procs(others, timeout=60)[1] == [] == list(scratch.iterdir())
 
 
 def test_a_cluster_gives_the_same_results(finished, tmp_path):
@@ -181,7 +221,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     shown = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in shown
+    assert process.returncode == 130 and "Traceback" not in shown, shown
     assert (tmp_path / "reinforce-seed0" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert shown.strip().splitlines()[-1].startswith("stopped: 1 of 2 runs are finished and kept; the same command")
     assert not (tmp_path / "grpo-seed0").exists()

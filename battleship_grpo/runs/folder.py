@@ -8,7 +8,7 @@ from ..policy import FILE_NAME
 from . import checkpoint
 from .files import UNFINISHED, read_text, require_regular, write_text
 from .metrics import as_columns, read_table
-from .settings import Settings, read_config
+from .settings import Settings, from_json, read_config
 
 try:
     import fcntl
@@ -18,14 +18,15 @@ except ImportError:  # Windows
     fcntl = None
 
 
+LOCK = ".lock"  # in a folder that is written to; it stays, the system's lock on it goes with the process
+
+
 class RunFolder(AbstractContextManager):
     """config.json, metrics.csv, policy.npz, checkpoint.npz, summary.json, curves.png. One process at a time writes.
 
     `with RunFolder.create(…)` or `with RunFolder.resume(…)`: it is this process's alone, from `begin` or at once, until
     the block ends.
     """
-
-    LOCK = ".lock"  # it stays; the system's lock on it goes with the process, however that ends
 
     def __init__(self, path):
         self.path, self._lock = Path(path), None
@@ -71,20 +72,14 @@ class RunFolder(AbstractContextManager):
             self._lock.close()
 
     def _require_empty(self):
-        empty = self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {self.LOCK}
+        empty = self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {LOCK}
         if self.path.exists() and not empty:
             raise ValueError(f"{self} exists already and is not an empty folder: choose another --output-dir, or go on "
                              f"with --resume {self}")
 
     def _take(self):
-        """Lock it. Raises ValueError where another process has it, OSError where there is no writing."""
-        require_regular(self.path / self.LOCK)
-        self._lock = open(self.path / self.LOCK, "ab")  # noqa: SIM115 (closed by `__exit__`)
-        try:
-            lock(self._lock)
-        except BlockingIOError:
-            self._lock.close()
-            raise ValueError(f"another run is writing in {self}") from None
+        """Lock it, as `locked` does."""
+        self._lock = locked(self.path)
         for part in self.path.glob(UNFINISHED):
             part.unlink()
 
@@ -126,7 +121,8 @@ class RunFolder(AbstractContextManager):
         write_json(self.summary, summary)
 
     def read_summary(self):
-        return json.loads(read_text(self.summary))
+        """Raises OSError, or ValueError where summary.json is no JSON object."""
+        return from_json(read_text(self.summary))
 
 
 def first_free(default):
@@ -139,6 +135,22 @@ def first_free(default):
 
 def write_json(path, content):
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def locked(folder):
+    """A file in a folder, which is this process's alone until that file is closed.
+
+    Raises ValueError where another has the folder, OSError where there is no writing.
+    """
+    path = Path(folder) / LOCK
+    require_regular(path)
+    file = open(path, "ab")  # noqa: SIM115 (whoever asked for it closes it)
+    try:
+        lock(file)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(f"another run is writing in {folder}") from None
+    return file
 
 
 def lock(file):

@@ -1,13 +1,16 @@
 """A team of processes on one machine that train as one: data parallelism, as over several GPUs.
 
-They exchange vectors through shared memory. Processes rather than threads: small array operations spend much of their
-time under Python's interpreter lock.
+They exchange vectors through shared memory, and signals through pipes: both are gone with the last process, even if
+all are killed at once, which named semaphores would outlive. Processes rather than threads: small array operations
+spend much of their time under Python's interpreter lock.
 """
 
 import multiprocessing
 import os
 import signal
 from contextlib import contextmanager
+from itertools import chain
+from multiprocessing import connection, resource_tracker
 
 import numpy as np
 
@@ -20,9 +23,10 @@ CAPACITY = 2**25  # bytes that one process can give to a sum
 class Team(Alone):
     """One of several processes, which all hold one of these."""
 
-    def __init__(self, rank, size, slots, signals, check):
+    def __init__(self, rank, size, slots, links, lost):
+        """links: in each round of a barrier, where to write, and where to read. lost(): a process has ended early."""
         self.rank, self.size = rank, size
-        self._slots, self._signals, self._check, self._turn = slots, signals, check, 0
+        self._slots, self._links, self._lost, self._turn = slots, links, lost, 0
 
     def sum(self, vector):
         if vector.nbytes > CAPACITY:
@@ -44,12 +48,15 @@ class Team(Alone):
         return slots
 
     def barrier(self):
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        for other in others:
-            self._signals[self.rank][other].release()
-        for other in others:
-            while not self._signals[other][self.rank].acquire(timeout=1):
-                self._check()
+        """In round k everybody tells whoever is 2ᵏ places on, and hears from 2ᵏ places back, that the 2ᵏ processes up
+        to there have come: the dissemination barrier (Hensgen, Finkel & Manber 1988).
+        """
+        try:
+            for writer, reader in self._links:
+                writer.send_bytes(b"here")
+                reader.recv_bytes()
+        except (EOFError, OSError):
+            self._lost()
 
 
 @contextmanager
@@ -64,20 +71,27 @@ def gather(size, program, *arguments):
         return
     context = multiprocessing.get_context("spawn")
     slots = [context.RawArray("b", CAPACITY * size) for _ in range(2)]
-    signals = [[context.Semaphore(0) for _ in range(size)] for _ in range(size)]
-    others = [context.Process(target=_take_part, args=(rank, size, slots, signals, program, arguments), daemon=True)
+    links = [[] for _ in range(size)]
+    for distance in (2**k for k in range((size - 1).bit_length())):
+        pipes = [context.Pipe(duplex=False) for _ in range(size)]
+        for rank, (reader, _) in enumerate(pipes):
+            links[rank].append((pipes[(rank + distance) % size][1], reader))
+    others = [context.Process(target=_take_part, args=(rank, size, slots, links[rank], program, arguments), daemon=True)
               for rank in range(1, size)]
 
-    def require_others():
-        for process in others:
-            if not process.is_alive():
-                raise ChildProcessError(f"a process of the team ended early (exit status {process.exitcode})")
+    def lost():
+        first = connection.wait([process.sentinel for process in others])[0]
+        ended = next(process for process in others if process.sentinel == first)
+        ended.join()
+        raise ChildProcessError(f"a process of the team ended early (exit status {ended.exitcode})")
 
     try:
-        with signals_held_back():
+        with signals_held_back(signal.SIGINT, signal.SIGTERM):
             for process in others:
                 process.start()
-        yield Team(0, size, slots, signals, require_others)
+        for end in chain(*chain(*links[1:])):
+            end.close()  # in this process: now each is open as long as its owner lives, and no longer
+        yield Team(0, size, slots, links[0], lost)
     except BaseException:
         for process in others:
             if process.is_alive():
@@ -90,30 +104,27 @@ def gather(size, program, *arguments):
 
 
 @contextmanager
-def signals_held_back():
-    """Ctrl-C and SIGTERM wait until the block is over; processes started in it never get them, not even before
-    `_take_part` can say so. Where signals cannot be held back (Windows), nothing changes.
+def signals_held_back(*numbers):
+    """These signals wait until the block is over; processes started in it never get them, not even before they can say
+    so themselves. Where signals cannot be held back (Windows), nothing changes.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    resource_tracker.ensure_running()  # in the block it would, when it starts, let signals through
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _take_part(rank, size, slots, signals, program, arguments):
+def _take_part(rank, size, slots, links, program, arguments):
     """What the other processes run. Ctrl-C and the end of training are the first one's to decide."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
-    def require_first():
-        if not multiprocessing.parent_process().is_alive():
-            os._exit(1)
-
     try:
-        program(Team(rank, size, slots, signals, require_first), *arguments)
+        program(Team(rank, size, slots, links, lambda: os._exit(1)), *arguments)
     except (ValueError, ArithmeticError, MemoryError, OSError):
         os._exit(1)  # the first process meets the same, or misses this one, and says so

@@ -132,6 +132,18 @@ def row_of(algorithm, runs, reach, failed=""):
     }
 
 
+def makes_a_row(summary, metrics):
+    """Whether these can be what a run came to: all the numbers that a row is made of are there, and are numbers."""
+    try:
+        row = row_of("", [(summary, metrics)], reach=0) | {"bayes": summary["bayes"]}
+        numbers = [value for name, value in row.items() if name not in ("algorithm", "failed", "shots_to_threshold")]
+        return (metrics["iteration"].tolist() == list(range(1, summary["iterations"] + 1))
+                and bool(np.isfinite(curve_of(metrics)).all())
+                and all(number is None or math.isfinite(number) for number in numbers))
+    except (LookupError, TypeError, ValueError, ArithmeticError):
+        return False
+
+
 def middle(values):
     """The median, the worse of the two in the middle: it is inf as soon as half of the values are."""
     return sorted(values)[len(values) // 2]

@@ -1,59 +1,79 @@
 """The runs of a comparison: carried out, each in a process of its own, and kept in folders."""
 
 import multiprocessing
+import os
 import signal
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
+import sys
+import threading
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from ..runs.folder import RunFolder, write_json
+from ..runs.team import signals_held_back
+from .figures import makes_a_row
 
 
 class Stopped(Exception):
     """The comparison was asked to stop before it was finished; the message says how far it came."""
 
 
-ending = None  # in a worker of `FreshProcesses`: set once the comparison is to end
-
-
-def require_going_on():
-    """Raise Stopped, in a worker of `FreshProcesses`, once the comparison is to end."""
-    if ending is not None and ending.is_set():
-        raise Stopped
-
-
-def enter_worker(event):
-    global ending
-    ending = event
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 class FreshProcesses(ThreadPoolExecutor):
     """Carries out every call in a process of its own, `jobs` side by side.
 
     So memory is measured from nothing, and a process that the system kills takes no other down with it. On leaving its
-    `with` block what has not begun is cancelled, and what is running ends at its next iteration.
+    `with` block what has not begun is cancelled, and what is running is ended; so it is if this process is killed.
     """
 
     def __init__(self, jobs):
-        super().__init__(jobs, initializer=block_ctrl_c)
+        super().__init__(jobs)
         self.context = multiprocessing.get_context("spawn")
-        self.ending = self.context.Event()
+        self.processes, self.leaving = set(), False
 
     def submit(self, function, /, *arguments, **options):
         return super().submit(self._call, function, arguments, options)
 
     def _call(self, function, arguments, options):
-        with ProcessPoolExecutor(1, self.context, enter_worker, (self.ending,)) as pool:
-            return pool.submit(function, *arguments, **options).result()
+        receiver, sender = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=answer, args=(sender, function, arguments, options), daemon=True)
+        with signals_held_back(signal.SIGINT):  # Ctrl-C goes to every process of the terminal
+            process.start()
+        sender.close()  # here: once the process ends nobody has one any more, and `recv` says so
+        self.processes.add(process)
+        if self.leaving:
+            process.terminate()
+        try:
+            result, error = receiver.recv()
+        except EOFError:
+            process.join()
+            raise ChildProcessError(f"its process ended early (exit status {process.exitcode})") from None
+        finally:
+            self.processes.discard(process)
+        process.join()
+        if error:
+            raise error
+        return result
 
     def __exit__(self, *_):
-        self.ending.set()
+        self.leaving = True
+        for process in list(self.processes):
+            process.terminate()
         self.shutdown(cancel_futures=True)
 
 
-def block_ctrl_c():
-    """Ctrl-C goes to every process of the terminal: those started by this thread shall not see it, from the start."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def answer(sender, function, arguments, options):
+    """What a process of `FreshProcesses` does: send (result, None) or (None, error). SIGTERM unwinds the stack."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    threading.Thread(target=end_with_the_parent, daemon=True).start()
+    try:
+        outcome = function(*arguments, **options), None
+    except Exception as error:
+        outcome = None, error
+    sender.send(outcome)
+
+
+def end_with_the_parent():
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def carry_out(run_one, runs, finished, failures, executor, show, stopped):
@@ -112,6 +132,8 @@ def differences(folder, run):
         found = folder.read_settings()
         if folder.summary.exists() and "costs" not in folder.read_summary():
             return "a run, but not of a comparison"
+        if folder.summary.exists() and not makes_a_row(folder.read_summary(), folder.metrics()):
+            return "results that are damaged"
     except (OSError, ValueError, TypeError):
         return "no run that can be read"
     wanted = run.replace(output_dir=found.output_dir)
