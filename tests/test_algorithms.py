@@ -1,5 +1,7 @@
 """Every algorithm: the gradient of its whole loss, the identities that tie it to its neighbours, and that it learns."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers import (
@@ -24,6 +26,7 @@ from battleship_grpo.players.judge import judge
 from battleship_grpo.players.trained import Trained
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
+from battleship_grpo.runs.settings import known_settings
 
 # ------------------------------------------------------------------------------------- the gradient of the loss
 
@@ -163,9 +166,9 @@ def test_conjugate_gradient_solves_positive_definite_systems(seed, size):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(size, size))
     matrix, b = root @ root.T + np.eye(size), rng.normal(size=size)
-    x, residual = conjugate_gradient(lambda v: matrix @ v, b, 2 * size, tolerance=1e-20)
+    x, residual = conjugate_gradient(lambda v: matrix @ v, b, range(2 * size), tolerance=1e-20)
     assert relative_error(x, np.linalg.solve(matrix, b)) < 1e-6 and residual < 1e-6
-    early, residual = conjugate_gradient(lambda v: matrix @ v, b, 1)
+    early, residual = conjugate_gradient(lambda v: matrix @ v, b, range(1))
     assert residual == pytest.approx(np.linalg.norm(b - matrix @ early) / np.linalg.norm(b), abs=1e-9)
 
 
@@ -179,7 +182,7 @@ def test_conjugate_gradient_finds_the_natural_gradient():
     def product(vector):
         return learner.fisher_product(batch, vector) + 1e-3 * vector
 
-    x, residual = conjugate_gradient(product, gradient, 200)
+    x, residual = conjugate_gradient(product, gradient, range(200))
     assert residual < 1e-4 and relative_error(product(x), gradient) < 1e-4
 
 
@@ -441,3 +444,20 @@ def test_every_algorithm_beats_random_play_by_more_than_chance(name):
     learn(learner, learner.settings)
     result = judge(Trained("trained", learner.policy), learner.env, games=1, seed=0)
     assert result.exact and result.mean_shots < 11.2
+
+
+@pytest.mark.parametrize("algorithm", [*RECIPES])
+def test_a_deadline_ends_every_loop_that_a_setting_can_make_long(algorithm):
+    """Once it has passed each is gone through once; one that is far off changes nothing, to the bit."""
+    loops = ("num_iterations", "max_resamples", "critic_epochs", "cg_iterations", "line_search_steps")
+
+    def step(repeats, deadline, **changes):
+        """The parameters after a step, with every loop so long."""
+        changes |= {name: repeats for name in loops if name in known_settings(algorithm)}
+        learner = small_learner(algorithm, np.random.default_rng(0), **changes)
+        learner.step(np.random.default_rng(1), 1e-2, deadline)
+        return learner.policy.parameters
+
+    endless = {"max_kl": 1e-30, "cg_damping": 1e3} if algorithm == "trpo" else {}
+    assert np.isfinite(step(10**9, 0.0, **endless)).all()
+    assert (step(2, 1e18) == step(2, math.inf)).all()

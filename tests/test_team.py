@@ -10,6 +10,7 @@ from battleship_grpo.algorithms.alone import Alone
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.team import CAPACITY, gather
+from battleship_grpo.study.race import FreshProcesses
 
 SETTINGS = {"board_size": 3, "fleet": (2,), "num_boards": 7, "num_generations": 4, "num_minibatches": 2,
             "hidden_sizes": (8,), "critic_hidden_sizes": (8,), "iterations": 3}
@@ -25,11 +26,11 @@ def add_up(team, rounds):
         sum(range(int(rng.integers(20_000))))  # dawdle
 
 
-def learn_together(team, algorithms):
+def learn_together(team, algorithms, **changes):
     """Train, and have everybody's parameters added up: equal ones add up to size times one's own."""
     totals = {}
     for name in algorithms:
-        settings = settings_of(name, SETTINGS)
+        settings = settings_of(name, SETTINGS | changes)
         learner = build(settings, team)
         totals[name] = learn(learner, settings)
         for network in learner.networks().values():
@@ -74,6 +75,25 @@ def test_processes_that_train_together_keep_equal_parameters():
         totals = learn_together(team, ALGORITHMS)
     for name in ALGORITHMS:
         assert totals[name]["iterations"] == 3 and totals[name]["games"] >= 3 * 7 * 4, name
+
+
+def cut_short(team):
+    return learn_together(team, ["ppo"], iterations=None, seconds=0.2, num_iterations=10**9)
+
+
+def test_processes_stop_in_the_midst_of_an_iteration_at_the_same_minibatch():
+    with gather(2, cut_short) as team:
+        assert cut_short(team)["ppo"]["iterations"] >= 1
+
+
+def test_nothing_that_a_team_needs_has_a_name_that_could_outlive_it():
+    """Semaphores have one, and stay if all processes are killed at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multiprocessing.synchronize.SemLock.__init__", pytest.fail)
+        with gather(2, add_up, 3) as team:
+            add_up(team, 3)
+        with FreshProcesses(1) as executor:
+            assert executor.submit(int, "7").result() == 7
 
 
 def test_a_process_that_dies_is_noticed():

@@ -15,7 +15,8 @@ core's cache; slopes and statistics of pieces add up, over the pieces and over t
 """
 
 import math
-from itertools import chain, repeat
+import time
+from itertools import chain
 
 import numpy as np
 
@@ -79,6 +80,7 @@ class Learner:
         self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp, policy.network.width)
         self.optimiser = optimiser(settings, policy.network)  # `learn_from` sets its learning rate
         self.steps = np.zeros((), np.int64)  # batches learnt from
+        self.deadline = math.inf
 
     @classmethod
     def check(cls, settings):
@@ -89,10 +91,18 @@ class Learner:
         """The fewest boards that a process can learn from: each minibatch needs one."""
         return settings.num_minibatches
 
-    def step(self, rng, learning_rate):
-        """One iteration, on boards and games drawn with `rng`. Returns what was measured, name → number."""
-        batch = self.collect(rng)
-        return batch.measured | self.learn_from(batch, learning_rate)
+    def step(self, rng, learning_rate, deadline=math.inf):
+        """One iteration, on boards and games drawn with `rng`. Returns what was measured, name → number.
+
+        Once `time.perf_counter()` is past the deadline it is cut short: no further pass, or whatever else is
+        repeated, is begun. In a team either every process has a deadline or none.
+        """
+        self.deadline = deadline
+        try:
+            batch = self.collect(rng)
+            return batch.measured | self.learn_from(batch, learning_rate)
+        finally:
+            self.deadline = math.inf
 
     @property
     def learnt_temperature(self):
@@ -121,12 +131,19 @@ class Learner:
         self.optimiser.learning_rate = learning_rate
         s, measured = self.settings, []
         minibatches = batch.minibatches(s.num_minibatches)  # in order: boards were drawn at random
-        for minibatch in chain.from_iterable(repeat(minibatches, s.num_iterations)):
+        for minibatch in chain.from_iterable(minibatches for _ in self.in_time(range(s.num_iterations))):
             measured.append(self.learn_from_minibatch(minibatch))
             if self.went_far_enough(measured[-1]):
                 break
         self.steps += 1
         return {name: sum(stats[name] for stats in measured) / len(measured) for name in measured[0]}
+
+    def in_time(self, rounds):
+        """The items of an iterable, the first in any case, up to the deadline by the first process's clock."""
+        for item in rounds:
+            yield item
+            if self.deadline < math.inf and self.team.broadcast(np.array([time.perf_counter() - self.deadline])) >= 0:
+                return
 
     def went_far_enough(self, stats):
         """Whether to leave the rest of this batch alone."""

@@ -17,12 +17,14 @@ from .learner import require_finite
 from .setting import Setting
 
 
-def conjugate_gradient(product, b, iterations, tolerance=1e-10):
-    """Solve A·x = b for a symmetric positive definite A known by `product(v)` = A·v. Returns (x, ‖b − Ax‖/‖b‖)."""
+def conjugate_gradient(product, b, rounds, tolerance=1e-10):
+    """Solve A·x = b for a symmetric positive definite A known by `product(v)` = A·v, in as many iterations as `rounds`
+    has items. Returns (x, ‖b − Ax‖/‖b‖).
+    """
     norm = array_module(b).linalg.norm
     x, residual = 0 * b, b.copy()
     direction, squared = residual.copy(), residual @ residual
-    for _ in range(iterations):
+    for _ in rounds:
         if squared <= tolerance * (b @ b):
             break
         moved = product(direction)
@@ -68,14 +70,15 @@ class TRPO(ActorCritic):
         require_finite(stats)
         some = batch.cut(slice(0, max(1, round(batch.num_boards * s.fisher_share))))
         direction, stats["cg_residual"] = conjugate_gradient(
-            lambda vector: self.fisher_product(some, vector) + s.cg_damping * vector, gradient, s.cg_iterations)
+            lambda vector: self.fisher_product(some, vector) + s.cg_damping * vector, gradient,
+            self.in_time(range(s.cg_iterations)))
         curvature = float(direction @ self.fisher_product(some, direction))
         require_finite({"the curvature along the step": curvature})
         if not curvature > 0:  # no gradient, or none that the Fisher matrix knows of
             return stats | {"step_kl": 0.0, "accepted_step": 0.0}
 
         start, longest = parameters.copy(), (2 * s.max_kl / curvature) ** 0.5
-        for halvings in range(s.line_search_steps):
+        for halvings in self.in_time(range(s.line_search_steps)):
             share = 0.5**halvings
             parameters[:] = start - share * longest * direction
             loss, kl = self.surrogate_and_kl(batch)
@@ -87,7 +90,8 @@ class TRPO(ActorCritic):
     def fit_critic(self, batch):
         """Returns the mean loss."""
         s, minibatches = self.settings, batch.minibatches(self.settings.num_minibatches)
-        measured = [self.improve_critic(minibatch) for _ in range(s.critic_epochs) for minibatch in minibatches]
+        measured = [self.improve_critic(minibatch)
+                    for _ in self.in_time(range(s.critic_epochs)) for minibatch in minibatches]
         return sum(stats["value_loss"] for stats in measured) / len(measured)
 
     def objective(self, distribution, shots, minibatch):

@@ -1,5 +1,6 @@
 """The training loop: an iteration of the algorithm, a row of metrics, now and then a checkpoint, until the end."""
 
+import math
 import time
 
 import numpy as np
@@ -19,6 +20,7 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
 
     Every iteration of every process has a random generator of its own, made from the seed, the iteration and the
     process: nothing needs remembering between iterations. In a team the first process's clock and wishes count.
+    Within an iteration the clock is asked only where seconds are limited: with iterations alone no bit depends on it.
     Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up; what is saved then, and what the
     algorithm holds, is what it held before that iteration.
     """
@@ -32,6 +34,7 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
 
     team.barrier()  # the clock starts when everybody is here
     start, saved = time.perf_counter() - done["seconds"], done["seconds"]
+    deadline = math.inf if settings.seconds is None else start + settings.seconds
     while True:
         share = 1.0 if stopped() else share_done(settings, done)
         due = save is not None and (share >= 1 or 0 < done["seconds"] - saved >= settings.checkpoint_seconds)
@@ -46,7 +49,7 @@ def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped
             settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio)
         rng = make_generator(xp, settings.seed, done["iterations"], team.rank)
         try:
-            measured = over_team(team, step_or_undo(algorithm, rng, learning_rate))
+            measured = over_team(team, step_or_undo(algorithm, rng, learning_rate, deadline))
         except FloatingPointError as error:
             keep()
             raise FloatingPointError(f"iteration {iteration}: {error}; kept is what was before it. Try a lower "
@@ -75,11 +78,11 @@ def share_done(settings, done):
     return max(done[name] / limit if limit else 1.0 for name, limit in limits.items() if limit is not None)
 
 
-def step_or_undo(algorithm, rng, learning_rate):
+def step_or_undo(algorithm, rng, learning_rate, deadline):
     """A step of the algorithm; or none, and FloatingPointError, where it would leave a NaN or an infinity."""
     before = algorithm.snapshot()
     try:
-        measured = algorithm.step(rng, learning_rate)
+        measured = algorithm.step(rng, learning_rate, deadline)
         algorithm.require_finite_arrays()
     except FloatingPointError:
         algorithm.restore(before)
