@@ -7,6 +7,8 @@ one row per game; an environment holds rules and no state, so one object serves 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from .backend import array_module
 from .game import Rules, chances_given_the_others, covered, random_boards, random_fleets, score
 
@@ -69,8 +71,9 @@ class BattleshipEnv:
         self.rules = rules or Rules()
         self.num_actions = self.observation_size = self.rules.cells
         self.max_steps = self.rules.cells if max_shots is None else max_shots
-        if not 1 <= self.max_steps <= self.rules.cells:
-            raise ValueError(f"max_shots must be ≥ 1 and ≤ {self.rules.cells}, the number of cells, not {max_shots}")
+        if not isinstance(self.max_steps, int | np.integer) or not 1 <= self.max_steps <= self.rules.cells:
+            raise ValueError(f"max_shots must be a whole number ≥ 1 and ≤ {self.rules.cells}, the number of cells, not "
+                             f"{max_shots!r}")
 
     def tasks(self, count, rng):
         """`count` uniform random boards: bool (count, A)."""

@@ -47,7 +47,7 @@ class Rules:
         if max(self.fleet) > self.board_size:
             raise ValueError(f"a ship of length {reprlib.repr(max(self.fleet))} does not fit on a board of size "
                              f"{self.board_size}")
-        if not _fits(self.board_size, tuple(sorted(self.fleet, reverse=True))):
+        if not _fits(self.board_size, self.longest_first):
             raise ValueError(_cannot_be_placed(self))
 
     def to_arrays(self):
@@ -63,6 +63,10 @@ class Rules:
         if len(fleet) > LARGEST_BOARD**2:
             raise ValueError(f"{len(fleet):,} ships fit on no board")
         return cls(int(board_size), tuple(fleet.tolist()))
+
+    @property
+    def longest_first(self):
+        return tuple(sorted(self.fleet, reverse=True))
 
     @property
     def cells(self):
@@ -91,14 +95,26 @@ def ship_placements(board_size, length):
     return horizontal if length == 1 else np.concatenate([horizontal, vertical])
 
 
+def _bits(cells):
+    """A bool array as an integer, the first cell its lowest bit."""
+    return sum(1 << int(cell) for cell in np.flatnonzero(cells))
+
+
 @lru_cache(maxsize=64)
-def _fits(board_size, fleet):
-    """Depth-first search for one legal placement of `fleet`, longest ship first, cells as bits of an integer."""
-    if sum(fleet) > board_size**2:
+def _masks(board_size, length):
+    return [_bits(placement) for placement in ship_placements(board_size, length)]
+
+
+@lru_cache(maxsize=64)
+def _fits(board_size, fleet, taken=0):
+    """Depth-first search for one legal placement of `fleet`, longest ship first, on the cells that are not `taken`;
+    cells are bits of an integer.
+    """
+    if sum(fleet) > board_size**2 - taken.bit_count():
         return False
-    masks = {n: [sum(1 << int(c) for c in np.flatnonzero(p)) for p in ship_placements(board_size, n)] for n in {*fleet}}
+    masks = {length: [mask for mask in _masks(board_size, length) if not mask & taken] for length in {*fleet}}
     steps = 0
-    stack = [(0, 0, 0)]  # (cells taken, ship to place next, its first placement to try)
+    stack = [(taken, 0, 0)]  # (cells taken, ship to place next, its first placement to try)
     while stack and steps < SEARCH_STEPS:
         taken, ship, first = stack.pop()
         if ship == len(fleet):
@@ -112,6 +128,11 @@ def _fits(board_size, fleet):
                 stack.append((taken | options[choice], ship + 1, choice + 1 if twin_next else 0))
                 break
     return bool(stack)  # true also where `SEARCH_STEPS` positions did not settle it: `random_boards` then speaks up
+
+
+def is_legal(rules, board):
+    """Whether a board, bool (board_size, board_size), is one of the fleet: it can lie there, and there alone."""
+    return board.sum() == rules.ship_cells and _fits(rules.board_size, rules.longest_first, _bits(~board))
 
 
 NAMED_RULES = {"tiny": Rules(4, (2, 3)), "mini": Rules(5, (2, 3, 4)), "classic": Rules(10, (2, 3, 3, 4, 5))}

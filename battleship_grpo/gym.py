@@ -28,7 +28,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from .env import BattleshipEnv
-from .game import NAMED_RULES, Rules, sea
+from .game import NAMED_RULES, Rules, is_legal, sea
 
 REWARDS = ("outcome", "process")
 
@@ -60,13 +60,20 @@ class Games:
     def checked(self, boards, count):
         """Boards that somebody else laid, bool (count, cells). Raises ValueError where they cannot be this fleet."""
         boards, shape = np.asarray(boards, bool), (count, *self.observation_space.shape)
-        if boards.shape != shape or (boards.sum(axis=(1, 2)) != self.rules.ship_cells).any():
-            raise ValueError(f"boards must be of shape {shape}, not {boards.shape}, with {self.rules.ship_cells} ship "
-                             "cells each")
+        if boards.shape != shape or not all(is_legal(self.rules, board) for board in boards):
+            raise ValueError(f"boards must be of shape {shape}, not {boards.shape}, each a legal placement of the "
+                             f"fleet {','.join(map(str, self.rules.fleet))}")
         return boards.reshape(count, -1)
 
     def fire(self, actions):
-        """A shot in each game: rewards float32 (N,), which fleets are sunk, and which games ran out of shots."""
+        """A shot in each game: rewards float32 (N,), which fleets are sunk, and which games ran out of shots.
+
+        Raises ValueError where `actions` are not a cell for each game, as an array of whole numbers (N,).
+        """
+        cells, whole = self.rules.cells, isinstance(actions, np.ndarray) and actions.dtype.kind in "iu"
+        if not whole or actions.shape != self.over.shape or ((actions < 0) | (actions >= cells)).any():
+            raise ValueError(f"an action must be a whole number from 0 to {cells - 1}, and in a vector environment an "
+                             f"array of {len(self.over)} of them, not {actions!r}")
         rewards, self.over = self.env.step(self.state, actions)
         sunk = self.state.hits == self.rules.ship_cells
         if self.reward == "outcome":
@@ -107,7 +114,7 @@ class Battleship(gymnasium.Env):
         return self._show()
 
     def step(self, action):
-        rewards, sunk, truncated = self.games.fire(np.array([action]))
+        rewards, sunk, truncated = self.games.fire(np.asarray(action)[None])
         observation, info = self._show()
         return observation, float(rewards[0]), bool(sunk[0]), bool(truncated[0]), info
 

@@ -122,8 +122,12 @@ def test_random_play_has_its_known_mean_and_a_seed_plays_the_same_games_again(mo
 def test_a_board_of_ones_own_must_fit_the_rules():
     env, envs = Battleship("tiny"), BattleshipVector(2, "tiny")
     board = np.zeros((4, 4), bool)
-    with pytest.raises(ValueError, match="5 ship cells each"):
+    with pytest.raises(ValueError, match="a legal placement of the fleet 2,3"):
         env.reset(options={"board": board})
+    board[[0, 0, 1, 2, 3], [0, 2, 1, 0, 2]] = True  # as many cells, but no two in a row
+    with pytest.raises(ValueError, match="a legal placement of the fleet 2,3"):
+        env.reset(options={"board": board})
+    board[:] = False
     board[0], board[1, 0] = True, True
     env.reset(options={"board": board})
     assert [env.step(cell)[2] for cell in range(5)] == [False] * 4 + [True]
@@ -133,10 +137,25 @@ def test_a_board_of_ones_own_must_fit_the_rules():
 
 @pytest.mark.parametrize(("options", "says"), [
     ({"rules": "huge"}, "tiny, mini, classic"), ({"fleet": (2, 3)}, "board_size and fleet go together"),
-    ({"reward": "praise"}, "outcome, process"), ({"max_shots": 99}, "max_shots"), ({"render_mode": "rgb"}, "ansi")])
+    ({"reward": "praise"}, "outcome, process"), ({"max_shots": 99}, "max_shots"), ({"max_shots": 2.5}, "max_shots"),
+    ({"render_mode": "rgb"}, "ansi")])
 def test_options_that_make_no_sense_are_refused(options, says):
     with pytest.raises(ValueError, match=says):
         Battleship(**options)
+
+
+@pytest.mark.parametrize("action", [-1, 16, 10**30, 2.0, None, "3", [3], np.array([3])])
+def test_what_is_no_cell_is_no_action(action):
+    env, envs = Battleship("tiny"), BattleshipVector(2, "tiny")
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="from 0 to 15"):
+        env.step(action)
+    for actions in (np.array([0, action], object if isinstance(action, list | np.ndarray) else None), [0, 3],
+                    np.array([3]), np.array([[0, 3]])):
+        with pytest.raises(ValueError, match="an array of 2 of them"):
+            envs.step(actions)
+    assert env.games.state.shots[0] == 0 and (envs.games.state.shots == 0).all()
 
 
 def test_the_picture_shows_the_shots_and_at_the_end_the_ships(capsys):
