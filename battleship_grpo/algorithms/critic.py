@@ -29,7 +29,7 @@ def value_loss(values, old_values, returns, value_clip=None):
     if value_clip is None:
         return PerShot(error**2 / 2, error)
     xp = array_module(values)
-    clipped = old_values + xp.clip(values - old_values, -value_clip, value_clip)
+    clipped = xp.clip(values, old_values - value_clip, old_values + value_clip)  # within them V itself, to the bit
     held = (clipped - returns) ** 2 > error**2  # here the clipped term is the larger; it does not change with V
     return PerShot(xp.where(held, (clipped - returns) ** 2, error**2) / 2, xp.where(held, 0, error))
 
