@@ -168,22 +168,26 @@ def summary_of(settings):
 
 
 def judge_policy(policy, env):
-    """Greedy, sampled and random play, on every placement where they are few; and how much of the gap is closed."""
+    """Greedy, sampled and random play, on every placement where they are few; and how much of the gap is closed.
+
+    The gap is one between mean shots to sink the fleet: unknown where `max_shots` ends games before.
+    """
     players = {"greedy": Trained("greedy", policy), "sampled": Sampled("sampled", policy),
                "random": Random(env.rules, policy.xp)}
     judged = {name: judge(player, env, EVALUATION_GAMES, EVALUATION_SEED, every_board=True).summary()
               for name, player in players.items()}
-    bayes = bayes_mean_shots(env.rules)
+    bayes = bayes_mean_shots(env.rules) if env.max_steps == env.rules.cells else None
     return {**judged, "bayes": bayes, "gap_closed": gap_closed(judged["greedy"]["mean_shots"], env.rules, bayes)}
 
 
 def draw_curves(settings, metrics, summary, path):
     from .screens.plots import learning_curves, save  # here, for matplotlib takes longer to load than all the rest
 
-    rules = settings.make_rules()
-    title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {rules.random_mean_shots:.1f} → "
+    rules, cut_short = settings.make_rules(), settings.max_shots is not None
+    start = "" if cut_short else f"{rules.random_mean_shots:.1f} → "
+    title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {start}"
              f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
-    save(learning_curves(metrics, title, yardsticks(rules)), path)
+    save(learning_curves(metrics, title, [] if cut_short else yardsticks(rules)), path)
 
 
 def parse(arguments):

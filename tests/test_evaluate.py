@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from battleship_grpo import train
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import main
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards
@@ -59,6 +60,22 @@ def test_the_gap_is_closed_from_random_to_bayes():
     bayes = bayes_mean_shots(TINY)
     assert gap_closed(TINY.random_mean_shots, TINY, bayes) == 0 and gap_closed(bayes, TINY, bayes) == 1
     assert bayes_mean_shots(NAMED_RULES["classic"]) is None and gap_closed(50, NAMED_RULES["classic"], None) is None
+
+
+@pytest.mark.parametrize(("board_size", "fleet"), [(1, "1"), (3, "1,1"), (5, "5,5,5,5,5")])
+def test_where_all_play_is_alike_there_is_no_gap_to_close(board_size, fleet, tmp_path, monkeypatch, capsys):
+    rules = ["--board-size", str(board_size), "--fleet", fleet]
+    assert main(["random", "bayes", *rules, "--games", "9", "--json"]) == 0
+    assert [row["gap_closed"] for row in json.loads(capsys.readouterr().out)] == [None, None]
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*rules, "--iterations", "1", "--num-boards", "8", "--processes", "1"]) == 0
+    folder = next((tmp_path / "runs").iterdir())
+    assert json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)["gap_closed"] is None
+    assert (folder / "curves.png").exists()
+
+
+def test_mean_shots_of_games_that_were_cut_short_are_compared_with_nothing(policy):
+    assert train.judge_policy(policy, BattleshipEnv(TINY, max_shots=1))["gap_closed"] is None
 
 
 def test_json_has_an_object_per_entrant(run, capsys):

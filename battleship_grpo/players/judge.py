@@ -1,5 +1,6 @@
 """How good is a player? Mean shots: a fact where greedy play meets every placement, an estimate elsewhere."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,8 +33,9 @@ class Result:
 
     @property
     def ci95(self):
-        """Half the width of the 95% interval of the mean shots; 0 where the mean is exact."""
-        return 0.0 if self.exact else float(1.96 * self.shots.std(ddof=1) / len(self.shots) ** 0.5)
+        """Half the width of the 95% interval of the mean shots; 0 where the mean is exact, or of a single game."""
+        count = len(self.shots)
+        return 0.0 if self.exact or count == 1 else float(1.96 * self.shots.std(ddof=1) / count**0.5)
 
     def summary(self):
         return {"mean_shots": self.mean_shots, "ci95": self.ci95, "score": float(self.scores.mean()),
@@ -89,5 +91,10 @@ def yardsticks(rules):
 
 
 def gap_closed(mean_shots, rules, bayes):
-    """How far a player is from random play (0) to exact Bayesian play (1); it can exceed 1. None without a `bayes`."""
-    return None if bayes is None else (rules.random_mean_shots - mean_shots) / (rules.random_mean_shots - bayes)
+    """How far a player is from random play (0) to exact Bayesian play (1); it can exceed 1.
+
+    None without a `bayes`, and in games where all play is alike, such as a fleet of one cell.
+    """
+    if bayes is None or math.isclose(bayes, rules.random_mean_shots):
+        return None
+    return (rules.random_mean_shots - mean_shots) / (rules.random_mean_shots - bayes)
