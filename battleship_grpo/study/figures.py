@@ -137,8 +137,9 @@ def makes_a_row(summary, metrics):
     try:
         row = row_of("", [(summary, metrics)], reach=0) | {"bayes": summary["bayes"]}
         numbers = [value for name, value in row.items() if name not in ("algorithm", "failed", "shots_to_threshold")]
-        return (metrics["iteration"].tolist() == list(range(1, summary["iterations"] + 1))
-                and bool(np.isfinite(curve_of(metrics)).all())
+        iterations, counted = metrics["iteration"], np.arange(1, len(metrics["iteration"]) + 1)
+        return (len(iterations) == summary["iterations"] and (iterations == counted).all()
+                and np.isfinite(curve_of(metrics)).all()
                 and all(number is None or math.isfinite(number) for number in numbers))
     except (LookupError, TypeError, ValueError, ArithmeticError):
         return False
