@@ -66,12 +66,13 @@ def test_training_outlives_its_audience(stream, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["iterations"] == 3
 
 
-def test_a_stream_that_was_closed_gives_its_number_to_no_file(tmp_path):
+def test_a_stream_that_was_closed_is_empty_and_gives_its_number_to_no_file(tmp_path):
     """Else Ctrl-C would write its answer into it."""
-    script = ("import os; from battleship_grpo.screens.command import command; import sys;"
-              "command(lambda _: print(open('file', 'wb').fileno(), file=open('number', 'w')))(None)")
+    script = ("import sys; from battleship_grpo.screens.command import command;"
+              "command(lambda _: print(open('file', 'wb').fileno(), len(sys.stdin.read()), file=open('seen', 'w')))()")
     subprocess.run(["sh", "-c", 'exec "$0" -c "$1" 0<&- 1>&- 2>&-', sys.executable, script], cwd=tmp_path, check=True)
-    assert int((tmp_path / "number").read_text()) > 2
+    number, length = map(int, (tmp_path / "seen").read_text().split())
+    assert number > 2 and length == 0
 
 
 @pytest.mark.parametrize(("error", "status", "says"), [

@@ -99,7 +99,10 @@ def status_of(main, arguments):
 
 
 def open_standard_descriptors():
-    """Have 0, 1 and 2 be open, where they were closed: what is meant for a stream shall not end up in a file."""
+    """Have 0, 1 and 2 be open, where they were closed: what is meant for a stream shall not end up in a file, and who
+    reads finds the end.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
