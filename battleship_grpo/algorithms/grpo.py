@@ -16,8 +16,6 @@ GRPO's many descendants change a setting or two of the same objective: they are 
 stands first; the algorithm is the class behind it.
 """
 
-import time
-
 from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages, step_advantages
 from ..backend import array_module
 from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, kl_penalty, shot_weights, surrogate
@@ -81,7 +79,7 @@ class GRPO(WithReference):
             return first
 
         draws, kept = [first], [with_variance(first)]
-        while len(draws) <= s.max_resamples and time.perf_counter() < self.deadline and (
+        while len(draws) <= s.max_resamples and not self.late() and (
                 missing := first.num_boards - sum(rollout.num_boards for rollout in kept)):
             draws.append(self.play(missing, rng))
             kept.append(with_variance(draws[-1]))

@@ -90,7 +90,7 @@ def known_settings(algorithm, network=MLP.name, large=False, init=False, optim=N
                 | (recipe.from_a_policy if init else {}))
     for name in ("hidden_sizes", "critic_hidden_sizes"):
         defaults[name] = family.default_hidden_sizes
-    if (optim or known["optim"].default) == "adamw":
+    if (optim or defaults.get("optim", known["optim"].default)) == "adamw":
         for name in {"learning_rate", "critic_learning_rate"} & known.keys():
             defaults[name] = defaults.get(name, known[name].default) * family.step_size
     return known | {name: replace(known[name], default=value) for name, value in defaults.items() if name in known}

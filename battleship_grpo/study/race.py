@@ -130,9 +130,10 @@ def differences(folder, run):
     """In words, how what a folder holds differs from this run; empty if it does not."""
     try:
         found = folder.read_settings()
-        if folder.summary.exists() and "costs" not in folder.read_summary():
+        summary = folder.read_summary() if folder.summary.exists() else None
+        if summary is not None and "costs" not in summary:
             return "a run, but not of a comparison"
-        if folder.summary.exists() and not makes_a_row(folder.read_summary(), folder.metrics()):
+        if summary is not None and not makes_a_row(summary, folder.metrics()):
             return "results that are damaged"
     except (OSError, ValueError, TypeError):
         return "no run that can be read"
