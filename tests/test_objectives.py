@@ -104,6 +104,13 @@ def test_kl_penalty_slope(seed, estimator):
     assert relative_error(actual, slope(lambda x: kl_penalty(x, reference, estimator).loss, log_probs)) < 1e-6
 
 
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_an_estimate_of_the_kl_stays_finite_where_a_shot_has_become_impossible(estimator):
+    """A step at a low temperature may take log π anywhere; float32 cannot hold the ratio. Also a sum of 100,000."""
+    estimate = kl_penalty(np.float32([-1e4, -200, -90, -60, 0]), np.float32(-3), estimator)
+    assert all(np.isfinite(values * np.float32(1e5)).all() for values in estimate)
+
+
 @given(seeds)
 def test_kl_estimators_have_the_mean_they_claim(seed):
     """In expectation over π: k1 and k3 are KL(π‖ref) exactly; the slope of k1 vanishes, and those of k2 and k3 are
