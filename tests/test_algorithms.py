@@ -475,7 +475,9 @@ def test_a_deadline_ends_every_loop_that_a_setting_can_make_long(algorithm):
 
     def step(repeats, deadline, **changes):
         """The parameters after a step, with every loop so long."""
-        changes |= {name: repeats for name in loops if name in known_settings(algorithm)}
+        known = known_settings(algorithm)
+        changes |= {name: repeats for name in loops if name in known and (
+            name != "max_resamples" or known["dynamic_sampling"].default)}
         learner = small_learner(algorithm, np.random.default_rng(0), **changes)
         learner.step(np.random.default_rng(1), 1e-2, deadline)
         return learner.policy.parameters
