@@ -60,8 +60,8 @@ def clipped_surrogate(log_ratio, advantages, epsilon=0.2, epsilon_high=None, del
 
 
 def held_by_clip(log_ratio, advantages, d_log_prob):
-    """Which shots the clip holds, as TRL counts them, bool (S,) both: bad ones from below, good ones from above. Bad ones
-    that `delta` holds, from above, are in neither.
+    """Which shots the clip holds, bool (S,) both, as TRL counts them: bad ones from below, good ones from above. Bad
+    ones that `delta` holds, from above, are in neither.
     """
     held = d_log_prob == 0
     return held & (advantages < 0) & (log_ratio < 0), held & (advantages > 0)

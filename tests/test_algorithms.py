@@ -97,7 +97,7 @@ def test_the_gradient_of_all_that_grpo_can_be(seed, data):
 
 @given(seeds, st.sampled_from([name for name in SURROGATES if name != "policy_gradient"]))
 def test_a_game_s_ratio_weighs_every_shot_by_itself(seed, surrogate):
-    """GSPO-token: the gradient is that of ratios per shot, had each shot been as likely before as its game's mean says."""
+    """GSPO-token: the gradient is that of ratios per shot, had each shot changed as much as its game did on average."""
     rng = np.random.default_rng(seed)
     learner = small_learner("grpo", rng, surrogate=surrogate, importance_sampling_level="sequence",
                             supervision="process", beta=0.0)
@@ -350,7 +350,8 @@ def test_on_policy_every_surrogate_has_the_same_gradient(loss_type):
     learner = small_learner("grpo", rng, loss_type=loss_type, beta=0.0)
     batch = learner.collect(rng)
     bounds = {"cispo": {"epsilon_high": 5.0}}
-    first, *others = (same_batch_gradient(learner, batch, surrogate=name, **bounds.get(name, {})) for name in SURROGATES)
+    first, *others = (same_batch_gradient(learner, batch, surrogate=name, **bounds.get(name, {}))
+                      for name in SURROGATES)
     assert np.linalg.norm(first) > 1e-3 and all(np.allclose(first, other, atol=1e-12) for other in others)
 
 

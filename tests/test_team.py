@@ -42,10 +42,12 @@ def learn_together(team, algorithms, **changes):
 
 
 BATCHES = {  # what is reckoned over a batch: in each of these something else
-    "centred": ("magistral", {"loss_type": "grpo", "dynamic_sampling": False}), "batch": ("dapo", {"scale_rewards": "batch"}),
-    "bnpo": ("bnpo", {"entropy_coef": 0.1}), "step": ("grpo", {"supervision": "process", "advantage_baseline": "step"}),
-    "entropy": ("top_entropy", {"loss_type": "dr_grpo"}), "process": ("grpo_process", {}), "reinforce": ("reinforce", {}),
-    "ppo": ("ppo", {"entropy_coef": 0.1}), "trpo": ("trpo", {"fisher_share": 1.0, "cg_iterations": 3, "num_minibatches": 1}), "dpo": ("dpo", {}),
+    "centred": ("magistral", {"loss_type": "grpo", "dynamic_sampling": False}),
+    "batch": ("dapo", {"scale_rewards": "batch"}), "bnpo": ("bnpo", {"entropy_coef": 0.1}),
+    "step": ("grpo", {"supervision": "process", "advantage_baseline": "step"}),
+    "entropy": ("top_entropy", {"loss_type": "dr_grpo"}), "process": ("grpo_process", {}),
+    "reinforce": ("reinforce", {}), "ppo": ("ppo", {"entropy_coef": 0.1}),
+    "trpo": ("trpo", {"fisher_share": 1.0, "cg_iterations": 3, "num_minibatches": 1}), "dpo": ("dpo", {}),
     "ranked_grpo": ("ranked_grpo", {})}
 
 

@@ -1,4 +1,4 @@
-"""What docs/trl.md calls the same: TRL's formulas (1.16.0), on padded (games, longest) arrays as its trainers write them."""
+"""What docs/trl.md calls the same: the formulas of TRL 1.16.0, on padded (games, longest) arrays as in its trainers."""
 
 import re
 from pathlib import Path
@@ -67,7 +67,8 @@ def trl_loss(s, batch, steps_per_batch, total_tokens, new, entropies):
 BOUNDS = {"clipped": st.fixed_dictionaries({"epsilon_high": st.none() | st.floats(0.05, 0.4),
                                             "delta": st.none() | st.floats(1.5, 3.0), "epsilon": st.floats(0.05, 0.4)}),
           "cispo": st.fixed_dictionaries({"epsilon_high": st.none() | st.floats(0.5, 5.0)}),
-          "sapo": st.fixed_dictionaries({"sapo_temperature_pos": st.floats(0.5, 2), "sapo_temperature_neg": st.floats(0.5, 2)})}
+          "sapo": st.fixed_dictionaries({"sapo_temperature_pos": st.floats(0.5, 2),
+                                         "sapo_temperature_neg": st.floats(0.5, 2)})}
 
 
 @given(seeds, st.data(), st.sampled_from(["token", "sequence"]), st.sampled_from(["grpo", "bnpo", "dr_grpo", "dapo"]),
@@ -136,7 +137,8 @@ def test_preferences_are_trl_s(margin, beta, gamma):
 
 
 def test_the_table_s_defaults_are_the_code_s():
-    rows = re.findall(r"^\| `(\w+)`(?: \((\w+)\))? \| ([^|]*) \| [^|]*\| [^|]*\| [^|]* \|$", PAGE.read_text(encoding="utf-8"), re.M)
+    rows = re.findall(r"^\| `(\w+)`(?: \((\w+)\))? \| ([^|]*) \| [^|]*\| [^|]*\| [^|]* \|$",
+                      PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(rows) > 30
     for name, algorithm, shown in rows:
         default = known_settings(algorithm or "grpo")[name].default

@@ -188,8 +188,8 @@ class Learner:
         return network.tied(gradient), stats
 
     def sum_of_pieces(self, minibatch, function):
-        """`function(piece, counts of the minibatch)` → (vector, name → number), added up over the pieces of a minibatch;
-        the mean over the team.
+        """`function(piece, counts)` → (vector, name → number), added up over a minibatch's pieces; the mean over the
+        team. counts: the minibatch's.
         """
         if minibatch.counts is None:
             minibatch, = self.counted([minibatch])

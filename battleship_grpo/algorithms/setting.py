@@ -56,7 +56,7 @@ class Setting:
         return value
 
     def require_effect(self, name, values):
-        """Raise ValueError where one of the settings `values` was changed, and another keeps that from having an effect."""
+        """Raise ValueError where `values`, name → value, change this setting, and another of them makes it idle."""
         for other, idle in self.unless.items():
             if other in values and values[other] in idle and values[name] != self.checked(name, self.default):
                 raise ValueError(f"{name} means nothing with {other} {values[other]}: leave it at {self.default}")
