@@ -119,9 +119,9 @@ for _name in ("sum", "mean", "std", "var", "max", "min", "any", "all", "argmax",
     setattr(ndarray, _name, _through(getattr(np.ndarray, _name)))
 
 _FUNCTIONS = (
-    "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip",
-    "concatenate", "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log",
-    "log1p", "matmul", "maximum", "mean", "minimum", "ones", "ones_like", "pad", "searchsorted", "sin", "sqrt", "stack",
+    "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip", "concatenate",
+    "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log", "log1p", "matmul",
+    "maximum", "mean", "minimum", "ones", "ones_like", "pad", "quantile", "searchsorted", "sin", "sqrt", "stack",
     "sum", "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
 )
 for _name in _FUNCTIONS:

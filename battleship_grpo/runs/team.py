@@ -39,6 +39,11 @@ class Team(Alone):
         parts = [self._exchange(vector[part]).copy() for part in split(len(vector), -(-vector.nbytes // CAPACITY))]
         return np.concatenate(parts, axis=1).reshape(self.size, *array.shape)
 
+    def gathered(self, vector):
+        lengths = self.all_gather(np.array([len(vector)]))[:, 0]
+        padded = self.all_gather(np.resize(vector, lengths.max()))
+        return np.concatenate([part[:length] for part, length in zip(padded, lengths, strict=True)])
+
     def _exchange(self, vector):
         """A vector of at most `CAPACITY` bytes from each process → a view of all, (processes, n), until the next."""
         self._turn ^= 1  # two sets of slots, in turn: nobody writes where another may still be reading
