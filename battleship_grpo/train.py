@@ -16,7 +16,7 @@ from .players.heuristics import Random
 from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
 from .runs import checkpoint
-from .runs.assembly import build, inherited, input_digests
+from .runs.assembly import build, input_digests, with_inherited
 from .runs.files import refusing
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
@@ -209,7 +209,7 @@ def parse(arguments):
         return folder, options
     try:
         given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options
-        return Settings(**(inherited(given["init"]) if given.get("init") else {}) | given)
+        return Settings(**with_inherited(given))
     except ValueError as error:
         parser.error(str(error))
 

@@ -93,34 +93,35 @@ def show_evaluation(rows, rules):
 
 
 @contextmanager
-def comparison_progress(console, runs, finished, failures):
+def comparison_progress(console, planned, finished, failures):
     """Shows how far a comparison is: a live table on a terminal, a line per run elsewhere. Yields `show(run)`.
 
-    runs: the settings of all. finished: run → summary. failures: run → reason. Both grow meanwhile.
+    planned: entrant → the settings of its runs. finished: run → summary. failures: run → reason. Both grow meanwhile.
     """
-    start, before = time.monotonic(), len(finished)
+    start, before, total = time.monotonic(), len(finished), sum(map(len, planned.values()))
 
     def progress():
         ended, seconds = len(finished) + len(failures), time.monotonic() - start
-        rest = f", {seconds / (ended - before) * (len(runs) - ended):.0f} s to go" if ended > before else ""
-        return f"{ended} of {len(runs)} runs, {seconds:.0f} s{rest}"
+        rest = f", {seconds / (ended - before) * (total - ended):.0f} s to go" if ended > before else ""
+        return f"{ended} of {total} runs, {seconds:.0f} s{rest}"
 
     def progress_table():
         numbers = right("finished", "failed", "to do", "greedy shots so far")
-        table = Table("algorithm", *numbers, title=progress(), title_justify="left")
-        for algorithm in dict.fromkeys(run.algorithm for run in runs):
-            total, failed = (sum(run.algorithm == algorithm for run in some) for some in (runs, failures))
-            shots = [summary["greedy"]["mean_shots"] for run, summary in finished.items() if run.algorithm == algorithm]
+        table = Table("entrant", *numbers, title=progress(), title_justify="left")
+        for entrant, runs in planned.items():
+            shots = [finished[run]["greedy"]["mean_shots"] for run in runs if run in finished]
+            failed = sum(run in failures for run in runs)
             mean = f"{sum(shots) / len(shots):.2f}" if shots else ""
-            table.add_row(algorithm, str(len(shots)), str(failed), str(total - len(shots) - failed), mean)
+            table.add_row(entrant, str(len(shots)), str(failed), str(len(runs) - len(shots) - failed), mean)
         return table
 
     def line(run):
+        entrant = next(entrant for entrant, runs in planned.items() if run in runs)
         shots = f"{finished[run]['greedy']['mean_shots']:.2f} shots" if run in finished else f"failed: {failures[run]}"
-        console.print(f"{progress()}: {run.algorithm}, seed {run.seed}: {shots}")
+        console.print(f"{progress()}: {entrant}, seed {run.seed}: {shots}")
 
     if not console.is_terminal:
-        console.print(f"{len(runs)} runs, {before} of them finished already")
+        console.print(f"{total} runs, {before} of them finished already")
         yield line
         return
     with Live(get_renderable=progress_table, console=console, refresh_per_second=2, transient=True):
