@@ -89,7 +89,7 @@ def learning_curves(metrics, title, levels=()):
         "precision": (PURPLE, "a ship where it is surest"),
         "explained_variance": (GREY, "variance that the critic explains"),
         "accepted_step": (RED, "of the trust region's longest step")})
-    style(shares, "What holds it, what it agrees with", "seconds of training", "share")
+    style(shares, "Shares", "seconds of training", "share")
 
     trace_measured(size, metrics, {"grad_norm": (RED, "gradient norm")})
     style(size, "Step by step", "seconds of training", "gradient norm")

@@ -46,7 +46,9 @@ def threshold(rules, bayes):
 
 def curve_of(metrics):
     """Training shots, seconds, and mean shots over the last games: (3, iterations)."""
-    return np.stack([metrics["shots"], metrics["seconds"], recent_means(metrics["games"], metrics["shots"])])
+    games = metrics["games"]
+    own_shots = (metrics["mean_shots"] * np.diff(games, prepend=0)).cumsum()  # as many games of the policy's own play
+    return np.stack([metrics["shots"], metrics["seconds"], recent_means(games, own_shots)])
 
 
 class Figure(NamedTuple):
