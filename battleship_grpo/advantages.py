@@ -5,7 +5,7 @@ Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (
 
 from .backend import array_module
 
-SCALES = ("group", "batch", "mean", "none")
+SCALES = ("group", "batch", "centred", "mean", "none")
 
 
 def groups_with_variance(scores, num_generations):
@@ -14,15 +14,22 @@ def groups_with_variance(scores, num_generations):
     return groups.max(axis=1) > groups.min(axis=1)
 
 
-def group_advantages(scores, num_generations, scale_rewards="group", baseline="group_mean", eps=1e-4):
+def of_this_process(values):
+    """Values of a batch that no other process has a part of; else `Team.gathered` has those of all."""
+    return values
+
+
+def group_advantages(scores, num_generations, scale_rewards="group", baseline="group_mean", eps=1e-4,
+                     gathered=of_this_process):
     """Group-relative advantages (N,) from scores (N,), group after group of `num_generations` games.
 
     baseline       "group_mean":    r − mean of the group                       (DeepSeekMath, §4.1.2)
                    "leave_one_out": r − mean of the *other* games of the group  (RLOO, Ahmadian et al. 2024)
-    scale_rewards  "group": divide by the group's standard deviation + eps      (DeepSeekMath)
-                   "batch": by that of all games                                (REINFORCE++)
-                   "mean":  by the group's mean + eps; scores must be ≥ 0       (MaxRL, Tajwar et al. 2026)
-                   "none":  not at all                                          (Dr. GRPO, Liu et al. 2025)
+    scale_rewards  "group":   divide by the group's standard deviation + eps    (DeepSeekMath)
+                   "batch":   by that of all scores                             (Lite PPO, Liu et al. 2025)
+                   "centred": by that of all scores less their groups' means    (Magistral, §2.1; REINFORCE++-baseline)
+                   "mean":    by the group's mean + eps; scores must be ≥ 0     (MaxRL, Tajwar et al. 2026)
+                   "none":    not at all                                        (Dr. GRPO, Liu et al. 2025)
 
     Standard deviations are sample ones (n − 1). A group of equal scores gets exactly 0: its mean may be off by a
     rounding error, and dividing that by eps would make a signal of noise.
@@ -36,7 +43,9 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
     if scale_rewards == "group":
         centred /= groups.std(axis=1, ddof=1, keepdims=True) + eps
     elif scale_rewards == "batch":
-        centred /= groups.std(ddof=1) + eps
+        centred /= gathered(scores).std(ddof=1) + eps
+    elif scale_rewards == "centred":
+        centred /= gathered(centred.reshape(-1)).std(ddof=1) + eps
     elif scale_rewards == "mean":
         centred /= means + eps
     return xp.where(groups_with_variance(scores, num_generations)[:, None], centred, 0).reshape(-1)
@@ -54,7 +63,7 @@ def process_advantages(rollout, eps=1e-4):
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
 
 
-def step_advantages(rollout, eps=1e-4):
+def step_advantages(rollout, eps=1e-4, gathered=of_this_process):
     """What every shot and those after it earned, less what the other games on its board earned from the same step on;
     over the deviation of all. Returns (S,).
 
@@ -66,7 +75,7 @@ def step_advantages(rollout, eps=1e-4):
     sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
     others = (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
     advantages = to_go - others
-    return advantages / (advantages.std() + eps)
+    return advantages / (gathered(advantages).std() + eps)
 
 
 def shot_rewards(rollout, supervision):
@@ -86,10 +95,11 @@ def discounted_sums(rollout, values, discount):
     return sums[rollout.position, rollout.games]
 
 
-def normalised(values, baseline="batch_mean", scale="batch", eps=1e-8):
+def normalised(values, baseline="batch_mean", scale="batch", eps=1e-8, gathered=of_this_process):
     """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
-    centred = values - values.mean() if baseline == "batch_mean" else values
-    return centred / (values.std() + eps) if scale == "batch" else centred
+    everyones = gathered(values)
+    centred = values - everyones.mean() if baseline == "batch_mean" else values
+    return centred / (everyones.std() + eps) if scale == "batch" else centred
 
 
 def gae(rollout, rewards, values, gamma, lam):

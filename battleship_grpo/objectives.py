@@ -59,15 +59,21 @@ def clipped_surrogate(log_ratio, advantages, epsilon=0.2, epsilon_high=None, del
     return PerShot(-smaller * advantages, -ratio * advantages * (smaller == ratio))
 
 
-def cispo(log_ratio, log_probs, advantages, epsilon_high=None):
+def held_by_clip(log_ratio, advantages, d_log_prob):
+    """Which shots the clip holds, bool (S,) both, as TRL counts them: bad ones from below, good ones from above. Bad
+    ones that `delta` holds, from above, are in neither.
+    """
+    held = d_log_prob == 0
+    return held & (advantages < 0) & (log_ratio < 0), held & (advantages > 0)
+
+
+def cispo(log_ratio, log_probs, advantages, epsilon_high):
     """−sg(min(ρ, ε_high))·A·log π (MiniMax-M1 2025, eq. 4): the weight is clipped, and no shot is left out.
 
-    sg: the weight counts as a constant. As in TRL, ε_high is the bound itself, not its distance from 1; None for none.
+    sg: the weight counts as a constant. As in TRL, ε_high is the bound itself, not its distance from 1.
     """
     xp = array_module(log_ratio)
-    weight = xp.exp(log_ratio)
-    if epsilon_high is not None:
-        weight = xp.minimum(weight, epsilon_high)
+    weight = xp.minimum(xp.exp(log_ratio), epsilon_high)
     return PerShot(-weight * advantages * log_probs, -weight * advantages)
 
 
@@ -83,7 +89,8 @@ def sapo(log_ratio, advantages, temperature_pos=1.0, temperature_neg=1.05):
 SURROGATES = {  # name → function of log π, log ρ, advantages (S,) and settings
     "clipped": lambda log_probs, log_ratio, advantages, s: clipped_surrogate(
         log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta),
-    "cispo": lambda log_probs, log_ratio, advantages, s: cispo(log_ratio, log_probs, advantages, s.epsilon_high),
+    "cispo": lambda log_probs, log_ratio, advantages, s: cispo(
+        log_ratio, log_probs, advantages, s.epsilon if s.epsilon_high is None else s.epsilon_high),
     "sapo": lambda log_probs, log_ratio, advantages, s: sapo(
         log_ratio, advantages, s.sapo_temperature_pos, s.sapo_temperature_neg),
     "policy_gradient": lambda log_probs, log_ratio, advantages, s: policy_gradient(log_probs, advantages),
@@ -108,18 +115,18 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
 
 
 def shot_weights(shots, minibatch, loss_type, max_steps):
-    """How much each of some shots of a minibatch counts in its loss, (S,): TRL's `loss_type`.
+    """How much each of some shots of a minibatch counts in its loss, (S,): TRL's `loss_type`. minibatch: its `Counts`.
 
     "grpo"     1 / (games · shots of this game): every game counts the same, a shot of a long game less
     "dr_grpo"  1 / (games · max_steps): every shot the same, whatever the lengths (Dr. GRPO, Liu et al. 2025)
     "bnpo"     1 / shots of this minibatch: every shot the same
     "dapo"     1 / (games · shots per game of the whole batch): as bnpo, for the batch (DAPO, eq. 8)
     """
-    xp, games, batch = array_module(shots.lengths), minibatch.num_games, minibatch.batch
+    xp, games = array_module(shots.lengths), minibatch.num_games
     if loss_type == "grpo":
         return (1 / (games * shots.lengths)).astype(shots.log_probs.dtype)[shots.games]
     count = {"dr_grpo": games * max_steps, "bnpo": minibatch.num_shots,
-             "dapo": games * (batch.num_shots / batch.num_games)}[loss_type]
+             "dapo": games * minibatch.shots_per_game}[loss_type]
     return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)
 
 

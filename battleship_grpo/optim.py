@@ -6,7 +6,7 @@ import numpy as np
 
 from .backend import array_module
 
-SCHEDULES = ("constant", "linear", "cosine")
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
 SHORTEST_WARMUP = 10  # iterations
 
 
@@ -93,10 +93,14 @@ def schedule(name, progress, iteration, warmup_ratio=0.0):
 
     Step by step it climbs to 1 over the first `warmup_ratio` of the run, and over `SHORTEST_WARMUP` iterations at
     least: at the first ones AdamW's moments rest on a few gradients, and a full step may ruin the weights for good.
-    Then it stays ("constant") or falls to 0 along a line or half a cosine.
+    Then it stays ("constant_with_warmup") or falls to 0 along a line or half a cosine; "constant" is 1 throughout.
+    The names are Hugging Face's.
     """
+    if name == "constant":
+        return 1.0
     decayed = min(1.0, max(0.0, progress - warmup_ratio) / (1 - warmup_ratio))
-    decay = {"linear": 1 - decayed, "cosine": 0.5 * (1 + math.cos(math.pi * decayed)), "constant": 1.0}[name]
+    decay = {"constant_with_warmup": 1.0, "linear": 1 - decayed,
+             "cosine": 0.5 * (1 + math.cos(math.pi * decayed))}[name]
     if warmup_ratio == 0:
         return decay
     iterations = iteration / progress if progress else 0  # as many as the run will have, as far as one can tell

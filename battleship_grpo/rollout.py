@@ -16,6 +16,19 @@ from .policy import MaskedSoftmax
 # ------------------------------------------------------------------------------------- the record
 
 
+class Counts(NamedTuple):
+    """How much a minibatch holds: what losses divide by.
+
+    In a team, the mean over the processes, each of which has a part of it: so the team's mean of sums divided by it is
+    the sum of all divided by the number of all.
+    """
+
+    num_shots: float
+    num_games: float
+    num_boards: float
+    shots_per_game: float  # of the whole batch
+
+
 @dataclass(frozen=True, eq=False)
 class Shots:
     """S positions to learn from, and what is known of each: columns, each an attribute, as in `shots.actions`.
@@ -38,7 +51,7 @@ class Shots:
 
     columns: dict  # name → array (S, …)
     measured: dict = field(default_factory=dict, kw_only=True)  # name → number: what was measured while collecting it
-    whole: Any = field(default=None, kw_only=True)  # the batch that this is a minibatch of; None if it is not
+    counts: Any = field(default=None, kw_only=True)  # `Counts`, of a minibatch; None before a learner has counted
 
     def __getattr__(self, name):
         if name == "columns" or name not in self.columns:
@@ -55,21 +68,21 @@ class Shots:
         return self.num_shots
 
     @property
-    def batch(self):
-        """The whole batch that this belongs to."""
-        return self if self.whole is None else self.whole
+    def numbers(self):
+        """Shots, games and boards in it: a position by itself belongs to none."""
+        return self.num_shots, 0, 0
 
     def cut(self, part):
         """The same record of a contiguous part, a slice of `range(size)`; no shot is copied."""
         return replace(self, columns={name: column[part] for name, column in self.columns.items()})
 
-    def minibatches(self, count):
-        """About equal parts, each of which knows its batch."""
-        return [replace(self.cut(part), whole=self.batch) for part in split(self.size, count)]
+    def parts(self, count):
+        """About equal parts."""
+        return [self.cut(part) for part in split(self.size, count)]
 
     def pieces(self, rows):
         """Parts of about so many shots, to be worked on one by one."""
-        return [self.cut(part) for part in split(self.size, -(-self.num_shots // rows))]
+        return self.parts(-(-self.num_shots // rows))
 
     def with_columns(self, **columns):
         """The same record with more columns. Raises ValueError for a name that means something else."""
@@ -98,8 +111,16 @@ class Rollout(Shots):
         return self.num_games // self.num_generations
 
     @property
+    def shots_per_game(self):
+        return self.num_shots / self.num_games
+
+    @property
     def size(self):
         return self.num_boards
+
+    @property
+    def numbers(self):
+        return self.num_shots, self.num_games, self.num_boards
 
     @cached_property
     def starts(self):

@@ -122,15 +122,17 @@ def test_dynamic_sampling_gives_up_in_the_end():
 
 
 def test_the_reference_moves_only_when_told():
+    """Every so many steps of the optimiser."""
     env, rng = BattleshipEnv(Rules(2, (2,))), np.random.default_rng(0)
     policy = make_policy(env, rng)
     settings = Settings(num_boards=4, num_generations=4, num_minibatches=1, reference="initial", sync_ref_model=True,
                         ref_model_mixup_alpha=0.25, ref_model_sync_steps=2)
     grpo = GRPO(settings, env, policy, policy.copy())
     initial = policy.parameters.copy()
-    grpo.step(rng, 0.01)
+    batch = grpo.collect(rng)
+    grpo.learn_from_minibatch(batch)
     assert (grpo.reference.parameters == initial).all()
-    grpo.step(rng, 0.01)
+    grpo.learn_from_minibatch(batch)
     assert np.allclose(grpo.reference.parameters, 0.25 * policy.parameters + 0.75 * initial)
 
 

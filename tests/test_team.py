@@ -1,12 +1,15 @@
 """Several processes that train as one: sums that all agree on, and no waiting for the dead."""
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 from helpers import settings_of
 
 from battleship_grpo.algorithms.alone import Alone
+from battleship_grpo.algorithms.learner import measure
+from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.team import CAPACITY, gather
@@ -36,6 +39,40 @@ def learn_together(team, algorithms, **changes):
         for network in learner.networks().values():
             assert (team.sum(network.parameters) == team.size * network.parameters).all()
     return totals
+
+
+BATCHES = {  # what is reckoned over a batch: in each of these something else
+    "centred": ("magistral", {"loss_type": "grpo", "dynamic_sampling": False}),
+    "batch": ("dapo", {"scale_rewards": "batch"}), "bnpo": ("bnpo", {"entropy_coef": 0.1}),
+    "step": ("grpo", {"supervision": "process", "advantage_baseline": "step"}),
+    "entropy": ("top_entropy", {"loss_type": "dr_grpo"}), "process": ("grpo_process", {}),
+    "reinforce": ("reinforce", {}), "ppo": ("ppo", {"entropy_coef": 0.1}),
+    "trpo": ("trpo", {"fisher_share": 1.0, "cg_iterations": 3, "num_minibatches": 1}), "dpo": ("dpo", {}),
+    "ranked_grpo": ("ranked_grpo", {})}
+
+
+def learn_from_the_same_boards(team):
+    """Each process plays its own: 4 boards of 7 in the first of two, 3 in the second. Parameters after two batches."""
+    found = {}
+    for name, (algorithm, changes) in BATCHES.items():
+        learner = build(settings_of(algorithm, SETTINGS | changes | {"num_generations": 4}), team)
+        learner.play = partial(play_a_share, learner)
+        for seed in (0, 1):
+            learner.step(np.random.default_rng(seed), 1e-2)
+        found[name] = [network.parameters for network in learner.networks().values()]
+    return found
+
+
+def play_a_share(learner, num_boards, rng):
+    """Some games on seven boards, the same in every team; of two processes the first has boards 0, 1, 4 and 5, so that
+    minibatches of both together are those of one alone."""
+    boards = learner.env.tasks(7, rng)
+    mine = [[0, 1, 2, 3, 4, 5, 6]] if learner.team.size == 1 else [[0, 1, 4, 5], [2, 3, 6]]
+    s = learner.settings
+    rollout = sample_groups(learner.env, learner.policy, boards, s.num_generations, rng)
+    games = np.add.outer(np.array(mine[learner.team.rank]) * s.num_generations, np.arange(s.num_generations))
+    rollout = rollout.take_games(games.reshape(-1), s.num_generations)
+    return rollout.with_measured(**measure(rollout))
 
 
 def collect(team, counts):
@@ -75,6 +112,16 @@ def test_processes_that_train_together_keep_equal_parameters():
         totals = learn_together(team, ALGORITHMS)
     for name in ALGORITHMS:
         assert totals[name]["iterations"] == 3 and totals[name]["games"] >= 3 * 7 * 4, name
+
+
+def test_how_a_batch_is_spread_changes_nothing_but_rounding():
+    """One process and two learn the same from the same games, though one of the two has more of them."""
+    alone = learn_from_the_same_boards(Alone())
+    with gather(2, learn_from_the_same_boards) as team:
+        together = learn_from_the_same_boards(team)
+    for name in BATCHES:
+        for one, other in zip(alone[name], together[name], strict=True):
+            assert np.allclose(one, other, atol=2e-4), name
 
 
 def cut_short(team):

@@ -146,6 +146,13 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "must be one of batch_mean, none, not"),
     (["--advantage-baseline", "batch_mean"], "advantage_baseline must be one of group_mean, leave_one_out, step, not"),
     (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "kl_estimator must be one of k1, k2, k3, not"),
+    (["--supervision", "process", "--scale-rewards", "none"], "scale_rewards means nothing with supervision process"),
+    (["--algorithm", "grpo_process", "--advantage-baseline", "leave_one_out"], "must be group_mean or step with"),
+    (["--sapo-temperature-neg", "2"], "sapo_temperature_neg means nothing with surrogate clipped: leave it at 1.05"),
+    (["--algorithm", "sapo", "--epsilon", "0.3"], "epsilon means nothing with surrogate sapo"),
+    (["--algorithm", "simpo", "--reference", "initial"], "reference means nothing with preference_loss simpo"),
+    (["--max-resamples", "2"], "max_resamples means nothing with dynamic_sampling False"),
+    (["--lr-scheduler-type", "constant", "--warmup-ratio", "0.1"], "warmup_ratio means nothing with lr_scheduler_type"),
     (["--preset", "article", "--config", "x.json"], "only one of them"),
     (["--preset", "article", "--algorithm", "ppo"], "means nothing to ppo"),
     (["--algorithm", "ranked_grpo", "--num-generations", "1"], "a group of one"),
@@ -191,6 +198,33 @@ def test_an_option_is_refused_by_every_algorithm_that_does_not_look_at_it():
             assert not hasattr(Settings(algorithm=algorithm), name) and users_of(name)
             with pytest.raises(ValueError, match=f"{name} means nothing to {algorithm}: it is for"):
                 Settings(algorithm=algorithm, **{name: every[name].default})
+
+
+def test_what_has_no_effect_stays_at_its_default_and_whole_settings_can_be_read_back():
+    """Every such pair of every algorithm is refused; the settings of every recipe, each of them given, are not."""
+    refused = 0
+    for algorithm in RECIPES:
+        known, settings = known_settings(algorithm), Settings(algorithm=algorithm)
+        assert Settings.whole(vars(settings)) == settings
+        for name, setting in known.items():
+            for other, values in setting.unless.items():
+                for value in set(values) & set(known[other].choices or values) if other in known else ():
+                    changed = another_value(setting)
+                    with pytest.raises(ValueError, match=f"{name} means nothing with {other} {value}|must be|needs"):
+                        Settings(**{"algorithm": algorithm, other: value, name: changed})
+                    refused += 1
+    assert refused > 100
+
+
+def another_value(setting):
+    """One that is allowed, and not the default."""
+    if setting.type is bool:
+        return not setting.default
+    if setting.choices:
+        return next(choice for choice in setting.choices if choice != setting.default)
+    if setting.type is str:
+        return "uniform" if setting.default == "initial" else "initial"
+    return {int: 3, float: 1.5 if setting.below is None else 0.5}[setting.type]
 
 
 def test_help_names_every_setting_with_its_meaning(capsys):

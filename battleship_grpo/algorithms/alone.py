@@ -2,8 +2,8 @@
 
 Each process of a team runs the same program on its own boards with its own random numbers. Where learning needs a sum
 over all boards, every process gives its part and gets the total. Parameters start equal and see the same totals, so
-they stay equal to the last bit. What concerns a batch (its standard deviation, its mean length) is each process's own,
-as it is each GPU's own in most trainers.
+they stay equal to the last bit. What concerns a batch (its standard deviation, its number of shots) is that of all
+processes together: how a batch is spread changes nothing but rounding.
 """
 
 import numpy as np
@@ -28,6 +28,13 @@ class Alone:
     def all_gather(self, array):
         """One array of the same shape from each process, (…) → all of them, in order, (processes, …)."""
         return array[None]
+
+    def gathered(self, vector):
+        """The vectors of all processes, of whatever lengths, end to end."""
+        lengths = self.all_gather(np.array([len(vector)]))[:, 0]
+        padded = np.resize(vector, lengths.max()) if self.size > 1 else vector
+        return array_module(vector).concatenate(
+            [part[:length] for part, length in zip(self.all_gather(padded), lengths, strict=True)])
 
     def barrier(self):
         """Go on only when every process has come here."""

@@ -64,15 +64,16 @@ class ActorCritic(Learner):
         returns = advantages + values
         explained = float(1 - (returns - values).var() / (returns.var() + 1e-12))
         return rollout.with_measured(explained_variance=explained).with_columns(
-            advantages=normalised(advantages, "batch_mean", s.scale_rewards), values=values, returns=returns)
+            advantages=normalised(advantages, "batch_mean", s.scale_rewards, gathered=self.team.gathered),
+            values=values, returns=returns)
 
     def value_gradient(self, minibatch):
         """dL/dparameters of the critic over a minibatch with `values` and `returns`, and what was measured."""
-        def gradient_of(piece):
+        def gradient_of(piece, counts):
             outputs, tape = self.critic.forward(piece.observations)
             loss, slope = value_loss(outputs[:, 0], piece.values, piece.returns, self.settings.value_clip)
-            gradient = self.critic.backward(tape, slope[:, None] / minibatch.num_shots)
-            return gradient, {"value_loss": loss.sum() / minibatch.num_shots}
+            gradient = self.critic.backward(tape, slope[:, None] / counts.num_shots)
+            return gradient, {"value_loss": loss.sum() / counts.num_shots}
 
         gradient, stats = self.sum_of_pieces(minibatch, gradient_of)
         return self.critic.tied(gradient), stats

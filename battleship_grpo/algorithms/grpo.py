@@ -18,31 +18,35 @@ stands first; the algorithm is the class behind it.
 
 from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages, step_advantages
 from ..backend import array_module
-from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, kl_penalty, shot_weights, surrogate
+from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, held_by_clip, kl_penalty, shot_weights, surrogate
 from ..rollout import concatenate
 from .learner import ENTROPY, SUPERVISION
 from .ppo import CLIP
 from .reference import WithReference
 from .setting import Setting
 
+BASELINES = {"outcome": ("group_mean", "leave_one_out"), "process": ("group_mean", "step")}
 ADVANTAGES = {
-    "scale_rewards": Setting("group", "divide advantages by the standard deviation of the group, of the batch, by the "
-                             "group's mean, or not at all", choices=SCALES),
+    "scale_rewards": Setting("group", "divide advantages by the standard deviation of the group, of the batch, of the "
+                             "batch's centred scores, by the group's mean, or not at all", choices=SCALES,
+                             unless={"supervision": ("process",)}),
     "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, of the others "
                                   "in it, or, under process supervision, of what these earned from the same step on",
                                   choices=("group_mean", "leave_one_out", "step")),
     "dynamic_sampling": Setting(False, "drop boards whose games all scored the same and draw others (DAPO)"),
-    "max_resamples": Setting(8, "how often dynamic sampling draws again before it takes what it has", low=1),
+    "max_resamples": Setting(8, "how often dynamic sampling draws again before it takes what it has", low=1,
+                             unless={"dynamic_sampling": (False,)}),
     "top_entropy_quantile": Setting(1.0, "learn from this share of the shots, the most undecided ones", above=0,
                                     high=1),
 }
+WITHOUT_GATE = {"surrogate": ("clipped", "cispo", "policy_gradient")}
 OBJECTIVE = {
     "surrogate": Setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft gate "
                          "(sapo), or left out", choices=SURROGATES),
-    "sapo_temperature_pos": Setting(1.0, "steepness of sapo's gate for good games", above=0),
-    "sapo_temperature_neg": Setting(1.05, "and for bad ones", above=0),
+    "sapo_temperature_pos": Setting(1.0, "steepness of sapo's gate for good games", above=0, unless=WITHOUT_GATE),
+    "sapo_temperature_neg": Setting(1.05, "and for bad ones", above=0, unless=WITHOUT_GATE),
     "importance_sampling_level": Setting("token", "ratio per shot, or per game (sequence: GSPO)",
-                                         choices=("token", "sequence")),
+                                         choices=("token", "sequence"), unless={"surrogate": ("policy_gradient",)}),
     "loss_type": Setting("dapo", "normalisation of the loss: per game, constant, or over all shots",
                          choices=LOSS_TYPES),
     "kl_estimator": Setting("k3", "estimator of the KL to the reference, or exact, over all actions",
@@ -56,8 +60,9 @@ class GRPO(WithReference):
     @classmethod
     def check(cls, settings):
         super().check(settings)
-        if settings.advantage_baseline == "step" and settings.supervision != "process":
-            raise ValueError("advantage_baseline step needs --supervision process: an outcome has no steps")
+        if settings.advantage_baseline not in (allowed := BASELINES[settings.supervision]):
+            raise ValueError(f"advantage_baseline must be {' or '.join(allowed)} with supervision "
+                             f"{settings.supervision}, not {settings.advantage_baseline}")
 
     def collect(self, rng):
         rollout = self.sample(rng)
@@ -94,17 +99,17 @@ class GRPO(WithReference):
         """
         s = self.settings
         if s.advantage_baseline == "step":
-            advantages = step_advantages(rollout)
+            advantages = step_advantages(rollout, gathered=self.team.gathered)
         elif s.supervision == "process":
             advantages = process_advantages(rollout)
         else:
-            advantages = group_advantages(rollout.scores, s.num_generations, s.scale_rewards, s.advantage_baseline)
-            advantages = advantages[rollout.games]
+            advantages = group_advantages(rollout.scores, s.num_generations, s.scale_rewards, s.advantage_baseline,
+                                          gathered=self.team.gathered)[rollout.games]
         if s.top_entropy_quantile < 1:
             entropy = self.in_pieces(rollout, lambda piece: self.policy.distribution(
                 piece.observations, piece.legal, s.temperature).entropy())
-            order = entropy.argsort()
-            advantages[order[: round(len(order) * (1 - s.top_entropy_quantile))]] = 0
+            everyones = self.team.gathered(entropy)
+            advantages[entropy < array_module(entropy).quantile(everyones, 1 - s.top_entropy_quantile)] = 0
         return advantages.astype(rollout.log_probs.dtype)
 
     def objective(self, distribution, shots, minibatch):
@@ -113,9 +118,11 @@ class GRPO(WithReference):
         weights = shot_weights(shots, minibatch, s.loss_type, self.env.max_steps)  # (S,)
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
 
-        level = shots.game_means if s.importance_sampling_level == "sequence" else lambda values: values
-        surrogate_loss, d_surrogate = surrogate(level(new), level(old), advantages, s)
-        d_new = level(weights * d_surrogate)  # (S,): the one number per shot
+        log_ratio = new - old
+        if s.importance_sampling_level == "sequence":  # of the game, but each shot has a slope of its own: GSPO-token
+            log_ratio = shots.game_means(log_ratio)
+        surrogate_loss, d_surrogate = surrogate(new, new - log_ratio, advantages, s)
+        d_new = weights * d_surrogate  # (S,): the one number per shot
         if s.kl_estimator == "exact":
             kl = distribution.kl(shots.ref_log_probs)
             d_logits = distribution.backward(shots.actions, d_new)
@@ -124,15 +131,15 @@ class GRPO(WithReference):
             kl, d_kl = kl_penalty(new, shots.ref_log_prob, s.kl_estimator)
             d_logits = distribution.backward(shots.actions, d_new + s.beta * weights * d_kl)
 
-        entropy = distribution.entropy()
+        entropy, count = distribution.entropy(), minibatch.num_shots
         if s.entropy_coef:
-            d_logits -= (s.entropy_coef * weights)[:, None] * distribution.entropy_slope()
+            d_logits -= s.entropy_coef / count * distribution.entropy_slope()
 
-        held = d_surrogate == 0
-        means = {"kl_ref": kl, "kl_old": kl_penalty(old, new, "k3").loss, "clip_low": held & (advantages < 0),
-                 "clip_high": held & (advantages > 0), "entropy": entropy}
-        loss = (weights * (surrogate_loss + s.beta * kl - s.entropy_coef * entropy)).sum()
-        return d_logits, {"loss": loss} | {name: values.sum() / minibatch.num_shots for name, values in means.items()}
+        low, high = held_by_clip(log_ratio, advantages, d_surrogate)
+        sums = {"kl_ref": kl, "kl_old": kl_penalty(old, new, "k3").loss, "clip_low": low, "clip_high": high,
+                "entropy": entropy}
+        loss = (weights * (surrogate_loss + s.beta * kl)).sum() - s.entropy_coef * entropy.sum() / count
+        return d_logits, {"loss": loss} | {name: values.sum() / count for name, values in sums.items()}
 
 
 def with_variance(rollout):

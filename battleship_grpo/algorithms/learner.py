@@ -8,7 +8,8 @@ A step is two calls, and anybody can make either of them alone:
 An algorithm says what it collects, and what its loss is:
 
     objective(distribution, shots, minibatch)            dL/dlogits (S, A) of some shots of a minibatch, and numbers by
-                                                         name; both divided by the minibatch's size, so that they add up
+                                                         name; both divided by the `Counts` of the minibatch, so that
+                                                         they add up
 
 The rest is here. `gradient(minibatch)` gives the gradient without a step. A minibatch is worked on in pieces that fit a
 core's cache; slopes and statistics of pieces add up, over the pieces and over the processes of a team.
@@ -16,6 +17,7 @@ core's cache; slopes and statistics of pieces add up, over the pieces and over t
 
 import math
 import time
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -24,7 +26,7 @@ from ..advantages import groups_with_variance
 from ..backend import array_module, rows_that_fit, to_numpy
 from ..optim import SCHEDULES, AdamW, Muon, clip_by_global_norm
 from ..policy import MaskedSoftmax
-from ..rollout import sample_groups
+from ..rollout import Counts, sample_groups
 from .alone import Alone
 from .setting import Setting, with_defaults
 
@@ -42,7 +44,8 @@ OPTIMISER = {
                      choices=("adamw", "muon")),
     "learning_rate": Setting(1.2e-2, "peak learning rate", above=0),
     "lr_scheduler_type": Setting("linear", "learning rate over the run", choices=SCHEDULES),
-    "warmup_ratio": Setting(0.02, "share of the run over which the rate climbs from 0", low=0, below=1),
+    "warmup_ratio": Setting(0.02, "share of the run over which the rate climbs from 0", low=0, below=1,
+                            unless={"lr_scheduler_type": ("constant",)}),
     "weight_decay": Setting(0.0, "decoupled weight decay", low=0),
     "adam_beta1": Setting(0.9, "β₁ of AdamW, and Muon's momentum", low=0, below=1),
     "adam_beta2": Setting(0.999, "AdamW's β₂", low=0, below=1),
@@ -81,7 +84,6 @@ class Learner:
         policy.temperature = settings.temperature
         self.team, self.rows = team or Alone(), rows or rows_that_fit(policy.xp, policy.network.width)
         self.optimiser = optimiser(settings, policy.network)  # `learn_from` sets its learning rate
-        self.steps = np.zeros((), np.int64)  # batches learnt from
         self.deadline = math.inf
 
     @classmethod
@@ -138,13 +140,24 @@ class Learner:
         """μ passes over the minibatches, a step of the optimiser for each. Returns the means of what was measured."""
         self.optimiser.learning_rate = learning_rate
         s, measured = self.settings, []
-        minibatches = batch.minibatches(s.num_minibatches)  # in order: boards were drawn at random
+        minibatches = self.minibatches(batch)
         for minibatch in chain.from_iterable(minibatches for _ in self.in_time(range(s.num_iterations))):
             measured.append(self.learn_from_minibatch(minibatch))
             if self.went_far_enough(measured[-1]):
                 break
-        self.steps += 1
         return {name: sum(stats[name] for stats in measured) / len(measured) for name in measured[0]}
+
+    def minibatches(self, batch):
+        """A batch in parts for a step each: in order, for boards were drawn at random."""
+        return self.counted(batch.parts(self.settings.num_minibatches))
+
+    def counted(self, parts):
+        """The parts that make up a batch, each with its `Counts`. In a team everybody has to ask for them at once."""
+        own = np.array([part.numbers for part in parts], float)  # (parts, 3)
+        each = self.team.sum(own.reshape(-1)).reshape(own.shape) / self.team.size
+        shots, games, _ = each.sum(axis=0).tolist()
+        return [replace(part, counts=Counts(*numbers, shots / max(games, 1)))
+                for part, numbers in zip(parts, each.tolist(), strict=True)]
 
     def late(self):
         """Whether the deadline is over by this process's clock."""
@@ -173,18 +186,23 @@ class Learner:
         """dL/dparameters (P,) of the policy over a minibatch, and what was measured. It changes nothing."""
         network = self.policy.network
 
-        def gradient_of(piece):
+        def gradient_of(piece, counts):
             logits, tape = network.forward(piece.observations)
             distribution = MaskedSoftmax(logits, piece.legal, self.learnt_temperature)
-            d_logits, stats = self.objective(distribution, piece, minibatch)
+            d_logits, stats = self.objective(distribution, piece, counts)
             return network.backward(tape, d_logits), stats
 
         gradient, stats = self.sum_of_pieces(minibatch, gradient_of)
         return network.tied(gradient), stats
 
     def sum_of_pieces(self, minibatch, function):
-        """`function(piece)` → (vector, name → number), added up over a minibatch's pieces; the mean over the team."""
-        vectors, stats = zip(*map(function, minibatch.pieces(self.rows)), strict=True)
+        """`function(piece, counts)` → (vector, name → number), added up over a minibatch's pieces; the mean over the
+        team. counts: the minibatch's.
+        """
+        if minibatch.counts is None:
+            minibatch, = self.counted([minibatch])
+        results = [function(piece, minibatch.counts) for piece in minibatch.pieces(self.rows)]
+        vectors, stats = zip(*results, strict=True)
         return self.team.mean(sum(vectors), {name: sum(of_piece[name] for of_piece in stats) for name in stats[0]})
 
     def networks(self):
@@ -197,7 +215,7 @@ class Learner:
 
     def arrays(self):
         """Every array that training changes, counts among them, by name; not copies."""
-        arrays = {"steps": self.steps} | {name: network.parameters for name, network in self.networks().items()}
+        arrays = {name: network.parameters for name, network in self.networks().items()}
         for name, optimiser in self.optimisers().items():
             arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0],
                        f"{name}_adam_steps": optimiser.steps}

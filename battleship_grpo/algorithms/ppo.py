@@ -10,16 +10,18 @@
 The textbook's one loss for both networks falls into two here, for they share no parameters.
 """
 
-from ..objectives import clipped_surrogate, kl_penalty
+from ..objectives import clipped_surrogate, held_by_clip, kl_penalty
 from .critic import ActorCritic
 from .learner import ENTROPY
 from .setting import Setting, with_defaults
 
 CLIP = {
-    "epsilon": Setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1),
-    "epsilon_high": Setting(None, "clip of the ratio above: 1 + epsilon_high (default: epsilon); with cispo the bound "
-                            "itself (default: none)", float, low=0),
-    "delta": Setting(None, "bound of the ratio in the unclipped term too (two-sided clip)", float, above=1),
+    "epsilon": Setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1,
+                       unless={"surrogate": ("sapo", "policy_gradient")}),
+    "epsilon_high": Setting(None, "clip of the ratio above: 1 + epsilon_high; with cispo the bound itself (default: "
+                            "epsilon)", float, low=0, unless={"surrogate": ("sapo", "policy_gradient")}),
+    "delta": Setting(None, "bound of the ratio in the unclipped term too (two-sided clip)", float, above=1,
+                     unless={"surrogate": ("cispo", "sapo", "policy_gradient")}),
 }
 
 
@@ -48,7 +50,7 @@ class PPO(ActorCritic):
         entropy = distribution.entropy()
         if s.entropy_coef:
             d_logits -= s.entropy_coef / count * distribution.entropy_slope()
+        low, high = held_by_clip(new - old, advantages, d_new)
         sums = {"loss": loss - s.entropy_coef * entropy, "kl_old": kl_penalty(old, new, "k3").loss,
-                "clip_low": (d_new == 0) & (advantages < 0), "clip_high": (d_new == 0) & (advantages > 0),
-                "entropy": entropy}
+                "clip_low": low, "clip_high": high, "entropy": entropy}
         return d_logits, {name: values.sum() / count for name, values in sums.items()}

@@ -7,10 +7,13 @@ from .setting import Setting
 REFERENCE = {
     "beta": Setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none; dpo: of the margin", low=0),
     "reference": Setting("uniform", "the reference: uniform over legal cells, initial (the frozen first policy), or a "
-                         "policy.npz or run folder"),
-    "sync_ref_model": Setting(False, "move the reference towards the policy now and then"),
-    "ref_model_mixup_alpha": Setting(0.6, "how far it moves: reference ← α·policy + (1−α)·reference", low=0, high=1),
-    "ref_model_sync_steps": Setting(512, "how many iterations apart", low=1),
+                         "policy.npz or run folder", unless={"preference_loss": ("simpo",)}),
+    "sync_ref_model": Setting(False, "move the reference towards the policy now and then",
+                              unless={"preference_loss": ("simpo",)}),
+    "ref_model_mixup_alpha": Setting(0.6, "how far it moves: reference ← α·policy + (1−α)·reference", low=0, high=1,
+                                     unless={"sync_ref_model": (False,)}),
+    "ref_model_sync_steps": Setting(512, "how many steps of the optimiser apart", low=1,
+                                    unless={"sync_ref_model": (False,)}),
 }
 
 
@@ -49,15 +52,15 @@ class WithReference(Learner):
     def ref_distribution(self, piece):
         return self.reference.distribution(piece.observations, piece.legal, self.settings.temperature)
 
-    def learn_from(self, batch, learning_rate):
-        measured = super().learn_from(batch, learning_rate)
+    def learn_from_minibatch(self, minibatch):
+        measured = super().learn_from_minibatch(minibatch)
         self.sync_reference()
         return measured
 
     def sync_reference(self):
-        """π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` iterations (TRL's `sync_ref_model`)."""
+        """π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` steps of the optimiser (TRL's `sync_ref_model`)."""
         s = self.settings
-        if s.sync_ref_model and self.steps % s.ref_model_sync_steps == 0:
+        if s.sync_ref_model and self.optimiser.steps % s.ref_model_sync_steps == 0:
             reference, alpha = self.reference.parameters, s.ref_model_mixup_alpha
             reference += alpha * (self.policy.parameters - reference)
 

@@ -24,7 +24,8 @@ class Reinforce(Learner):
     def collect(self, rng):
         s, rollout = self.settings, super().collect(rng)
         returns = discounted_sums(rollout, shot_rewards(rollout, s.supervision), s.gamma)
-        return rollout.with_columns(advantages=normalised(returns, s.advantage_baseline, s.scale_rewards))
+        return rollout.with_columns(advantages=normalised(returns, s.advantage_baseline, s.scale_rewards,
+                                                          gathered=self.team.gathered))
 
     def objective(self, distribution, shots, minibatch):
         s, count = self.settings, minibatch.num_shots

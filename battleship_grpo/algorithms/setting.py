@@ -6,7 +6,7 @@ Every algorithm lists its own, as `hyperparameters`, name → `Setting`; the com
 import math
 import re
 import reprlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,7 +22,8 @@ KINDS = {str: "text without control characters, at most 4096", bool: "true or fa
 class Setting:
     """low ≤ x ≤ high, above < x < below, or one of `choices`; `why` is added to the message where it is not.
 
-    `kind`, if not that of the default. `optional`: may be None, as it is where that is the default.
+    `kind`, if not that of the default. `optional`: may be None, as it is where that is the default. `unless`: other
+    setting → those values of it with which this one has no effect.
     """
 
     default: Any
@@ -35,6 +36,7 @@ class Setting:
     below: float | None = None
     why: str = ""
     optional: bool = False
+    unless: dict = field(default_factory=dict)
 
     @property
     def type(self):
@@ -54,6 +56,12 @@ class Setting:
             allowed = " and ".join(f"{sign} {bound}" for sign, bound, _ in bounds)
             raise ValueError(f"{name} must be {allowed}, not {reprlib.repr(value)}{self.why and ': ' + self.why}")
         return value
+
+    def require_effect(self, name, values):
+        """Raise ValueError where `values`, name → value, change this setting, and another of them makes it idle."""
+        for other, idle in self.unless.items():
+            if other in values and values[other] in idle and values[name] != self.checked(name, self.default):
+                raise ValueError(f"{name} means nothing with {other} {values[other]}: leave it at {self.default}")
 
     def parsed(self, name, text):
         """The value that is meant by some text: "0.3", "true", "64,64", "none". Raises ValueError as `checked` does."""

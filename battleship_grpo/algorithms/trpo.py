@@ -58,9 +58,8 @@ class TRPO(ActorCritic):
     def learn_from(self, batch, learning_rate):
         """One step for the policy, some epochs of AdamW for the critic."""
         self.critic_optimiser.learning_rate = learning_rate
-        measured = self.natural_step(batch) | {"value_loss": self.fit_critic(batch)}
-        self.steps += 1
-        return measured
+        whole, = self.counted([batch])
+        return self.natural_step(whole) | {"value_loss": self.fit_critic(batch)}
 
     def natural_step(self, batch):
         """Along F⁻¹g as far as the trust region allows. Returns what was measured."""
@@ -68,7 +67,7 @@ class TRPO(ActorCritic):
         gradient, stats = self.gradient(batch)
         stats["grad_norm"] = float(array_module(gradient).linalg.norm(gradient))
         require_finite(stats)
-        some = batch.cut(slice(0, max(1, round(batch.num_boards * s.fisher_share))))
+        some, = self.counted([batch.cut(slice(0, max(1, round(batch.num_boards * s.fisher_share))))])
         direction, stats["cg_residual"] = conjugate_gradient(
             lambda vector: self.fisher_product(some, vector) + s.cg_damping * vector, gradient,
             self.in_time(range(s.cg_iterations)))
@@ -89,7 +88,7 @@ class TRPO(ActorCritic):
 
     def fit_critic(self, batch):
         """Returns the mean loss."""
-        s, minibatches = self.settings, batch.minibatches(self.settings.num_minibatches)
+        s, minibatches = self.settings, self.minibatches(batch)
         measured = [self.improve_critic(minibatch)
                     for _ in self.in_time(range(s.critic_epochs)) for minibatch in minibatches]
         return sum(stats["value_loss"] for stats in measured) / len(measured)
@@ -105,22 +104,22 @@ class TRPO(ActorCritic):
         """F·v, (P,), F the mean Fisher matrix of the policy over a batch, within the parameters that may differ."""
         network = self.policy.network
 
-        def product_of(piece):
+        def product_of(piece, counts):
             logits, tape = network.forward(piece.observations)
             distribution = MaskedSoftmax(logits, piece.legal, self.settings.temperature)
-            moved = distribution.fisher(network.jvp(tape, vector)) / batch.num_shots
+            moved = distribution.fisher(network.jvp(tape, vector)) / counts.num_shots
             return network.backward(tape, moved), {}
 
         return network.tied(self.sum_of_pieces(batch, product_of)[0])
 
     def surrogate_and_kl(self, batch):
         """The loss, and mean KL(π_old‖π) over all actions, at the policy's present parameters."""
-        def measure(piece):
+        def measure(piece, counts):
             new = self.policy.distribution(piece.observations, piece.legal, self.settings.temperature)
             old = MaskedSoftmax(piece.old_logits, piece.legal, self.settings.temperature)
-            _, stats = self.objective(new, piece, batch)
+            _, stats = self.objective(new, piece, counts)
             kl = old.kl(new.log_probs())
-            return kl[:0], {"loss": stats["loss"], "kl": kl.sum() / batch.num_shots}
+            return kl[:0], {"loss": stats["loss"], "kl": kl.sum() / counts.num_shots}
 
         _, stats = self.sum_of_pieces(batch, measure)
         return stats["loss"], stats["kl"]

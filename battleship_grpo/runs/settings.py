@@ -1,7 +1,7 @@
 """Every setting of a training run: the experiment, whole. The command line follows from it.
 
 What an algorithm can be told stands in its own class (`hyperparameters`), what all runs can be told stands here.
-Settings that Hugging Face TRL's GRPOConfig has too bear its names and its meaning.
+Settings that Hugging Face TRL's GRPOConfig has too bear its names and its meaning, or docs/trl.md says what differs.
 """
 
 import json
@@ -38,8 +38,10 @@ RUN = {
     "checkpoint_seconds": Setting(30.0, "save everything this often, in seconds; 0: after every iteration. --resume "
                                   "goes on from there", low=0),
     "validate_every": Setting(0, "play validation games every this many iterations; 0 for never", low=0),
-    "validation_boards": Setting(64, "fresh random boards per validation", low=1, high=2**20),
-    "validation_generations": Setting(8, "sampled games per validation board", low=1, high=2**16),
+    "validation_boards": Setting(64, "fresh random boards per validation", low=1, high=2**20,
+                                 unless={"validate_every": (0,)}),
+    "validation_generations": Setting(8, "sampled games per validation board", low=1, high=2**16,
+                                      unless={"validate_every": (0,)}),
 }
 GAME = {
     "rules": Setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet 2,3,3,4,5",
@@ -71,7 +73,7 @@ PRESETS = {  # name → what changes against the defaults
         "output_gain": 1.0, "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
         "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
         "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
-        "learning_rate": 4e-4, "lr_scheduler_type": "constant", "warmup_ratio": 0.0, "weight_decay": 0.01,
+        "learning_rate": 4e-4, "lr_scheduler_type": "constant", "weight_decay": 0.01,
         "max_grad_norm": None, "validate_every": 1,
     },
 }
@@ -113,7 +115,8 @@ class Settings:
     """The settings of a run, an attribute for each; they do not change. Settings(algorithm="ppo", seed=1): the others
     have their defaults.
 
-    Raises ValueError, naming the setting and its range, for one that makes no sense or means nothing to the algorithm.
+    Raises ValueError, naming the setting and its range, for one that makes no sense, or that means nothing to the
+    algorithm or beside the others.
     """
 
     def __init__(self, /, **given):
@@ -130,6 +133,8 @@ class Settings:
         if self.iterations is None and self.seconds is None:
             vars(self)["iterations"] = ITERATIONS
         self._check()
+        for name, setting in known.items():
+            setting.require_effect(name, vars(self))
 
     @classmethod
     def whole(cls, given):
