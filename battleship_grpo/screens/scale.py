@@ -3,18 +3,18 @@
 import numpy as np
 from rich.table import Table
 
-from ..study.scale import ETHERNET, LENGTHS, RANKS
+from ..study.scale import ETHERNET, RANKS
 from .tables import right
 
 
 def show_scale(teams, link, models, console):
     """teams, link, models: as `study.scale.study` gives them."""
     table = Table(*right("numbers"), *right(*list(teams)[1:]), title="microseconds of a sum", title_justify="left")
-    for length in LENGTHS:
+    for length in teams["1 process"][1]:
         table.add_row(f"{length:,}", *(f"{sums[length] * 1e6:,.0f}" for _, sums, _ in list(teams.values())[1:]))
     console.print(table)
     console.print(f"fitted: {link.name}, {link.latency * 1e6:.1f} µs a message, "
-                  f"{1e-9 / link.seconds_per_byte:.2f} GB/s; assumed: {ETHERNET.name}\n", highlight=False)
+                  f"{link.seconds_per_byte * 1e9:.2f} ns a byte; assumed: {ETHERNET.name}\n", highlight=False)
 
     title = "a step of an untrained policy"
     numbers = right("boards", "collect ms", "learn ms", "shots/s", "model", "efficiency", "model")

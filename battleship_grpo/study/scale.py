@@ -108,12 +108,12 @@ class Watched(Alone):
         return vector
 
 
-def measure_team(team, cases):
+def measure_team(team, cases, lengths):
     """In every process of a team: length → seconds of a sum; (case, boards) → a step's collect, learn, shots."""
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
         stopwatch = Stopwatch(team, np)
-        sums = {length: measure_sum(team, stopwatch, length, repeats) for length, repeats in LENGTHS.items()}
+        sums = {length: measure_sum(team, stopwatch, length, repeats) for length, repeats in lengths.items()}
         steps = {}
         for case, changes in cases.items():
             s = Settings(**changes)
@@ -139,7 +139,7 @@ def measure_step(team, stopwatch, settings):
     return collect, learn, float(team.sum(np.array([float(batches[0].num_shots)]))[0])
 
 
-def measure_all(world, cases):
+def measure_all(world, *plan):
     """name of a team → (processes, sums, steps), medians of several rounds: one process, as many as there are ranks by
     shared memory, and the ranks.
     """
@@ -148,8 +148,8 @@ def measure_all(world, cases):
     found = {name: [] for name in teams}
     for _ in range(ROUNDS):
         for name, (size, gathering) in teams.items():
-            with gathering(size, measure_team, cases) as team:
-                found[name].append(measure_team(team, cases))
+            with gathering(size, measure_team, *plan) as team:
+                found[name].append(measure_team(team, *plan))
     return {name: (teams[name][0], *(medians(part) for part in zip(*rounds, strict=True)))
             for name, rounds in found.items()}
 
@@ -209,9 +209,9 @@ def critical_boards(settings, iterations):
     return scale(found), math.sqrt((NOISE_BATCHES - 1) * without.var()) if np.isfinite(without).all() else math.inf
 
 
-def study(world, cases=CASES):
+def study(world, cases=CASES, lengths=LENGTHS):
     """All that was measured, and what follows: teams, the link, and a model for each case."""
-    teams = measure_all(world, cases)
+    teams = measure_all(world, cases, lengths)
     *_, (ranks, sums, _) = teams.values()
     _, _, alone = teams["1 process"]
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
