@@ -15,12 +15,12 @@ from .backend import keep_freed_memory, load_backend
 from .players.heuristics import Random
 from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
-from .runs import checkpoint
 from .runs.assembly import build, input_digests, with_inherited
 from .runs.files import refusing
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
 from .runs.metrics import MetricsFile, rows_behind
+from .runs.mpi import over_ranks
 from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
@@ -33,14 +33,14 @@ EVALUATION_SEED = 12345
 CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on: all else would make it another run
 
 
-def train(settings, console=None, stopped=lambda: False):
-    """Run `settings` into a new run folder. Returns (folder, summary)."""
+def train(settings, console=None, stopped=lambda: False, world=None):
+    """Run `settings` into a new run folder; over MPI the team is that of `world`. Returns (folder, summary)."""
     default = f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}"
     with RunFolder.create(settings.output_dir, default) as folder:
-        return run(folder, settings, None, console or stderr_console(), stopped)
+        return run(folder, settings, None, console or stderr_console(), stopped, world)
 
 
-def resume(name, changes, console=None, stopped=lambda: False):
+def resume(name, changes, console=None, stopped=lambda: False, world=None):
     """Go on with the run in a folder, with those settings changed that may be. Returns (folder, summary)."""
     console = console or stderr_console()
     with RunFolder.resume(name) as folder:
@@ -53,7 +53,7 @@ def resume(name, changes, console=None, stopped=lambda: False):
             if share_done(settings, saved.done) >= 1:
                 console.print(f"nothing left to train after {saved.done['iterations']:,} iterations and "
                               f"{saved.done['seconds']:.1f} s: set more --iterations or --seconds to go on")
-        return run(folder, settings, saved, console, stopped)
+        return run(folder, settings, saved, console, stopped, world)
 
 
 def settings_of(folder, saved, say):
@@ -98,15 +98,17 @@ def changed(settings, changes, folder):
     return settings.replace(**limits | changes)
 
 
-def run(folder, settings, saved, console, stopped):
+def run(folder, settings, saved, console, stopped, world):
     """Train, from the start or from the checkpoint `saved`; then judge. Returns (folder, summary)."""
     backend = load_backend(settings.backend).__name__
     processes = settings.processes or (default_processes(settings) if backend == "numpy" else 1)
+    if backend != "numpy" and processes > 1 and world is None:
+        raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
     settings = settings.replace(backend=backend, processes=processes)  # what they are, for whoever goes on
     inputs = input_digests(settings)
     keep_freed_memory()
-    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"), gather(
-            processes, take_part, settings, saved.path if saved else None) as team:
+    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"), (world.gather if world else gather)(
+            processes, take_part, settings, saved) as team:
         algorithm, done = prepare(settings, team, saved)
         folder.begin(settings)
         totals = train_into(folder, algorithm, settings, done, inputs, console, stopped)
@@ -127,11 +129,11 @@ def default_processes(settings):
     return min(8, cores, settings.num_boards // settings.kind.fewest_boards(settings))
 
 
-def take_part(team, settings, path):
-    """What every process of the team but the first one runs. path: of the checkpoint to go on from, or None."""
+def take_part(team, settings, saved):
+    """What every process of the team but the first one runs. saved: the checkpoint to go on from, or None."""
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):  # `learn` looks for NaN itself
-        algorithm, done = prepare(settings, team, checkpoint.load(path) if path else None)
+        algorithm, done = prepare(settings, team, saved)
         learn(algorithm, settings, done=done)
 
 
@@ -190,8 +192,11 @@ def draw_curves(settings, metrics, summary, path):
     save(learning_curves(metrics, title, [] if cut_short else yardsticks(rules)), path)
 
 
-def parse(arguments):
-    """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair."""
+def parse(arguments, world=None):
+    """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair.
+
+    Under mpiexec the number of processes is that of its ranks.
+    """
     parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog="Defaults are those of a small board. Larger "
                     "ones and runs with --init have some of their own: a run's config.json has all that it used.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
@@ -205,23 +210,27 @@ def parse(arguments):
     preset, config, folder = (options.pop(name) for name in ("preset", "config", "resume"))
     if sum(given is not None for given in (preset, config, folder)) > 1:
         parser.error("--preset, --config and --resume each say where settings start from: only one of them")
+    if world and "processes" in options:
+        parser.error("--processes is for one machine: under mpiexec its ranks train together")
     if folder is not None:
         return folder, options
+    ranks = {"processes": world.size} if world else {}
     try:
-        given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options
+        given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options | ranks
         return Settings(**with_inherited(given))
     except ValueError as error:
         parser.error(str(error))
 
 
+@over_ranks
 @command
-def main(arguments=None):
-    job, console = parse(arguments), stderr_console()
+def main(arguments=None, world=None):
+    job, console = parse(arguments, world), stderr_console()
     with stop_on_signal() as stopped:
         if isinstance(job, Settings):
-            folder, summary = train(job, console, stopped)
+            folder, summary = train(job, console, stopped, world)
         else:
-            folder, summary = resume(*job, console, stopped)
+            folder, summary = resume(*job, console, stopped, world)
         report(console, summary, folder)
         return 128 + stopped() if stopped() else 0
 

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from helpers import MPIEXEC
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,6 +189,21 @@ def test_a_cluster_gives_the_same_results(finished, tmp_path):
     for name in ALGORITHMS:
         here, there = (load_run(folder / f"{name}-seed0") for folder in (finished[0], tmp_path))
         assert here == there
+
+
+@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec: PyPI has no wheel of MPICH for this system")
+def test_ranks_of_mpi_give_the_same_results(finished, tmp_path):
+    """mpi4py's executor: the first rank compares, the others train."""
+    program, folder = tmp_path / "program.py", tmp_path / "compared"
+    program.write_text(
+        "from mpi4py.futures import MPIPoolExecutor\n"
+        "from battleship_grpo.compare import compare\n"
+        "if __name__ == '__main__':\n"
+        "    with MPIPoolExecutor() as executor:\n"
+        f"        compare({ALGORITHMS}, 1, output_dir={str(folder)!r}, executor=executor, **{TINY})\n")
+    subprocess.run([MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py.futures", program], check=True, timeout=120)
+    for name in ALGORITHMS:
+        assert load_run(finished[0] / f"{name}-seed0") == load_run(folder / f"{name}-seed0")
 
 
 def load_run(folder):

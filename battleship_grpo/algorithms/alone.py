@@ -1,4 +1,5 @@
-"""All that an algorithm knows of the other processes it trains with. Here there are none; `runs.team` has teams.
+"""All that an algorithm knows of the other processes it trains with. Here there are none; `runs.team` has teams of
+one machine, `runs.mpi` of many.
 
 Each process of a team runs the same program on its own boards with its own random numbers. Where learning needs a sum
 over all boards, every process gives its part and gets the total. Parameters start equal and see the same totals, so
@@ -15,6 +16,7 @@ class Alone:
     """A team of one. A larger one differs in `sum`, `all_gather` and `barrier`."""
 
     rank, size = 0, 1
+    local_rank = 0  # among those on the same machine
 
     def share(self, count):
         """This process's part of `count` things."""

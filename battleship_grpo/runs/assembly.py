@@ -21,7 +21,7 @@ def build(settings, team=None, xp=None):
     The policy starts from the seed alone: it is equal in every process, and on every backend. Raises ValueError, in
     one line, where a file that the settings name is missing or does not fit.
     """
-    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend))
+    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend, team.local_rank if team else 0))
     return settings.kind(settings, env, policy, team=team, **parts)
 
 
