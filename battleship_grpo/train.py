@@ -25,8 +25,9 @@ from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
 from .screens.command import command
+from .screens.live import training_progress
 from .screens.options import Parser, add_settings
-from .screens.tables import report, stderr_console, training_progress
+from .screens.tables import report, stderr_console
 
 EVALUATION_GAMES = 20_000
 EVALUATION_SEED = 12345
@@ -147,10 +148,11 @@ def prepare(settings, team, saved):
 
 def train_into(folder, algorithm, settings, done, inputs, console, stopped):
     """Learn, with what a run folder keeps of it written as it goes. Returns what `learn` does."""
-    with MetricsFile(folder.metrics_csv, done) as metrics_file, training_progress(console) as show:
+    with (MetricsFile(folder.metrics_csv, done) as metrics_file,
+          training_progress(console, settings, folder.metrics()) as screen):
         def on_iteration(share, metrics):
             metrics_file.add(metrics)
-            show(share, metrics)
+            screen.add(share, metrics, algorithm.policy)
 
         def save(now, state):
             metrics_file.sync()
@@ -158,7 +160,7 @@ def train_into(folder, algorithm, settings, done, inputs, console, stopped):
             if now != done:  # there is no other checkpoint of that moment
                 folder.save(settings, now, state, inputs)
 
-        return learn(algorithm, settings, on_iteration, stopped, done, save)
+        return learn(algorithm, settings, on_iteration, lambda: stopped() or screen.ended, done, save)
 
 
 def summary_of(settings):
