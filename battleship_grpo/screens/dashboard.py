@@ -123,8 +123,8 @@ class Dashboard:
         lines = []
         for name, values in numbers.items():
             label, form, meaning = NUMBERS[name]
-            course = sparkline(values, max(1, min(width - 30, WIDEST_SPARKLINE)), self.look)
-            lines.append(one_line(f"{label:<16}{form.format(recent(values)):>12}  {meaning if explain else course}"))
+            course = sparkline(values, max(1, min(width - 28, WIDEST_SPARKLINE)), self.look)
+            lines.append(one_line(f"{label:<15}{form.format(recent(values)):>11}  {meaning if explain else course}"))
         return lines
 
     def _few_lines(self, numbers, width):

@@ -23,6 +23,7 @@ from .numbers import in_words
 LINE_EVERY = 5.0  # seconds between lines where there is no live terminal
 DRAW_EVERY = 0.3  # seconds between drawings, at least
 MOST_TIME = 0.015  # of a core, for drawing
+SNAPSHOT_SHOTS = 8  # into a game, when a picture is taken
 LINES_KEPT = 24  # of the last drawing, when the screen is as it was found
 
 
@@ -179,6 +180,17 @@ def follow(console, folder, look):
 
     with exit_on_sigterm(), keys() as keyboard:
         Screen(console, keyboard, dashboard, "quits").show(news)
+
+
+def snapshot(folder, look, width, height):
+    """What the screen of a run shows now, some shots into a game of its policy."""
+    run = Followed(folder)
+    run.read()
+    dashboard = Dashboard(run.settings, look)
+    dashboard.update(run.metrics, run.policy)
+    for _ in range(SNAPSHOT_SHOTS + 1):
+        dashboard.next_shot()
+    return dashboard.render(width, height)
 
 
 def print_lines(console, run):

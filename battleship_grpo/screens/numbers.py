@@ -14,20 +14,19 @@ class Number(NamedTuple):
 
 
 NUMBERS = {
-    "mean_shots": Number("shots", "{:.2f}", "mean shots per game in training, where shots are drawn at random"),
-    "mean_score": Number("score", "{:.3f}", "mean score: 1 without a miss, 0 where the fleet is not sunk"),
-    "entropy": Number("entropy", "{:.2f}", "how undecided a shot is, in nats: 0 once it is sure of one cell"),
-    "kl_ref": Number("KL", "{:.2f}", "how far the policy is from the reference, in nats per shot"),
-    "step_kl": Number("KL of the step", "{:.4f}", "how far the last step moved the policy, in nats per shot"),
+    "mean_shots": Number("shots", "{:.2f}", "shots per game in training, drawn from the policy"),
+    "mean_score": Number("score", "{:.3f}", "1 without a miss, 0 where the fleet is not sunk"),
+    "entropy": Number("entropy", "{:.2f}", "how undecided a shot is, in nats: 0 once it is sure"),
+    "kl_ref": Number("KL", "{:.2f}", "from policy to reference, in nats per shot"),
+    "step_kl": Number("KL of the step", "{:.4f}", "how far the last step moved it, in nats per shot"),
     "clipped": Number("clipped", "{:.1%}", "shots whose ratio the clip holds: they teach no more"),
-    "zero_variance": Number("no lesson", "{:.1%}", "boards whose games all scored alike: they teach nothing"),
-    "accuracy": Number("accuracy", "{:.2f}", "how often it agrees with the teacher, or prefers the better game"),
-    "precision": Number("precision", "{:.2f}", "how often a ship lies at the cell where it is surest"),
-    "explained_variance": Number("critic explains", "{:.2f}", "share of the returns' variance that it explains"),
-    "grad_norm": Number("gradient", "{:.3f}", "length of the gradient, before it is clipped"),
-    "shots_per_second": Number("shots/s", "{:,.0f}", "shots played and learnt from in a second"),
+    "zero_variance": Number("no lesson", "{:.1%}", "boards whose games all scored alike"),
+    "accuracy": Number("accuracy", "{:.2f}", "it agrees with the teacher, or with the preference"),
+    "precision": Number("precision", "{:.2f}", "a ship lies at the cell where it is surest"),
+    "explained_variance": Number("critic explains", "{:.2f}", "share of the variance of returns"),
+    "grad_norm": Number("gradient", "{:.3f}", "its length, before it is clipped"),
+    "shots_per_second": Number("shots/s", "{:,.0f}", "played and learnt from"),
 }
-
 
 IN_A_LINE = ("mean_shots", "mean_score", "entropy", "kl_ref", "step_kl", "accuracy", "explained_variance",
              "shots_per_second")  # where there is no room for all
