@@ -71,6 +71,7 @@ def watch_training(folder, options, console):
         follow(console, folder, look_of(console, options.ascii))
     elif options.save.suffix.lower() == ".svg":
         save_screen(options.save, snapshot(folder, PICTURE, *console.size), console.width, f"training {folder}")
+        tell_of(options.save, 1, console)
     else:
         raise ValueError(f"--follow saves a picture of the moment, an .svg: {options.save} has another ending")
 
@@ -84,8 +85,11 @@ def save(frames, options, console):
         from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
 
         save_animation(options.save, frames, options.speed, LINGER)
-    console.print(f"{options.save}: {len(frames)} frame{'s' * (len(frames) > 1)}, "
-                  f"{options.save.stat().st_size / 1000:,.0f} kB", soft_wrap=True)
+    tell_of(options.save, len(frames), console)
+
+
+def tell_of(path, frames, console):
+    console.print(f"{path}: {frames} frame{'s' * (frames > 1)}, {path.stat().st_size / 1000:,.0f} kB", soft_wrap=True)
 
 
 def number(kind, low, high, meaning):

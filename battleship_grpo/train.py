@@ -26,7 +26,7 @@ from .runs.signals import stop_on_signal
 from .runs.team import gather
 from .screens.command import command
 from .screens.live import training_progress
-from .screens.options import Parser, add_settings
+from .screens.options import Parser, add_settings, algorithms_in_words
 from .screens.tables import report, stderr_console
 
 EVALUATION_GAMES = 20_000
@@ -193,32 +193,31 @@ def draw_curves(settings, metrics, summary, path):
 
 
 def parse(arguments):
-    """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair."""
-    parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog="Defaults are those of a small board. Larger "
-                    "ones and runs with --init have some of their own: a run's config.json has all that it used.")
+    """(job, quiet): the settings of a new run; or the folder of a run to go on with, and changes to its settings."""
+    parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog=f"{algorithms_in_words()}\n\nDefaults "
+                    "are those of a small board; a run's config.json has all that it used.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
                         "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
                         "options come on top, and the run gets a folder of its own")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, as if it had never been "
                         f"interrupted; only {', '.join(CHANGEABLE)} may be changed")
+    parser.add_argument("--quiet", action="store_true", help="a line now and then instead of the live screen")
     add_settings(parser)
     options = vars(parser.parse_args(arguments))
-    preset, config, folder = (options.pop(name) for name in ("preset", "config", "resume"))
+    preset, config, folder, quiet = (options.pop(name) for name in ("preset", "config", "resume", "quiet"))
     if sum(given is not None for given in (preset, config, folder)) > 1:
         parser.error("--preset, --config and --resume each say where settings start from: only one of them")
     if folder is not None:
-        return folder, options
-    try:
-        given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options
-        return Settings(**(inherited(given["init"]) if given.get("init") else {}) | given)
-    except ValueError as error:
-        parser.error(str(error))
+        return (folder, options), quiet
+    given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options
+    return Settings(**(inherited(given["init"]) if given.get("init") else {}) | given), quiet
 
 
 @command
 def main(arguments=None):
-    job, console = parse(arguments), stderr_console()
+    job, quiet = parse(arguments)
+    console = stderr_console(force_terminal=False if quiet else None)
     with stop_on_signal() as stopped:
         if isinstance(job, Settings):
             folder, summary = train(job, console, stopped)

@@ -5,6 +5,7 @@ posterior, exact or estimated. Where they do not fit side by side the cells shri
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -111,7 +112,8 @@ class Panel(NamedTuple):
         letters = "".join(self._align(column_name(c), cell_width) for c in range(size))
         text = Text(f"{self.title}\n", style="bold", no_wrap=True)
         text.append(" " * ROW_LABEL + letters, style="not bold dim")
-        draw_cell = self._board_cell if self.heat is None else self._heat_cell
+        draw_cell = self._board_cell if self.heat is None else partial(
+            self._heat_cell, largest=np.nanmax(self.heat, where=self.frame.open, initial=1e-9))
         for row in range(size):
             text.append(f"\n{row + 1:>2} ", style="not bold dim")
             for cell in range(row * size, (row + 1) * size):
@@ -135,7 +137,7 @@ class Panel(NamedTuple):
         pointer = (glyphs.pointer if last else " ") if cell_width == 3 else ""
         return pointer + glyph, f"not bold {LAST_SHOT}" if last and look.colour else "not bold"
 
-    def _heat_cell(self, look, cell, cell_width):
+    def _heat_cell(self, look, cell, cell_width, largest):
         """(text, style) of a cell of a map: a percentage, or where it is too narrow for one a shade."""
         frame, value = self.frame, self.heat[cell]
         if not frame.open[cell]:
@@ -143,7 +145,7 @@ class Panel(NamedTuple):
             return align_number(mark, cell_width), "not bold dim"
         if np.isnan(value):
             return " " * cell_width, "not bold"
-        share = value / max(np.nanmax(self.heat[frame.open]), 1e-9)  # of the largest: faint maps can be read, too
+        share = value / largest  # so that faint maps can be read, too
         last = cell == frame.last
         if cell_width > 2:
             text = align_number(f"{100 * value:.0f}", cell_width)

@@ -1,11 +1,12 @@
 """Curves made of text: a sparkline, and a chart of several lines with levels to hold it against."""
 
 import numpy as np
-from rich.text import Text
 
-from .boards import SKY_BLUE
+from .boards import SKY_BLUE, one_line
 
-CURVE = "rgb({},{},{})".format(*SKY_BLUE)
+
+def curve_style(look):
+    return "rgb({},{},{})".format(*SKY_BLUE) if look.colour else ""
 
 
 def in_columns(values, count):
@@ -29,10 +30,15 @@ def cells_of(fillings, bars):
 
 
 def chart(values, share, width, rows, levels, look):
-    """Lines of text: a curve of which `share` is known already, and at its right the levels, (name, value)."""
+    """Lines of text: a curve of which `share` is known already, and at its right, where there is room, the levels.
+
+    levels: (name, value)
+    """
     dash = "-" if look.glyphs.bars.isascii() else "–"
     labels = [f" {name} {value:.2f}".replace("–", dash) for name, value in levels]
-    columns = max(1, width - max(map(len, labels), default=0))
+    if 2 * max(map(len, labels), default=0) > width:
+        labels = [""] * len(levels)
+    columns = width - max(map(len, labels), default=0)
     known = in_columns(values, max(1, round(share * columns)))
     low, high = (end([*known, *(value for _, value in levels)]) for end in (min, max))
     scale = rows / max(high - low, 1e-9)
@@ -41,7 +47,7 @@ def chart(values, share, width, rows, levels, look):
     lines = []
     for row in reversed(range(rows)):
         ground = look.glyphs.missed if row in marks else " "
-        cells = "".join(cells_of(np.clip((known - low) * scale - row, 0, 1), look.glyphs.bars))
-        line = Text(cells.ljust(columns).replace(" ", ground), CURVE if look.colour else "", no_wrap=True)
-        lines.append(line.append(marks.get(row, ""), style="dim"))
+        cells = "".join(cells_of(np.clip((known - low) * scale - row, 0, 1), look.glyphs.bars)).replace(" ", ground)
+        line = one_line("").append(cells, curve_style(look))
+        lines.append(line.append(ground * (columns - len(cells)) + marks.get(row, ""), "dim"))
     return lines

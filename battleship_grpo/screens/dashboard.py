@@ -16,7 +16,7 @@ from ..players.judge import EVERY_BOARD_BELOW, yardsticks
 from ..players.trained import Trained
 from ..runs.loop import share_done
 from .boards import CELL_WIDTHS, ORANGE, SKY_BLUE, Frame, Panel, one_line, side_by_side, total_width
-from .chart import chart, sparkline
+from .chart import chart, curve_style, sparkline
 from .frames import games
 from .numbers import NUMBERS, in_words, lowest, measured, recent
 
@@ -96,7 +96,8 @@ class Dashboard:
             words += f", {clock(max(0.0, left) * done['seconds'])} left"
         bar = max(0, min(width - len(words), WIDEST_BAR))
         full = round(self.share * bar)
-        return one_line(glyphs.bars[-1] * full + glyphs.shades[1] * (bar - full) + words)
+        line = one_line(glyphs.bars[-1] * full, curve_style(self.look))
+        return line.append(glyphs.shades[1] * (bar - full) + words, "default")
 
     def _curve(self, numbers, width, rows):
         """Mean shots over the run, between its yardsticks."""
@@ -123,8 +124,9 @@ class Dashboard:
         lines = []
         for name, values in numbers.items():
             label, form, meaning = NUMBERS[name]
+            line = one_line(f"{label:<15}{form.format(recent(values)):>11}  ")
             course = sparkline(values, max(1, min(width - 28, WIDEST_SPARKLINE)), self.look)
-            lines.append(one_line(f"{label:<15}{form.format(recent(values)):>11}  {meaning if explain else course}"))
+            lines.append(line.append(meaning) if explain else line.append(course, curve_style(self.look)))
         return lines
 
     def _few_lines(self, numbers, width):

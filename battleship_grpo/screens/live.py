@@ -1,7 +1,7 @@
 """A run while it learns: one screen in a terminal, redrawn in place; elsewhere a line now and then.
 
-In `train` a thread draws, from copies of what each iteration leaves. After each drawing it rests for so long that it
-takes no more than `MOST_TIME` of a core, and nothing that learning depends on is touched.
+In `train` a thread draws, from copies of what each iteration leaves. After each drawing it rests until the process has
+worked for so long that drawing takes no more than `MOST_TIME` of it; nothing that learning depends on is touched.
 """
 
 import threading
@@ -22,7 +22,7 @@ from .numbers import in_words
 
 LINE_EVERY = 5.0  # seconds between lines where there is no live terminal
 DRAW_EVERY = 0.3  # seconds between drawings, at least
-MOST_TIME = 0.015  # of a core, for drawing
+MOST_TIME = 0.015  # of the processor time that training takes, for drawing
 SNAPSHOT_SHOTS = 8  # into a game, when a picture is taken
 LINES_KEPT = 24  # of the last drawing, when the screen is as it was found
 
@@ -39,24 +39,29 @@ def line_of(share, metrics):
 
 
 class Screen:
-    """A dashboard on a terminal, whose keys change what it shows. quits: what q does."""
+    """A dashboard on a terminal, whose keys change what it shows.
 
-    def __init__(self, console, keyboard, dashboard, quits):
+    quits: what q does. clock: what tells the time that drawing may take its share of.
+    """
+
+    def __init__(self, console, keyboard, dashboard, quits, clock=time.monotonic):
         self.console, self.keyboard, self.dashboard, self.quits = console, keyboard, dashboard, quits
+        self.clock = clock
         self.paused = self.explains = False
 
     def show(self, news, over=lambda: False):
         """Draw until `over()` or q; True if it was q. `news()` brings the dashboard up to date before each drawing."""
         with Live(console=self.console, screen=True, auto_refresh=False) as live:
-            key = ""
+            key, due = "", self.clock()
             while not over() and key != "q":
-                start = time.thread_time()
-                if not self.paused:
+                start, goes_on = time.thread_time(), not self.paused and self.clock() >= due
+                if goes_on:
                     news()
                     self.dashboard.next_shot()
-                if key or not self.paused:
+                if key or goes_on:
                     live.update(self.drawing(), refresh=True)
-                key = self.keyboard.read(max(DRAW_EVERY, (time.thread_time() - start) / MOST_TIME))
+                    due = self.clock() + (time.thread_time() - start) / MOST_TIME
+                key = self.keyboard.read(DRAW_EVERY)
                 self.paused ^= key == " "
                 self.explains ^= key == "?"
         return key == "q"
@@ -119,7 +124,7 @@ def training_progress(console, settings, metrics):
         return
     drawn = Drawn(Dashboard(settings, look_of(console)), metrics)
     with keys() as keyboard:
-        screen = Screen(console, keyboard, drawn.dashboard, "saves and ends")
+        screen = Screen(console, keyboard, drawn.dashboard, "saves and ends", time.process_time)
         thread = threading.Thread(target=drawn.draw, args=(screen,), daemon=True)
         thread.start()
         try:
@@ -202,6 +207,6 @@ def print_lines(console, run):
         if run.last and run.last["iteration"] != printed:
             printed = run.last["iteration"]
             done = {"seconds": run.last["seconds"], "iterations": printed}
-            console.print(line_of(min(1.0, share_done(run.settings, done)), run.last))
+            console.print(line_of(min(1.0, share_done(run.settings, done)), run.last), soft_wrap=True)
         if not over:
             time.sleep(LINE_EVERY)

@@ -107,6 +107,6 @@ def show_comparison(title, headings, lines, legend):
     console.print("\n".join(f"{heading}: {meaning}" for heading, meaning in legend) + "\n")
 
 
-def stderr_console():
+def stderr_console(**options):
     """For progress, reports and mistakes. Square brackets are meant as they stand: paths and extras have them."""
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, **options)
