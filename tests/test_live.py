@@ -124,7 +124,8 @@ class Typed:
 def test_keys_pause_explain_and_quit():
     dashboard, news = Dashboard(SETTINGS["tiny"], Look()), []
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
-    screen = Screen(console, Typed(["", " ", "", "?", " ", "q", "never"]), dashboard, "quits", clock=count(0, 1000).__next__)
+    keys, clock = Typed(["", " ", "", "?", " ", "q", "never"]), count(0, 1000).__next__  # a thousand seconds a glance
+    screen = Screen(console, keys, dashboard, "quits", clock)
     assert screen.show(lambda: news.append(1))
     text = console.file.getvalue()
     assert len(news) == 3 and "space goes on" in text and "? shows the maps" in text  # none while it is paused
