@@ -144,26 +144,20 @@ def parse(arguments):
     parser.add_argument("--output-dir", default="runs/compare", metavar="DIR", help="[runs/compare]")
     add_rules_options(parser)
     options = parser.parse_args(arguments)
-    try:
-        rules_from(options)
-    except ValueError as error:
-        parser.error(str(error))
+    rules_from(options)  # raises for those that contradict each other
     given = {name: value for name, value in vars(options).items() if value is not None}
-    return parser, given | {"entrants": RECIPES if options.entrants == ["all"] else options.entrants}
+    return given | {"entrants": RECIPES if options.entrants == ["all"] else options.entrants}
 
 
 @command
 def main(arguments=None):
-    parser, options = parse(arguments)
-    console = stderr_console()
+    options, console = parse(arguments), stderr_console()
     with stop_on_signal("stopping; finished runs are kept") as stopped:
         try:
             rows = compare(**options, console=console, stopped=stopped)
         except Stopped as stop:
             console.print(str(stop))
             return 128 + stopped()
-        except (ValueError, OSError) as error:
-            parser.error(" ".join(str(error).split()))
     for title, figures in TABLES.items():
         show_comparison(title, *table(figures, rows), legend(figures, rows))
     console.print(f"files in {options['output_dir']}: compare.csv, compare.md, compare.png, a folder for each run")

@@ -25,8 +25,9 @@ from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
 from .screens.command import command
-from .screens.options import Parser, add_settings
-from .screens.tables import report, stderr_console, training_progress
+from .screens.live import training_progress
+from .screens.options import Parser, add_settings, algorithms_in_words
+from .screens.tables import report, stderr_console
 
 EVALUATION_GAMES = 20_000
 EVALUATION_SEED = 12345
@@ -149,10 +150,11 @@ def prepare(settings, team, saved):
 
 def train_into(folder, algorithm, settings, done, inputs, console, stopped):
     """Learn, with what a run folder keeps of it written as it goes. Returns what `learn` does."""
-    with MetricsFile(folder.metrics_csv, done) as metrics_file, training_progress(console) as show:
+    with (MetricsFile(folder.metrics_csv, done) as metrics_file,
+          training_progress(console, settings, folder.metrics()) as screen):
         def on_iteration(share, metrics):
             metrics_file.add(metrics)
-            show(share, metrics)
+            screen.add(share, metrics, algorithm.policy)
 
         def save(now, state):
             metrics_file.sync()
@@ -160,7 +162,7 @@ def train_into(folder, algorithm, settings, done, inputs, console, stopped):
             if now != done:  # there is no other checkpoint of that moment
                 folder.save(settings, now, state, inputs)
 
-        return learn(algorithm, settings, on_iteration, stopped, done, save)
+        return learn(algorithm, settings, on_iteration, lambda: stopped() or screen.ended, done, save)
 
 
 def summary_of(settings):
@@ -193,39 +195,38 @@ def draw_curves(settings, metrics, summary, path):
 
 
 def parse(arguments, world=None):
-    """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair.
+    """(job, quiet): the settings of a new run; or the folder of a run to go on with, and changes to its settings.
 
     Under mpiexec the number of processes is that of its ranks.
     """
-    parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog="Defaults are those of a small board. Larger "
-                    "ones and runs with --init have some of their own: a run's config.json has all that it used.")
+    parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog=f"{algorithms_in_words()}\n\nDefaults "
+                    "are those of a small board; a run's config.json has all that it used.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
                         "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
                         "options come on top, and the run gets a folder of its own")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, as if it had never been "
                         f"interrupted; only {', '.join(CHANGEABLE)} may be changed")
+    parser.add_argument("--quiet", action="store_true", help="a line now and then instead of the live screen")
     add_settings(parser)
     options = vars(parser.parse_args(arguments))
-    preset, config, folder = (options.pop(name) for name in ("preset", "config", "resume"))
+    preset, config, folder, quiet = (options.pop(name) for name in ("preset", "config", "resume", "quiet"))
     if sum(given is not None for given in (preset, config, folder)) > 1:
         parser.error("--preset, --config and --resume each say where settings start from: only one of them")
     if world and "processes" in options:
         parser.error("--processes is for one machine: under mpiexec its ranks train together")
     if folder is not None:
-        return folder, options
+        return (folder, options), quiet
+    given = read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})
     ranks = {"processes": world.size} if world else {}
-    try:
-        given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options | ranks
-        return Settings(**with_inherited(given))
-    except ValueError as error:
-        parser.error(str(error))
+    return Settings(**with_inherited(given | options | ranks)), quiet
 
 
 @over_ranks
 @command
 def main(arguments=None, world=None):
-    job, console = parse(arguments, world), stderr_console()
+    job, quiet = parse(arguments, world)
+    console = stderr_console(force_terminal=False if quiet else None)
     with stop_on_signal() as stopped:
         if isinstance(job, Settings):
             folder, summary = train(job, console, stopped, world)

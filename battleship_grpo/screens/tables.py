@@ -1,44 +1,11 @@
-"""What people see in a terminal: progress while training, and the report at its end."""
+"""What people see in a terminal: the report at the end of a run, tables of evaluations and comparisons."""
 
 import time
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
-
-LINE_EVERY = 5  # seconds between lines of progress where there is no live terminal
-
-
-def describe(metrics):
-    """The numbers of an iteration that say how it goes; which there are depends on the algorithm."""
-    texts = {"mean_shots": "shots {:5.2f}", "mean_score": "score {:.3f}", "entropy": "entropy {:.2f}",
-             "kl_ref": "KL {:.2f}", "step_kl": "KL of the step {:.4f}", "accuracy": "accuracy {:.2f}",
-             "explained_variance": "critic explains {:.2f}"}
-    parts = [text.format(metrics[name]) for name, text in texts.items() if name in metrics]
-    return "  ".join([*parts, f"{metrics['shots_per_second'] / 1e3:,.0f}k shots/s"])
-
-
-@contextmanager
-def training_progress(console):
-    """Yields `show(share done, metrics of the iteration)`: a live bar on a terminal, a line now and then elsewhere."""
-    if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%")
-        with Progress(*columns, TextColumn("{task.fields[text]}"), console=console, refresh_per_second=5) as bar:
-            task = bar.add_task("training", total=1, text="")
-            yield lambda share, metrics: bar.update(task, completed=share, text=describe(metrics))
-        return
-    due = 0.0
-
-    def show(share, metrics):
-        nonlocal due
-        if time.monotonic() >= due or share >= 1:
-            due = time.monotonic() + LINE_EVERY
-            console.print(f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5}  "
-                          f"{describe(metrics)}", soft_wrap=True, highlight=False)
-
-    yield show
 
 
 def right(*names, **options):
@@ -141,6 +108,6 @@ def show_comparison(title, headings, lines, legend):
     console.print("\n".join(f"{heading}: {meaning}" for heading, meaning in legend) + "\n")
 
 
-def stderr_console():
+def stderr_console(**options):
     """For progress, reports and mistakes. Square brackets are meant as they stand: paths and extras have them."""
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, **options)
