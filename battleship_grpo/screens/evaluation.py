@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from .tables import percent, right, with_interval
 
+WIDEST = 1000  # characters of a line, for long names of runs
 ENDS = {"bayes": "exact Bayesian play", "density": "density, an estimate of Bayesian play ({:.2f} shots)"}
 
 
@@ -28,7 +29,8 @@ def show_evaluation(rows, rules, end):
     """Print the table, names whole and on one line, and what its columns mean. end: of the gap (name, mean shots)."""
     console = Console(markup=False, emoji=False, highlight=False)  # names are paths, and may have brackets
     table, (name, mean_shots) = evaluation_table(rows, rules), end
-    console.print(table, width=max(console.width, console.measure(table).maximum), crop=False, soft_wrap=True)
+    needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+    console.print(table, width=max(console.width, needed), crop=False, soft_wrap=True)
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
     if name:
         console.print(f"Gap closed: 0% random play, 100% {ENDS[name].format(mean_shots)}.")
