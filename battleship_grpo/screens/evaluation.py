@@ -30,7 +30,9 @@ def show_evaluation(rows, rules, end):
     console = Console(markup=False, emoji=False, highlight=False)  # names are paths, and may have brackets
     table, (name, mean_shots) = evaluation_table(rows, rules), end
     needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
-    console.print(table, width=max(console.width, needed), crop=False, soft_wrap=True)
+    screen, console.width = console.width, max(console.width, needed)
+    console.print(table)
+    console.width = screen
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
     if name:
         console.print(f"Gap closed: 0% random play, 100% {ENDS[name].format(mean_shots)}.")
