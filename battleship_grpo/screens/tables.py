@@ -45,20 +45,6 @@ def percent(share):
     return "–" if share is None else f"{round(share, 3) + 0:.1%}"  # + 0: no minus before 0.0%
 
 
-def show_evaluation(rows, rules):
-    """A table of entrants, the best first; `rows` as `evaluate --json` prints them."""
-    title = f"shots to sink {','.join(map(str, rules.fleet))} on {rules.board_size}×{rules.board_size}, fewer is better"
-    numbers = right("mean shots", "median", "95%", "score", "gap closed", "games", no_wrap=True)
-    table = Table(Column("player", overflow="fold"), *numbers, title=title, title_justify="left")
-    for row in sorted(rows, key=lambda row: row["mean_shots"]):
-        table.add_row(row["name"], with_interval(row), f"{row['median_shots']:.0f}", f"{row['p95_shots']:.0f}",
-                      f"{row['score']:.3f}", percent(row["gap_closed"]), f"{'all ' * row['exact']}{row['games']:,}")
-    console = Console(markup=False, emoji=False)  # names are paths, and may have brackets
-    console.print(table)
-    console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.\n"
-                  "Gap closed: 0% random play, 100% exact Bayesian play.", highlight=False)
-
-
 @contextmanager
 def comparison_progress(console, planned, finished, failures):
     """Shows how far a comparison is: a live table on a terminal, a line per run elsewhere. Yields `show(run)`.
