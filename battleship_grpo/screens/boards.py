@@ -6,6 +6,7 @@ posterior, exact or estimated. Where they do not fit side by side the cells shri
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ ASCII = Glyphs("~ ", "S ", "o ", "X ", ".", "x", ">", " -+*#", " .:#")
 
 # Heat runs from dark to one of Okabe & Ito's colours: told apart by colour-blind readers, legible on any background.
 DARK, SKY_BLUE, ORANGE = (24, 28, 36), (86, 180, 233), (230, 159, 0)
+SHADES = 24  # of a colour
 LAST_SHOT = "on rgb(150,60,110)"
 
 ROW_LABEL = 3  # columns for the row numbers
@@ -116,8 +118,9 @@ class Panel(NamedTuple):
             self._heat_cell, largest=np.nanmax(self.heat, where=self.frame.open, initial=1e-9))
         for row in range(size):
             text.append(f"\n{row + 1:>2} ", style="not bold dim")
-            for cell in range(row * size, (row + 1) * size):
-                text.append(*draw_cell(look, cell, cell_width))
+            cells = (draw_cell(look, cell, cell_width) for cell in range(row * size, (row + 1) * size))
+            for style, alike in groupby(cells, key=lambda cell: cell[1]):  # fewer pieces are faster to print
+                text.append("".join(cell for cell, _ in alike), style)
         return text
 
     def _align(self, letter, cell_width):
@@ -165,6 +168,7 @@ def align_number(text, cell_width):
 
 
 def heat_style(share, colour):
+    share = round(SHADES * share) / SHADES
     red, green, blue = (round(low + share * (high - low)) for low, high in zip(DARK, colour, strict=True))
     ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else "white"
     return f"{ink} on rgb({red},{green},{blue})"

@@ -22,7 +22,7 @@ from .numbers import in_words
 
 LINE_EVERY = 5.0  # seconds between lines where there is no live terminal
 DRAW_EVERY = 0.3  # seconds between drawings, at least
-MOST_TIME = 0.015  # of the processor time that training takes, for drawing
+MOST_TIME = 0.01  # of the processor time that training takes, for drawing
 SNAPSHOT_SHOTS = 8  # into a game, when a picture is taken
 LINES_KEPT = 24  # of the last drawing, when the screen is as it was found
 
