@@ -123,15 +123,18 @@ def play_all(players, options, results, console):
 
 
 def require_plottable(path):
-    """Raises OSError or ValueError where no picture can be written, before any game is played for it."""
+    """Raises ValueError where no picture can be written, before any game is played for it."""
     from matplotlib.figure import Figure
 
     from .screens.plots import save
 
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder")
-    with TemporaryDirectory(dir=path.parent) as folder:
-        save(Figure(), Path(folder) / path.name)
+    try:
+        if path.is_dir():
+            raise ValueError("it is a folder")
+        with TemporaryDirectory(dir=path.parent) as folder:
+            save(Figure(), Path(folder) / path.name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot write {path}: {' '.join(str(error).split())}") from None
 
 
 @command
@@ -153,16 +156,9 @@ def main(arguments=None):
         parser.error(f"games must be ≥ 2 and seed ≥ 0, not {options.games} and {options.seed}")
     if options.precision is not None and not 0 < options.precision < math.inf:
         parser.error(f"precision must be a number of shots above 0, not {options.precision}")
-    try:
-        players = find_players(options.entrants, rules_from(options))
-    except ValueError as error:
-        parser.error(str(error))
-    try:
-        if options.plot:
-            require_plottable(options.plot)
-    except (OSError, ValueError) as error:
-        parser.error(f"cannot write {options.plot}: {' '.join(str(error).split())}")
-    status = 0
+    players, status = find_players(options.entrants, rules_from(options)), 0
+    if options.plot:
+        require_plottable(options.plot)
     try:
         play_all(players, options, results, console)
     except KeyboardInterrupt as stop:
