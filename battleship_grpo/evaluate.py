@@ -6,30 +6,21 @@ estimate. Everything else plays random boards, the same for all, and gets a 95% 
 
 import json
 import math
-import os
 import signal
 import sys
-import time
-from collections import deque
-from contextlib import nullcontext
-from functools import partial
-from itertools import islice, starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from .backend import keep_freed_memory
-from .env import BattleshipEnv
 from .players import BASELINES, find_player
-from .players.judge import best_known, gap_closed, rounds
+from .players.judge import best_known, gap_closed
 from .screens.command import command
 from .screens.evaluation import evaluation_progress, show_evaluation
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import stderr_console
-from .study.race import FreshProcesses
+from .study.trial import MOST_GAMES, MOST_SECONDS, enough_games
 
-MOST_GAMES, MOST_SECONDS = 20_000, 60  # that a player plays where nothing else is asked for
 WORTH_SAYING = 5  # seconds: what takes longer is announced
 
 
@@ -63,57 +54,13 @@ def row_of(player, result, best, best_mean_shots):
     return row
 
 
-def play_pieces(pool, cores, function, tasks):
-    """Like `itertools.starmap`, in as many processes as there are cores, and some calls ahead of what is asked for."""
-    tasks, waiting = iter(tasks), deque()
-    while True:
-        waiting.extend(pool.submit(quietly, function, *task) for task in islice(tasks, 2 * cores - len(waiting)))
-        if not waiting:
-            return
-        yield waiting.popleft().result()
-
-
-def quietly(function, *arguments):
-    """In a process of its own: one core and no more."""
-    from threadpoolctl import threadpool_limits
-
-    keep_freed_memory()
-    with threadpool_limits(1, user_api="blas"):
-        return function(*arguments)
-
-
-def seconds_left(result, seconds, options):
-    """How long a player still has to play, at its pace so far; 0 or less: enough."""
-    if result.exact:
-        return 0
-    if options.precision:
-        return seconds * ((result.ci95 / options.precision) ** 2 - 1)
-    games = len(result.shots)
-    left = seconds * ((options.games or MOST_GAMES) / games - 1)
-    return left if options.games else min(left, MOST_SECONDS - seconds)
-
-
-def enough_games(player, options):
-    """A player's games: (result so far, seconds it took, seconds still to go), piece by piece, until that is enough."""
-    cores, start = os.cpu_count() or 1, time.monotonic()
-    games = None if options.precision else options.games or MOST_GAMES
-    with FreshProcesses(cores) if player.slow else nullcontext() as pool:
-        run = partial(play_pieces, pool, cores) if player.slow else starmap
-        for result in rounds(player, BattleshipEnv(player.rules), games, options.seed, run=run):
-            seconds = time.monotonic() - start
-            left = max(0, seconds_left(result, seconds, options))
-            yield result, seconds, left
-            if left == 0:
-                return
-
-
 def play_all(players, options, results, console):
     """Have all of them play; `results`, name → Result, grows meanwhile."""
     with evaluation_progress(console, players[0].rules) as show:
         for player in players:
             show(rows_of(players, results), f"{player.name} plays")
             announced = False
-            for result, seconds, left in enough_games(player, options):
+            for result, seconds, left in enough_games(player, options.seed, options.games, options.precision):
                 results[player.name] = result
                 text = f"{player.name}: {len(result.shots):,} games in {seconds:.0f} s, {left:.0f} s to go"
                 if left > WORTH_SAYING and not announced:

@@ -8,7 +8,7 @@ import pytest
 
 from battleship_grpo import evaluate, train
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.evaluate import main, play_pieces
+from battleship_grpo.evaluate import main
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards
 from battleship_grpo.players import find_player
 from battleship_grpo.players import judge as judging
@@ -16,6 +16,7 @@ from battleship_grpo.players.judge import bayes_mean_shots, best_known, gap_clos
 from battleship_grpo.players.trained import Sampled, Trained
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.study.race import FreshProcesses
+from battleship_grpo.study.trial import play_pieces
 
 TINY, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["classic"]
 
