@@ -29,9 +29,10 @@ def to_numpy(array):
     return array if xp.__name__ == "numpy" else xp.asnumpy(array)
 
 
-def load_backend(name):
+def load_backend(name, local_rank=0):
     """The array library for `--backend numpy|cupy|auto`; auto takes CuPy where it and a GPU are at hand.
 
+    local_rank: which of a machine's processes this is; each takes a GPU of its own, as far as there are enough.
     Raises ValueError, in one line, where CuPy is asked for and is not installed, or finds no GPU.
     """
     if name == "numpy":
@@ -39,7 +40,9 @@ def load_backend(name):
     try:
         import cupy  # here, for most people have none
 
-        if cupy.cuda.runtime.getDeviceCount() > 0:
+        if (devices := cupy.cuda.runtime.getDeviceCount()) > 0:
+            if local_rank % devices:
+                cupy.cuda.Device(local_rank % devices).use()
             return cupy
         problem = "CuPy finds no GPU"
     except ImportError:

@@ -1,7 +1,11 @@
-"""How fast is it, and how close to the machine's limit?  python -m battleship_grpo.benchmark [--json]
+"""How fast is it, and how close to the machine's limit?  python -m battleship_grpo.benchmark [--json] [--scale]
 
 The yardstick is measured in the same run: the matrix products of a training step, alone, on the same shapes and in as
 many processes. "share" is how much of their speed a stage keeps when everything else is done as well.
+
+--scale measures how steps and sums take longer with more processes, and says what a thousand would bring:
+
+    mpiexec -n 2 python -m battleship_grpo.benchmark --scale
 """
 
 import json
@@ -12,11 +16,14 @@ from rich.table import Table
 
 from .backend import load_backend
 from .game import NAMED_RULES
+from .runs.mpi import over_ranks
 from .runs.settings import BACKENDS, Settings
 from .runs.team import gather
 from .screens.command import command
 from .screens.options import Parser
+from .screens.scale import draw_scale, show_scale
 from .screens.tables import right
+from .study.scale import study
 from .study.speed import LEARNING_LIMIT, YARDSTICK, measure
 from .train import default_processes
 
@@ -45,23 +52,36 @@ def show(results, console):
     console.print(f"slowest stage of the first row: {results['slowest_stage']}, {slowest:.0f} ns per shot")
 
 
+@over_ranks
 @command
-def main(arguments=None):
+def main(arguments=None, world=None):
     parser = Parser("benchmark", __doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library [numpy]")
     parser.add_argument("--rules", choices=NAMED_RULES, default="mini", help="rules of the main cases [mini]")
     parser.add_argument("--processes", type=int, help="processes that train together [the number of cores, at most 8]")
+    parser.add_argument("--scale", nargs="?", const="scale.png", metavar="PICTURE",
+                        help="measure what more processes bring, and draw it [scale.png]")
     options = parser.parse_args(arguments)
+    if world and options.processes is not None:
+        parser.error("--processes is for one machine: under mpiexec its ranks train together")
+    if options.scale:
+        if world is None or world.size == 1 or options.backend != "numpy" or options.json:
+            parser.error("--scale measures MPI, too, and NumPy alone: start mpiexec -n 2 python -m "
+                         "battleship_grpo.benchmark --scale, without --backend and --json")
+        results = study(world)
+        show_scale(*results, Console(width=120))
+        draw_scale(*results, options.scale)
+        return 0
     try:
         backend = load_backend(options.backend).__name__
     except ValueError as error:
         parser.error(str(error))
     most = default_processes(Settings(**YARDSTICK)) if backend == "numpy" else 1
-    processes = most if options.processes is None else options.processes
-    if not 1 <= processes <= most:
+    processes = world.size if world else most if options.processes is None else options.processes
+    if not 1 <= processes <= most and not world:
         parser.error(f"processes must be ≥ 1 and ≤ {most} here, not {processes}")
-    with gather(processes, measure, backend, options.rules) as team:
+    with (world.gather if world else gather)(processes, measure, backend, options.rules) as team:
         results = measure(team, backend, options.rules)
     if options.json:
         print(json.dumps(results, indent=2))

@@ -5,16 +5,23 @@ estimate. Everything else plays random boards, the same for all, and gets a 95% 
 """
 
 import json
+import math
+import signal
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from .env import BattleshipEnv
 from .players import BASELINES, find_player
-from .players.judge import bayes_mean_shots, gap_closed, judge
+from .players.judge import best_known, gap_closed
 from .screens.command import command
+from .screens.evaluation import evaluation_progress, show_evaluation
 from .screens.options import Parser, add_rules_options, rules_from
-from .screens.tables import show_evaluation
+from .screens.tables import stderr_console
+from .study.trial import MOST_GAMES, MOST_SECONDS, enough_games
+
+WORTH_SAYING = 5  # seconds: what takes longer is announced
 
 
 def find_players(names, rules):
@@ -25,14 +32,56 @@ def find_players(names, rules):
     return [find_player(name, rules) for name in names]
 
 
-def row_of(player, result, rules, bayes):
-    """What is told of one entrant, as JSON has it."""
+def rows_of(players, results):
+    """What is told of each entrant that has played, as JSON has it. results: name → Result."""
+    best = end_of_the_gap(players, results)
+    return [row_of(player, results[player.name], *best) for player in players if player.name in results]
+
+
+def end_of_the_gap(players, results):
+    """What closes the gap: (name, mean shots), or (None, None), also as long as `bayes` itself is still to play."""
+    if any(player.name == "bayes" for player in players) and "bayes" not in results:
+        return None, None
+    return best_known(players[0].rules, {name: result.mean_shots for name, result in results.items()})
+
+
+def row_of(player, result, best, best_mean_shots):
     row = {"name": player.name, **result.summary(), "median_shots": float(np.median(result.shots)),
            "p95_shots": float(np.percentile(result.shots, 95)),
-           "gap_closed": gap_closed(result.mean_shots, rules, bayes)}
+           "gap_closed": gap_closed(result.mean_shots, player.rules, best_mean_shots), "gap_closed_to": best}
     if hasattr(player, "exact_mean_shots"):
         row["exact_mean_shots"] = player.exact_mean_shots
     return row
+
+
+def play_all(players, options, results, console):
+    """Have all of them play; `results`, name → Result, grows meanwhile."""
+    with evaluation_progress(console, players[0].rules) as show:
+        for player in players:
+            show(rows_of(players, results), f"{player.name} plays")
+            announced = False
+            for result, seconds, left in enough_games(player, options.seed, options.games, options.precision):
+                results[player.name] = result
+                text = f"{player.name}: {len(result.shots):,} games in {seconds:.0f} s, {left:.0f} s to go"
+                if left > WORTH_SAYING and not announced:
+                    console.print(text)
+                    announced = True
+                show(rows_of(players, results), text)
+
+
+def require_plottable(path):
+    """Raises ValueError where no picture can be written, before any game is played for it."""
+    from matplotlib.figure import Figure
+
+    from .screens.plots import save
+
+    try:
+        if path.is_dir():
+            raise ValueError("it is a folder")
+        with TemporaryDirectory(dir=path.parent) as folder:
+            save(Figure(), Path(folder) / path.name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot write {path}: {' '.join(str(error).split())}") from None
 
 
 @command
@@ -41,34 +90,44 @@ def main(arguments=None):
     parser.add_argument("entrants", nargs="+", metavar="RUN|BASELINE",
                         help=f"run folders, policy.npz files, or {', '.join(BASELINES)}")
     add_rules_options(parser)
-    parser.add_argument("--games", type=int, default=20_000, metavar="N", help="games where boards are random [20000]")
+    enough = parser.add_mutually_exclusive_group()
+    enough.add_argument("--games", type=int, metavar="N", help="games where boards are random "
+                        f"[{MOST_GAMES}, or as many as a player manages in {MOST_SECONDS} seconds]")
+    enough.add_argument("--precision", type=float, metavar="SHOTS",
+                        help="play until the 95%% interval of the mean shots is ± this")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="seed of the random boards and shots [0]")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one object per entrant")
-    parser.add_argument("--plot", metavar="FILE", help="draw the distributions of shots side by side")
-    options = parser.parse_args(arguments)
-    if options.games < 2 or options.seed < 0:
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the distributions of shots side by side")
+    options, console, results = parser.parse_args(arguments), stderr_console(), {}
+    if (options.games is not None and options.games < 2) or options.seed < 0:
         parser.error(f"games must be ≥ 2 and seed ≥ 0, not {options.games} and {options.seed}")
+    if options.precision is not None and not 0 < options.precision < math.inf:
+        parser.error(f"precision must be a number of shots above 0, not {options.precision}")
+    players, status = find_players(options.entrants, rules_from(options)), 0
+    if options.plot:
+        require_plottable(options.plot)
     try:
-        players = find_players(options.entrants, rules_from(options))
-        rules = players[0].rules
-        env = BattleshipEnv(rules)
-        results = {player.name: judge(player, env, options.games, options.seed) for player in players}
-        bayes = results["bayes"].mean_shots if "bayes" in results else bayes_mean_shots(rules)
-    except ValueError as error:
-        parser.error(str(error))
-    rows = [row_of(player, results[player.name], rules, bayes) for player in players]
+        play_all(players, options, results, console)
+    except KeyboardInterrupt as stop:
+        if not results:
+            raise
+        console.print("stopped: this is what was played", style="red")
+        status = 128 + (stop.args[0] if stop.args else signal.SIGINT)
+    tell(players, results, options, console)
+    return status
+
+
+def tell(players, results, options, console):
+    if options.json:
+        print(json.dumps(rows_of(players, results), indent=2))
+    else:
+        show_evaluation(rows_of(players, results), players[0].rules, end_of_the_gap(players, results))
     if options.plot:
         from .screens.plots import save, shots_distributions
 
-        try:
-            save(shots_distributions({name: result.shots for name, result in results.items()}, rules), options.plot)
-        except (OSError, ValueError) as error:
-            parser.error(f"cannot write {options.plot}: {' '.join(str(error).split())}")
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        show_evaluation(rows, rules)
-    return 0
+        shots = {name: result.shots for name, result in results.items()}
+        save(shots_distributions(shots, players[0].rules), options.plot)
+        console.print(f"drawn in {options.plot}")
 
 
 if __name__ == "__main__":

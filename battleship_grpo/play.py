@@ -1,4 +1,7 @@
-"""Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …"""
+"""Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …
+
+With --follow RUN: watch a run learn that another terminal, or another machine that shares the disk, is training.
+"""
 
 import argparse
 import math
@@ -14,12 +17,17 @@ from .players import BASELINES, find_player
 from .players.bayes import Bayes, too_many_for_bayes
 from .players.density import Density
 from .policy import FILE_NAME
-from .screens.boards import ASCII, EMOJI, Look
+from .runs.folder import RunFolder
+from .screens.boards import look_of, render
 from .screens.command import command
 from .screens.frames import LARGEST_SEED, games
 from .screens.human import HumanGame
+from .screens.live import follow, is_live, snapshot
 from .screens.options import Parser, add_rules_options, rules_from
+from .screens.picture import PICTURE, save_screen
 from .screens.watch import LINGER, SPEEDS, print_games, watch
+
+SAVED = ".gif", ".html", ".svg"
 
 
 def newest_run():
@@ -37,27 +45,51 @@ def knower_of(rules):
 
 def play(options, console):
     """Do what the options ask for."""
+    if options.follow:
+        return watch_training(RunFolder(options.follow), options, console)
+    look = look_of(console, options.ascii)
     name = options.player or newest_run()
     player = find_player(name, rules_from(options))
     shown = name if name in BASELINES else Path(name).resolve().name
-    knower, look = knower_of(player.rules), make_look(options, console)
+    knower = knower_of(player.rules)
     reel = games(player, shown, knower, options.board, options.sample)
     if options.save:
-        from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
-
-        frames = [frame for _, game in islice(reel, options.games) for frame in game]
-        save_animation(options.save, frames, options.speed, LINGER)
-        console.print(f"{options.save}: {len(frames)} frames, {options.save.stat().st_size / 1000:,.0f} kB",
-                      soft_wrap=True)
+        save([frame for _, game in islice(reel, options.games) for frame in game], options, console)
     elif options.human:
         board, frames = next(reel)
         HumanGame(console, look, player, knower, board, list(frames)).play()
     else:
-        live = console.is_terminal and not console.is_dumb_terminal
-        shots = (watch(console, reel, options.games, look, options) if live else
+        shots = (watch(console, reel, options.games, look, options) if is_live(console) else
                  print_games(console, reel, options.games, look))
         if len(shots) > 1:
             console.print(f"{len(shots)} games, {np.mean(shots):.2f} shots on average")
+
+
+def watch_training(folder, options, console):
+    """A run that learns: live, or as a picture of the moment."""
+    if not options.save:
+        follow(console, folder, look_of(console, options.ascii))
+    elif options.save.suffix.lower() == ".svg":
+        save_screen(options.save, snapshot(folder, PICTURE, *console.size), console.width, f"training {folder}")
+        tell_of(options.save, 1, console)
+    else:
+        raise ValueError(f"--follow saves a picture of the moment, an .svg: {options.save} has another ending")
+
+
+def save(frames, options, console):
+    """Write some frames: all of them as an animation, or the one half-way through as a picture."""
+    if options.save.suffix.lower() == ".svg":
+        frames = [frames[len(frames) // 2]]
+        save_screen(options.save, render(*frames, PICTURE, console.width), console.width, "battleship_grpo.play")
+    else:
+        from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
+
+        save_animation(options.save, frames, options.speed, LINGER)
+    tell_of(options.save, len(frames), console)
+
+
+def tell_of(path, frames, console):
+    console.print(f"{path}: {frames} frame{'s' * (frames > 1)}, {path.stat().st_size / 1000:,.0f} kB", soft_wrap=True)
 
 
 def number(kind, low, high, meaning):
@@ -91,12 +123,16 @@ def parse(arguments):
     parser.add_argument("--step", action="store_true", help="wait for a key after each shot")
     parser.add_argument("--ascii", action="store_true", help="plain letters instead of " + WATER)
     parser.add_argument("--human", action="store_true", help="play against it, on the same hidden board")
-    parser.add_argument("--save", type=Path, metavar="FILE.gif", help="write the game as an animation instead")
+    parser.add_argument("--follow", metavar="RUN", help="the live screen of a run that is being trained elsewhere")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the game to a file instead: as an animation, "
+                        ".gif, or .html, a page with a slider; or the screen half-way through it, .svg")
     options = parser.parse_args(arguments)
+    if options.follow and (options.player or options.human):
+        parser.error("--follow shows a run by itself: leave out players and --human")
     if options.human and (options.save or options.games > 1):
         parser.error("--human is one game, live: leave out --save and --games")
-    if options.save and options.save.suffix.lower() != ".gif":
-        parser.error(f"--save writes .gif files: {options.save} has another ending")
+    if options.save and options.save.suffix.lower() not in SAVED:
+        parser.error(f"--save writes {', '.join(SAVED)} files: {options.save} has another ending")
     if options.board is None:
         options.board = int(np.random.default_rng().integers(1_000_000))
     return options
@@ -106,16 +142,6 @@ def make_console():
     """For stdout. What is not a terminal gets no control codes, whatever the environment says of colours."""
     plain = {} if sys.stdout.isatty() else {"force_terminal": False, "color_system": None}
     return Console(highlight=False, markup=False, emoji=False, **plain)
-
-
-def make_look(options, console):
-    """Glyphs that the encoding of stdout has, and colours if it takes them."""
-    try:
-        "".join(EMOJI).encode(console.encoding)
-        glyphs = ASCII if options.ascii else EMOJI
-    except UnicodeEncodeError:
-        glyphs = ASCII
-    return Look(glyphs, colour=console.color_system is not None and not console.no_color)
 
 
 @command

@@ -25,14 +25,11 @@ def main(arguments=None):
     add_rules_options(parser)
     options = parser.parse_args(arguments)
     if not 1 <= options.boards <= 10**6 or not 2 <= options.num_generations <= 1000 or options.seed < 0:
-        parser.error("boards must be ≥ 1 and ≤ 1000000, num_generations ≥ 2 and ≤ 1000, seed ≥ 0")
-    try:
-        player = find_player(options.player, rules_from(options))
-        arrays = play_preferences(BattleshipEnv(player.rules), player, options.boards, options.num_generations,
-                                  np.random.default_rng(options.seed))
-        write_preferences(options.output, player.rules, arrays)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+        raise ValueError("boards must be ≥ 1 and ≤ 1000000, num_generations ≥ 2 and ≤ 1000, seed ≥ 0")
+    player = find_player(options.player, rules_from(options))
+    arrays = play_preferences(BattleshipEnv(player.rules), player, options.boards, options.num_generations,
+                              np.random.default_rng(options.seed))
+    write_preferences(options.output, player.rules, arrays)
     print(f"{options.output}: {len(arrays['board']):,} pairs of games by {player.name}")
     return 0
 

@@ -17,8 +17,10 @@ from .policy import MaskedSoftmax
 
 
 class Counts(NamedTuple):
-    """How much a minibatch holds: what losses divide by. In a team, the mean over processes, each with a part of it:
-    then the mean of their sums divided by it is the sum of all divided by the number of all.
+    """How much a minibatch holds: what losses divide by.
+
+    In a team, the mean over the processes, each of which has a part of it: so the team's mean of sums divided by it is
+    the sum of all divided by the number of all.
     """
 
     num_shots: float

@@ -15,32 +15,33 @@ from .backend import keep_freed_memory, load_backend
 from .players.heuristics import Random
 from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
-from .runs import checkpoint
-from .runs.assembly import build, inherited, input_digests
+from .runs.assembly import build, input_digests, with_inherited
 from .runs.files import refusing
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
 from .runs.metrics import MetricsFile, rows_behind
+from .runs.mpi import over_ranks
 from .runs.settings import PRESETS, Settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
 from .screens.command import command
-from .screens.options import Parser, add_settings
-from .screens.tables import report, stderr_console, training_progress
+from .screens.live import training_progress
+from .screens.options import Parser, add_settings, algorithms_in_words
+from .screens.tables import report, stderr_console
 
 EVALUATION_GAMES = 20_000
 EVALUATION_SEED = 12345
 CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on: all else would make it another run
 
 
-def train(settings, console=None, stopped=lambda: False):
-    """Run `settings` into a new run folder. Returns (folder, summary)."""
+def train(settings, console=None, stopped=lambda: False, world=None):
+    """Run `settings` into a new run folder; over MPI the team is that of `world`. Returns (folder, summary)."""
     default = f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}"
     with RunFolder.create(settings.output_dir, default) as folder:
-        return run(folder, settings, None, console or stderr_console(), stopped)
+        return run(folder, settings, None, console or stderr_console(), stopped, world)
 
 
-def resume(name, changes, console=None, stopped=lambda: False):
+def resume(name, changes, console=None, stopped=lambda: False, world=None):
     """Go on with the run in a folder, with those settings changed that may be. Returns (folder, summary)."""
     console = console or stderr_console()
     with RunFolder.resume(name) as folder:
@@ -53,7 +54,7 @@ def resume(name, changes, console=None, stopped=lambda: False):
             if share_done(settings, saved.done) >= 1:
                 console.print(f"nothing left to train after {saved.done['iterations']:,} iterations and "
                               f"{saved.done['seconds']:.1f} s: set more --iterations or --seconds to go on")
-        return run(folder, settings, saved, console, stopped)
+        return run(folder, settings, saved, console, stopped, world)
 
 
 def settings_of(folder, saved, say):
@@ -98,15 +99,17 @@ def changed(settings, changes, folder):
     return settings.replace(**limits | changes)
 
 
-def run(folder, settings, saved, console, stopped):
+def run(folder, settings, saved, console, stopped, world):
     """Train, from the start or from the checkpoint `saved`; then judge. Returns (folder, summary)."""
     backend = load_backend(settings.backend).__name__
     processes = settings.processes or (default_processes(settings) if backend == "numpy" else 1)
+    if backend != "numpy" and processes > 1 and world is None:
+        raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
     settings = settings.replace(backend=backend, processes=processes)  # what they are, for whoever goes on
     inputs = input_digests(settings)
     keep_freed_memory()
-    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"), gather(
-            processes, take_part, settings, saved.path if saved else None) as team:
+    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"), (world.gather if world else gather)(
+            processes, take_part, settings, saved) as team:
         algorithm, done = prepare(settings, team, saved)
         folder.begin(settings)
         totals = train_into(folder, algorithm, settings, done, inputs, console, stopped)
@@ -127,11 +130,11 @@ def default_processes(settings):
     return min(8, cores, settings.num_boards // settings.kind.fewest_boards(settings))
 
 
-def take_part(team, settings, path):
-    """What every process of the team but the first one runs. path: of the checkpoint to go on from, or None."""
+def take_part(team, settings, saved):
+    """What every process of the team but the first one runs. saved: the checkpoint to go on from, or None."""
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):  # `learn` looks for NaN itself
-        algorithm, done = prepare(settings, team, checkpoint.load(path) if path else None)
+        algorithm, done = prepare(settings, team, saved)
         learn(algorithm, settings, done=done)
 
 
@@ -147,10 +150,11 @@ def prepare(settings, team, saved):
 
 def train_into(folder, algorithm, settings, done, inputs, console, stopped):
     """Learn, with what a run folder keeps of it written as it goes. Returns what `learn` does."""
-    with MetricsFile(folder.metrics_csv, done) as metrics_file, training_progress(console) as show:
+    with (MetricsFile(folder.metrics_csv, done) as metrics_file,
+          training_progress(console, settings, folder.metrics()) as screen):
         def on_iteration(share, metrics):
             metrics_file.add(metrics)
-            show(share, metrics)
+            screen.add(share, metrics, algorithm.policy)
 
         def save(now, state):
             metrics_file.sync()
@@ -158,7 +162,7 @@ def train_into(folder, algorithm, settings, done, inputs, console, stopped):
             if now != done:  # there is no other checkpoint of that moment
                 folder.save(settings, now, state, inputs)
 
-        return learn(algorithm, settings, on_iteration, stopped, done, save)
+        return learn(algorithm, settings, on_iteration, lambda: stopped() or screen.ended, done, save)
 
 
 def summary_of(settings):
@@ -190,38 +194,44 @@ def draw_curves(settings, metrics, summary, path):
     save(learning_curves(metrics, title, [] if cut_short else yardsticks(rules)), path)
 
 
-def parse(arguments):
-    """The settings of a new run; or the folder of a run to go on with, and changes to its settings, as a pair."""
-    parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog="Defaults are those of a small board. Larger "
-                    "ones and runs with --init have some of their own: a run's config.json has all that it used.")
+def parse(arguments, world=None):
+    """(job, quiet): the settings of a new run; or the folder of a run to go on with, and changes to its settings.
+
+    Under mpiexec the number of processes is that of its ranks.
+    """
+    parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog=f"{algorithms_in_words()}\n\nDefaults "
+                    "are those of a small board; a run's config.json has all that it used.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
                         "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
                         "options come on top, and the run gets a folder of its own")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, as if it had never been "
                         f"interrupted; only {', '.join(CHANGEABLE)} may be changed")
+    parser.add_argument("--quiet", action="store_true", help="a line now and then instead of the live screen")
     add_settings(parser)
     options = vars(parser.parse_args(arguments))
-    preset, config, folder = (options.pop(name) for name in ("preset", "config", "resume"))
+    preset, config, folder, quiet = (options.pop(name) for name in ("preset", "config", "resume", "quiet"))
     if sum(given is not None for given in (preset, config, folder)) > 1:
         parser.error("--preset, --config and --resume each say where settings start from: only one of them")
+    if world and "processes" in options:
+        parser.error("--processes is for one machine: under mpiexec its ranks train together")
     if folder is not None:
-        return folder, options
-    try:
-        given = (read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})) | options
-        return Settings(**(inherited(given["init"]) if given.get("init") else {}) | given)
-    except ValueError as error:
-        parser.error(str(error))
+        return (folder, options), quiet
+    given = read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})
+    ranks = {"processes": world.size} if world else {}
+    return Settings(**with_inherited(given | options | ranks)), quiet
 
 
+@over_ranks
 @command
-def main(arguments=None):
-    job, console = parse(arguments), stderr_console()
+def main(arguments=None, world=None):
+    job, quiet = parse(arguments, world)
+    console = stderr_console(force_terminal=False if quiet else None)
     with stop_on_signal() as stopped:
         if isinstance(job, Settings):
-            folder, summary = train(job, console, stopped)
+            folder, summary = train(job, console, stopped, world)
         else:
-            folder, summary = resume(*job, console, stopped)
+            folder, summary = resume(*job, console, stopped, world)
         report(console, summary, folder)
         return 128 + stopped() if stopped() else 0
 

@@ -1,5 +1,10 @@
 """What several tests need: random inputs, derivatives by central differences, and learners small enough for them."""
 
+import os
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -12,6 +17,7 @@ from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import make_preferences, make_reference, make_teacher
 from battleship_grpo.runs.settings import Settings, known_settings
 
+MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -150,6 +150,22 @@ def test_without_cupy_it_says_so_and_auto_falls_back_to_numpy(monkeypatch, capsy
     assert "--backend numpy" in shown and "\n" not in shown
 
 
+@pytest.mark.parametrize("local_rank", range(4))
+def test_the_processes_of_a_machine_take_its_gpus_in_turn(local_rank, monkeypatch):
+    class Device(int):
+        def use(self):
+            taken.append(self)
+
+    class Cupy:
+        class cuda:
+            class runtime:
+                getDeviceCount = staticmethod(lambda: 3)
+
+    Cupy.cuda.Device, taken = Device, [0]  # where every process starts
+    monkeypatch.setitem(sys.modules, "cupy", Cupy)
+    assert load_backend("cupy", local_rank) is Cupy and taken[-1] == local_rank % 3
+
+
 def test_cupy_without_a_gpu_says_so(monkeypatch):
     class Cupy:
         class cuda:

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from helpers import seeds, small_rules
+from helpers import chi_square_bound, seeds, small_rules
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -156,8 +156,34 @@ def test_particles_keep_up_with_what_was_seen():
     for shots in range(1, 41):
         seen = ((turn < shots) * (2 * boards - 1)).astype(np.int8)
         particles.density(seen, np.arange(10))
-        agree.append((particles.wrong(particles.fleets, seen) == 0).mean())
+        agree.append((particles.wrong(particles.fleets[particles.clouds], seen) == 0).mean())
     assert np.mean(agree) > 0.95
+
+
+def test_games_that_have_seen_the_same_share_a_cloud_and_so_its_estimate():
+    particles, games = Particles(MINI, 4, np.random.default_rng(0)), np.arange(4)
+    seen = np.zeros((4, 25), np.int8)
+    seen[:, 12], seen[3, 12] = -1, 1
+    density = particles.density(seen, games)
+    assert len(particles.fleets) == 2 and (density[:3] == density[0]).all() and (density[3] != density[0]).any()
+    seen[0, 7] = -1
+    density = particles.density(seen[[0, 3]], games[[0, 3]])  # two games are over
+    assert len(particles.fleets) == 2 and density[0, 7] < 0.01 and density[1, 12] > 0.99
+
+
+def test_placements_are_drawn_in_proportion_to_the_weights_of_each_particles_row():
+    """Chi-square over 160,000 draws; false alarms below 1e-6."""
+    rng = np.random.default_rng(1)
+    particles = Particles(CLASSIC, 1, rng)
+    weights = rng.random((2, 180)).astype(np.float32) ** 4 * (rng.random((2, 180)) < 0.7)
+    row = np.arange(160_000) % 2
+    drawn = particles._draw(weights, row)
+    for number in range(2):
+        expected = weights[number] / weights[number].sum() * 80_000
+        counts = np.bincount(drawn[row == number], minlength=180)
+        likely = expected > 5
+        assert (counts[expected == 0] == 0).all()
+        assert ((counts - expected)[likely] ** 2 / expected[likely]).sum() < chi_square_bound(likely.sum())
 
 
 def test_density_from_nothing_is_close_to_the_exact_posterior():

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from helpers import MPIEXEC
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,8 +23,17 @@ from battleship_grpo import compare as command
 from battleship_grpo.compare import compare, main
 from battleship_grpo.game import NAMED_RULES
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs.folder import locked
-from battleship_grpo.study.figures import TABLES, first_at_most, largest_relapse, middle, recent_means, threshold
+from battleship_grpo.runs.folder import RunFolder, locked
+from battleship_grpo.study.figures import (
+    TABLES,
+    chance,
+    finding,
+    first_at_most,
+    largest_relapse,
+    middle,
+    recent_means,
+    threshold,
+)
 
 TINY = {"board_size": 3, "fleet": (2,), "iterations": 3, "hidden_sizes": (8,)}
 ALGORITHMS = ["reinforce", "grpo"]
@@ -62,7 +72,7 @@ def test_files_hold_the_table_the_curves_and_the_runs(finished):
     with open(folder / "compare.csv", newline="") as file:
         read = list(csv.DictReader(file))
     assert list(read[0]) == list(rows[0]) == COLUMNS
-    assert {row["algorithm"] for row in read} == set(ALGORITHMS)
+    assert {row["entrant"] for row in read} == set(ALGORITHMS)
     shots = [row["greedy_mean_shots"] for row in rows]
     assert shots == sorted(shots) and [float(row["greedy_mean_shots"]) for row in read] == pytest.approx(shots)
     page = (folder / "compare.md").read_text(encoding="utf-8")
@@ -78,7 +88,7 @@ def test_files_hold_the_table_the_curves_and_the_runs(finished):
 def test_rows_are_what_the_runs_say(finished):
     folder, rows = finished
     for row in rows:
-        found = [json.loads(path.read_text()) for path in folder.glob(f"{row['algorithm']}-seed*/summary.json")]
+        found = [json.loads(path.read_text()) for path in folder.glob(f"{row['entrant']}-seed*/summary.json")]
         greedy = [summary["greedy"]["mean_shots"] for summary in found]
         assert row["greedy_mean_shots"] == pytest.approx(np.mean(greedy))
         assert row["greedy_deviation"] == pytest.approx(abs(greedy[0] - greedy[1]) / 2**0.5)
@@ -132,10 +142,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(copied, damage, says):
 
 def test_a_file_in_the_way_is_noticed_before_anything_is_run(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(SystemExit) as stop:
-        main(["--algorithms", "grpo", "--output-dir", str(tmp_path / "file")])
+    status = main(["grpo", "--output-dir", str(tmp_path / "file")])
     shown = capsys.readouterr().err
-    assert stop.value.code == 2 and "cannot make the folder" in shown and shown.count("\n") == 1
+    assert status == 2 and "cannot make the folder" in shown and shown.count("\n") == 1
 
 
 def rewrite(path, **changes):
@@ -181,6 +190,21 @@ def test_a_cluster_gives_the_same_results(finished, tmp_path):
         assert here == there
 
 
+@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec: PyPI has no wheel of MPICH for this system")
+def test_ranks_of_mpi_give_the_same_results(finished, tmp_path):
+    """mpi4py's executor: the first rank compares, the others train."""
+    program, folder = tmp_path / "program.py", tmp_path / "compared"
+    program.write_text(
+        "from mpi4py.futures import MPIPoolExecutor\n"
+        "from battleship_grpo.compare import compare\n"
+        "if __name__ == '__main__':\n"
+        "    with MPIPoolExecutor() as executor:\n"
+        f"        compare({ALGORITHMS}, 1, output_dir={str(folder)!r}, executor=executor, **{TINY})\n")
+    subprocess.run([MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py.futures", program], check=True, timeout=120)
+    for name in ALGORITHMS:
+        assert load_run(finished[0] / f"{name}-seed0") == load_run(folder / f"{name}-seed0")
+
+
 def load_run(folder):
     """What a run's folder says, without what the clock says."""
     summary = json.loads((folder / "summary.json").read_text())
@@ -199,19 +223,19 @@ def test_a_run_that_fails_is_told_and_stops_no_other(monkeypatch, tmp_path, caps
 
     monkeypatch.setattr(command, "train", broken)
     monkeypatch.setattr(command, "FreshProcesses", ThreadPoolExecutor)
-    assert main(["--algorithms", "grpo,reinforce", "--seeds", "1", "--seconds", "0.1", "--jobs", "1",
+    assert main(["grpo", "reinforce", "--seeds", "1", "--seconds", "0.1", "--jobs", "1",
                  "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == "error: some runs failed: grpo (seed 0: loss is nan)"
     with open(tmp_path / "compare.csv", newline="") as file:
         good, bad = csv.DictReader(file)
-    assert (good["algorithm"], good["runs"], good["failed"]) == ("reinforce", "1", "")
+    assert (good["entrant"], good["runs"], good["failed"]) == ("reinforce", "1", "")
     assert (bad["runs"], bad["failed"], bad["greedy_mean_shots"]) == ("0", "seed 0: loss is nan", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, capsys):
     """A real command with processes of its own, and a signal to all of them, as from a terminal."""
-    arguments = ["--algorithms", "reinforce,grpo", "--seeds", "1", "--seconds", "0.2", "--jobs", "1",
+    arguments = ["reinforce", "grpo", "--seeds", "1", "--seconds", "0.2", "--jobs", "1",
                  "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]
     process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", *arguments], start_new_session=True,
                                stderr=subprocess.PIPE, text=True, cwd=Path(command.__file__).parents[1])
@@ -233,18 +257,23 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (["--algorithms", "grpo,nonsense"], "unknown algorithm 'nonsense': choose from all, pretrain, sft, distill"),
-    (["--algorithms", ","], "no algorithm"), (["--seeds", "0"], "seeds must be ≥ 1 and ≤ 100"),
+    (["grpo", "nonsense"], "unknown algorithm 'nonsense': choose from all, pretrain, sft, distill"),
+    (["grpo:beta"], "grpo:beta: 'beta' sets nothing: write NAME:SETTING=VALUE"),
+    (["grpo:beta=-1"], "beta must be ≥ 0, not -1.0"), (["grpo:beta=much"], "beta must be a number, not 'much'"),
+    (["grpo:clip=1"], "'clip' is not a setting"),
+    (["grpo:gamma=1"], "gamma means nothing to grpo: it is for reinforce"),
+    (["grpo:seed=1"], "seed is the same for all"), (["grpo:init=nowhere"], "nowhere"),
+    (["grpo:beta=0", "grpo::beta=0"], "the same folder"), (["--iterations", "0"], "iterations must be ≥ 1"),
+    (["--seeds", "0"], "seeds must be ≥ 1 and ≤ 100"),
     (["--seeds", "101"], "seeds must be"), (["--jobs", "0"], "jobs must be ≥ 1 and ≤ 64"), (["--jobs", "65"], "jobs"),
     (["--seconds", "0"], "seconds must be > 0"), (["--seconds", "nan"], "seconds must be > 0"),
     (["--rules", "huge"], "--rules"), (["--fleet", "2"], "--board-size and --fleet go together"),
     (["--board-size", "3", "--fleet", "4"], "does not fit"), (["--nonsense"], "--nonsense"),
 ])
 def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--output-dir", str(tmp_path / "new")])
+    status = main([*arguments, "--output-dir", str(tmp_path / "new")])
     shown = capsys.readouterr().err
-    assert stop.value.code == 2 and says in shown and shown.count("\n") == 1 and not (tmp_path / "new").exists()
+    assert status == 2 and says in shown and shown.count("\n") == 1 and not (tmp_path / "new").exists()
 
 
 # ------------------------------------------------------------------------------------- figures
@@ -276,3 +305,45 @@ def test_the_threshold_is_18_on_mini_and_lies_between_random_and_best_play_elsew
     assert threshold(NAMED_RULES["mini"], 15.552) == 18.0
     classic = NAMED_RULES["classic"]
     assert classic.ship_cells < threshold(classic, None) < classic.random_mean_shots
+
+
+# ------------------------------------------------------------------------------------- what the seeds tell apart
+
+
+@pytest.mark.parametrize(("some", "others", "exact"), [
+    ([1, 2, 3, 4], [5, 6, 7, 8], 2 / 70), ([1, 2, 3], [4, 5, 6], 2 / 20), ([1, 2, 3, 5], [4, 6, 7, 8], 4 / 70),
+    ([1, 3], [2, 4], 4 / 6), ([1], [2], 1.0), ([5, 5], [5, 5], 1.0), ([1, 2, 3, 4], [np.inf] * 4, 2 / 70),
+])
+def test_chance_is_the_share_of_partitions_that_differ_as_much(some, others, exact):
+    """Counted by hand; 20,000 partitions come within six of their standard deviations."""
+    error = 6 * (0.25 / 20_000) ** 0.5
+    assert [chance(some, others), chance(others, some)] == pytest.approx([exact, exact], abs=error)
+
+
+def test_two_that_are_alike_are_told_apart_no_more_often_than_promised():
+    """1,000 comparisons of 6 with 6 draws from one distribution: more than 96 below 0.05 would come once in 10⁸."""
+    draws = np.random.default_rng(0).normal(size=(1000, 2, 6))
+    assert sum(chance(*pair) <= 0.05 for pair in draws) <= 96
+
+
+def test_one_is_called_better_only_where_the_seeds_tell_all_others_from_it(finished):
+    folder, rows = finished
+    assert "cannot be told from it by so few seeds" in (folder / "compare.md").read_text(encoding="utf-8")
+    run = RunFolder(folder / "grpo-seed0").read_settings()
+    rows = [{"entrant": name, "runs": 8, "greedy_mean_shots": shots, "chance": p}
+            for name, shots, p in [("a", 4, None), ("b", 5, 0.01), ("c", 6, 0.05)]]
+    assert finding(rows, run) == "After 3 updates on 3x3 a takes 4.00 shots, fewer than all others"
+    rows[2]["chance"] = 0.06
+    assert finding(rows, run) == "After 3 updates on 3x3 a takes 4.00 shots; c cannot be told from it"
+
+
+def test_entrants_may_be_settings_of_one_algorithm(tmp_path):
+    entrants = ["grpo", "grpo:beta=0:epsilon-high=0.3", "grpo:hidden_sizes=8,8:scale_rewards=none:equivariant=false"]
+    with ThreadPoolExecutor(1) as threads:
+        rows = compare(entrants, seeds=1, output_dir=tmp_path, executor=threads, **TINY)
+    assert {row["entrant"] for row in rows} == set(entrants)
+    plain, clip, network = (RunFolder(tmp_path / f"{name}-seed0").read_settings() for name in (
+        "grpo", "grpo-beta=0-epsilon-high=0.3", "grpo-hidden_sizes=8,8-scale_rewards=none-equivariant=false"))
+    assert clip == plain.replace(beta=0.0, epsilon_high=0.3, output_dir=clip.output_dir)
+    assert network == plain.replace(hidden_sizes=(8, 8), scale_rewards="none", equivariant=False,
+                                    output_dir=network.output_dir)

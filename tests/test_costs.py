@@ -18,7 +18,8 @@ from battleship_grpo.study.costs import (
     first_gradient,
     generator,
     gradient_noise,
-    gradients_at_start,
+    gradients,
+    learner_of_batches,
     measure_costs,
 )
 
@@ -105,7 +106,7 @@ def test_a_first_gradient_is_that_of_a_step_and_changes_nothing(name):
 def test_more_games_mean_less_noise():
     """Sixteen times the games, a sixteenth of the noise: between 1/32 and 1/8 here (p < 1e-6: over 10 sigma)."""
     settings = Settings(algorithm="reinforce", rules="tiny", hidden_sizes=(8,))
-    few, many = (gradient_noise(gradients_at_start(settings, 64, games))[0] for games in (16, 256))
+    few, many = (gradient_noise(gradients(learner_of_batches(settings, games), 64))[0] for games in (16, 256))
     assert 8 < few / many < 32
 
 

@@ -1,19 +1,24 @@
 """Judgement: exact where it can be, the same boards for all, and every mistake in one line."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
-from battleship_grpo import train
+from battleship_grpo import evaluate, train
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import main
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards
-from battleship_grpo.players.judge import bayes_mean_shots, gap_closed, judge, play_out
+from battleship_grpo.players import find_player
+from battleship_grpo.players import judge as judging
+from battleship_grpo.players.judge import bayes_mean_shots, best_known, gap_closed, judge, play_out, rounds
 from battleship_grpo.players.trained import Sampled, Trained
 from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.study.race import FreshProcesses
+from battleship_grpo.study.trial import play_pieces
 
-TINY = NAMED_RULES["tiny"]
+TINY, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["classic"]
 
 
 @pytest.fixture
@@ -59,7 +64,42 @@ def test_a_player_with_a_memory_is_told_which_games_go_on():
 def test_the_gap_is_closed_from_random_to_bayes():
     bayes = bayes_mean_shots(TINY)
     assert gap_closed(TINY.random_mean_shots, TINY, bayes) == 0 and gap_closed(bayes, TINY, bayes) == 1
-    assert bayes_mean_shots(NAMED_RULES["classic"]) is None and gap_closed(50, NAMED_RULES["classic"], None) is None
+    assert bayes_mean_shots(CLASSIC) is None and gap_closed(50, CLASSIC, None) is None
+    assert best_known(TINY, {}) == ("bayes", bayes) and best_known(Rules(9, (2, 3, 4, 5)), {}) == (None, None)
+    assert best_known(CLASSIC, {}) == ("density", 47.2) and best_known(CLASSIC, {"density": 46.5}) == ("density", 46.5)
+
+
+def test_fewer_games_are_the_first_of_more_and_processes_change_nothing():
+    player = find_player("density", Rules(6, (2, 3, 4, 5)))
+    player.games_at_once = 20
+    env = BattleshipEnv(player.rules)
+    many, few = (judge(player, env, games, seed=1).shots for games in (60, 40))
+    np.testing.assert_array_equal(many[:40], few)
+    with FreshProcesses(2) as pool:
+        *_, result = rounds(player, env, 40, seed=1, run=partial(play_pieces, pool, 2))
+    np.testing.assert_array_equal(result.shots, few)
+
+
+def test_precision_says_how_many_games(capsys):
+    assert main(["random", "--rules", "tiny", "--precision", "0.03", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)[0]
+    assert row["ci95"] <= 0.03 and row["games"] > 2000
+    fewer = judge(find_player("random", TINY), BattleshipEnv(TINY), row["games"] - 2000, seed=0)
+    assert fewer.ci95 > 0.03  # a piece less was not enough
+
+
+def test_ctrl_c_shows_what_was_played(monkeypatch, capsys):
+    played = iter([judging.play_piece] * 2)
+
+    def play_piece(*arguments):
+        if (play := next(played, None)) is None:
+            raise KeyboardInterrupt
+        return play(*arguments)
+
+    monkeypatch.setattr(judging, "play_piece", play_piece)
+    assert main(["random", "hunt_target", "--rules", "tiny"]) == 130
+    shown, said = capsys.readouterr()
+    assert "4,000" in shown and "±" in shown and "hunt_target" not in shown and said.startswith("stopped")
 
 
 @pytest.mark.parametrize(("board_size", "fleet"), [(1, "1"), (3, "1,1"), (5, "5,5,5,5,5")])
@@ -92,15 +132,18 @@ def test_json_has_an_object_per_entrant(run, capsys):
 def test_the_table_and_the_plot(run, tmp_path, capsys):
     plot = tmp_path / "shots.png"
     assert main([run, "hunt_target", "--games", "500", "--plot", str(plot)]) == 0
-    shown = capsys.readouterr().out
-    assert "hunt_target" in shown and "gap closed" in shown and "all 264" in shown and "±" in shown
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    shown, said = capsys.readouterr()
+    assert "hunt_target" in shown and "Gap closed" in shown and "all 264" in shown and "±" in shown
+    assert plot.read_bytes().startswith(b"\x89PNG") and str(plot) in said.replace("\n", "")
+    assert any(line.startswith(f" {run} ") for line in shown.splitlines())
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["nobody"], "neither a run folder"), (["RUN", "--rules", "mini"], "was trained for 4x4"),
     (["OTHER", "RUN"], "was trained for"), (["BROKEN"], "not a readable .npz"), (["EMPTY"], "no policy.npz"),
-    (["random", "--games", "1"], "games must be"), (["random", "--seed", "-1"], "seed"), ([], "RUN|BASELINE"),
+    (["random", "--games", "1"], "games must be"), (["random", "--precision", "0"], "precision must be"),
+    (["random", "--games", "9", "--precision", "1"], "not allowed with"),
+    (["random", "--seed", "-1"], "seed"), ([], "RUN|BASELINE"),
     (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes can run"),
     (["random", "--fleet", "2,3"], "go together"), (["random", "--board-size", "3", "--fleet", "4"], "does not fit"),
     (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "cannot write"),
@@ -108,11 +151,11 @@ def test_the_table_and_the_plot(run, tmp_path, capsys):
 ])
 def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "rounds", pytest.fail)  # it is told before any game
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.npz").write_bytes((tmp_path / "policy.npz").read_bytes()[:500])
     MLPPolicy(9, 9, (8,), rules=Rules(3, (2,))).save(tmp_path / "other.npz")
     paths = {"RUN": run, "OTHER": "other.npz", "BROKEN": "broken.npz", "EMPTY": "empty"}
-    with pytest.raises(SystemExit) as stop:
-        main([paths.get(argument, argument) for argument in arguments])
+    status = main([paths.get(argument, argument) for argument in arguments])
     shown = capsys.readouterr().err
-    assert stop.value.code == 2 and says in shown and shown.count("\n") == 1
+    assert status == 2 and says in shown and shown.count("\n") == 1

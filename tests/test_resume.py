@@ -474,11 +474,11 @@ def test_ctrl_c_while_the_team_gathers_shows_no_traceback(start, tmp_path):
 def test_settings_come_from_a_file_and_options_come_on_top(tmp_path, run):
     path = tmp_path / "some.json"
     path.write_text('{"algorithm": "rloo", "iterations": 3, "learning_rate": 1, "hidden_sizes": [16]}')
-    settings = parse(["--config", str(path), "--seed", "5", "--learning-rate", "0.5"])
+    settings, _ = parse(["--config", str(path), "--seed", "5", "--learning-rate", "0.5"])
     assert (settings.algorithm, settings.surrogate, settings.iterations) == ("rloo", "policy_gradient", 3)
     assert (settings.seed, settings.learning_rate, settings.hidden_sizes) == (5, 0.5, (16,))
-    assert parse(["--config", str(path), "--seconds", "5"]).iterations == 3  # whichever comes first
-    again = parse(["--config", str(run / "config.json"), "--seed", "1"])  # in a folder of its own
+    assert parse(["--config", str(path), "--seconds", "5"])[0].iterations == 3  # whichever comes first
+    again, _ = parse(["--config", str(run / "config.json"), "--seed", "1"])  # in a folder of its own
     assert again.to_json() == json.loads((run / "config.json").read_text()) | {
         "hidden_sizes": (8,), "output_dir": "", "seed": 1}
 

@@ -148,6 +148,11 @@ def test_a_process_that_dies_is_noticed():
         fail_soon(team)
 
 
+def test_more_than_one_machine_can_be_expected_to_run_are_refused():
+    with pytest.raises(ValueError, match="mpiexec -n 65"), gather(65, agree):
+        pass
+
+
 def agree(team):
     """The first one's word goes, shares cover everything, and one who says no is enough."""
     assert team.broadcast(np.array([team.rank + 7.0])) == 7

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
     assert [row["iteration"] for row in rows] == ["1", "2", "3"] and {"mean_shots", "loss", "grad_norm"} <= set(rows[0])
     assert [bool(row["validation_mean_score"]) for row in rows] == [False, True, False]
     assert Settings(**json.loads((folder / "config.json").read_text())) == parse(
-        [*QUICK, "--validate-every", "2", "--output-dir", str(folder)])
+        [*QUICK, "--validate-every", "2", "--output-dir", str(folder)])[0]
     assert MLPPolicy.load(folder / "policy.npz").network.sizes == (32, 8, 16)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().err
@@ -163,10 +164,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--init", "missing"], "missing: no such file"),
 ])
 def test_a_mistake_is_one_clear_line_and_exit_status_2(options, says, tmp_path, capsys):
-    try:
-        status = main([*options, "--output-dir", str(tmp_path / "run"), "--iterations", "1"])
-    except SystemExit as stop:
-        status = stop.code
+    status = main([*options, "--output-dir", str(tmp_path / "run"), "--iterations", "1"])
     shown = capsys.readouterr().err.strip()
     assert status == 2 and says in shown and "\n" not in shown
     assert not (tmp_path / "run" / "summary.json").exists()
@@ -227,12 +225,22 @@ def another_value(setting):
     return {int: 3, float: 1.5 if setting.below is None else 0.5}[setting.type]
 
 
-def test_help_names_every_setting_with_its_meaning(capsys):
+def help_of(option, capsys):
     with pytest.raises(SystemExit) as stop:
-        parse(["--help"])
+        parse([option])
     assert stop.value.code == 0
-    shown = capsys.readouterr().out
-    assert all("--" + name.replace("_", "-") in shown for algorithm in RECIPES for name in known_settings(algorithm))
+    return capsys.readouterr().out
+
+
+def test_help_shows_what_most_people_need_and_where_the_rest_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    every = {"--" + name.replace("_", "-") for algorithm in RECIPES for name in known_settings(algorithm)}
+    first, everything = (set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", help_of(option, capsys), re.MULTILINE))
+                         for option in ("--help", "--help-all"))
+    assert every < everything and len(first) <= 18 and {"--algorithm", "--seconds", "--help-all"} < first < everything
+    assert all(len(line) <= 80 for line in help_of("--help", capsys).splitlines())
+    words = " ".join(help_of("--help", capsys).split())
+    assert all(recipe.idea in words for recipe in RECIPES.values())
 
 
 def test_importing_the_package_loads_numpy_and_nothing_else():

@@ -34,7 +34,7 @@ def trl_loss(s, batch, steps_per_batch, total_tokens, new, entropies):
     """`GRPOTrainer._compute_loss` of one optimiser step, and what it logs, `use_bias_correction_kl=False`."""
     mask = padded(batch, np.ones(batch.num_shots))
     new, old, ref, entropies, advantages = (padded(batch, values) for values in (
-        new, batch.log_probs, batch.ref_log_prob, entropies, batch.advantages))
+        new, batch.log_probs, batch.columns.get("ref_log_prob", new), entropies, batch.advantages))
     log_ratio = new - old
     if s.importance_sampling_level == "sequence":
         log_ratio = ((log_ratio * mask).sum(axis=1) / mask.sum(axis=1))[:, None] + 0 * mask
@@ -56,7 +56,7 @@ def trl_loss(s, batch, steps_per_batch, total_tokens, new, entropies):
             "bnpo": (loss * mask).sum() / mask.sum(),
             "dr_grpo": (loss * mask).sum() / (len(mask) * 9),  # max_completion_length: the cells
             "dapo": (loss * mask).sum() / (total_tokens / steps_per_batch)}[s.loss_type]
-    logged = {"kl_ref": kl, "entropy": entropies}
+    logged = {"entropy": entropies} | ({"kl_ref": kl} if s.beta else {})
     if s.surrogate == "clipped":
         logged |= {"clip_low": (coef_1 < 1 - s.epsilon) & (advantages < 0),
                    "clip_high": (coef_1 > 1 + epsilon_high) & (advantages > 0)}

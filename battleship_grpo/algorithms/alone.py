@@ -1,4 +1,5 @@
-"""All that an algorithm knows of the other processes it trains with. Here there are none; `runs.team` has teams.
+"""All that an algorithm knows of the other processes it trains with. Here there are none; `runs.team` has teams of
+one machine, `runs.mpi` of many.
 
 Each process of a team runs the same program on its own boards with its own random numbers. Where learning needs a sum
 over all boards, every process gives its part and gets the total. Parameters start equal and see the same totals, so
@@ -12,9 +13,10 @@ from ..backend import array_module, split, to_numpy
 
 
 class Alone:
-    """A team of one. A larger one differs in `sum`, `all_gather`, `gathered` and `barrier`."""
+    """A team of one. A larger one differs in `sum`, `all_gather` and `barrier`."""
 
     rank, size = 0, 1
+    local_rank = 0  # among those on the same machine
 
     def share(self, count):
         """This process's part of `count` things."""
@@ -31,7 +33,11 @@ class Alone:
 
     def gathered(self, vector):
         """The vectors of all processes, of whatever lengths, end to end."""
-        return vector
+        if self.size == 1:
+            return vector
+        lengths = self.all_gather(np.array([len(vector)]))[:, 0]
+        padded = self.all_gather(np.resize(vector, lengths.max()))
+        return np.concatenate([part[:length] for part, length in zip(padded, lengths, strict=True)])
 
     def barrier(self):
         """Go on only when every process has come here."""

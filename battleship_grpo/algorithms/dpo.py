@@ -61,7 +61,7 @@ class DPO(WithReference):
         chosen = (rng.random(self.team.share(self.settings.num_boards)) * self.preferences.num_boards).astype(int)
         games = array_module(chosen).stack([2 * chosen, 2 * chosen + 1], axis=1).reshape(-1)
         pairs = self.preferences.take_games(games, 2)
-        return self.with_reference(pairs.with_measured(**measure(pairs)))
+        return self.with_reference(pairs.with_measured(**measure(pairs) | self.own_play(rng)))
 
     def with_reference(self, pairs):
         if self.settings.preference_loss == "simpo":

@@ -67,6 +67,8 @@ class GRPO(WithReference):
     def collect(self, rng):
         rollout = self.sample(rng)
         rollout = rollout.with_columns(advantages=self.advantages(rollout))
+        if not self.settings.beta:
+            return rollout
         if self.settings.kl_estimator == "exact":
             return rollout.with_columns(ref_log_probs=self.ref_log_probs(rollout))
         return rollout.with_columns(ref_log_prob=self.ref_log_prob(rollout))
@@ -122,23 +124,25 @@ class GRPO(WithReference):
         if s.importance_sampling_level == "sequence":  # of the game, but each shot has a slope of its own: GSPO-token
             log_ratio = shots.game_means(log_ratio)
         surrogate_loss, d_surrogate = surrogate(new, new - log_ratio, advantages, s)
-        d_new = weights * d_surrogate  # (S,): the one number per shot
-        if s.kl_estimator == "exact":
-            kl = distribution.kl(shots.ref_log_probs)
-            d_logits = distribution.backward(shots.actions, d_new)
-            d_logits += (s.beta * weights)[:, None] * distribution.kl_slope(shots.ref_log_probs)
-        else:
-            kl, d_kl = kl_penalty(new, shots.ref_log_prob, s.kl_estimator)
-            d_logits = distribution.backward(shots.actions, d_new + s.beta * weights * d_kl)
-
-        entropy, count = distribution.entropy(), minibatch.num_shots
-        if s.entropy_coef:
-            d_logits -= s.entropy_coef / count * distribution.entropy_slope()
-
         low, high = held_by_clip(log_ratio, advantages, d_surrogate)
-        sums = {"kl_ref": kl, "kl_old": kl_penalty(old, new, "k3").loss, "clip_low": low, "clip_high": high,
-                "entropy": entropy}
-        loss = (weights * (surrogate_loss + s.beta * kl)).sum() - s.entropy_coef * entropy.sum() / count
+        entropy, count = distribution.entropy(), minibatch.num_shots
+        loss = (weights * surrogate_loss).sum()
+        sums = {"kl_old": kl_penalty(old, new, "k3").loss, "clip_low": low, "clip_high": high, "entropy": entropy}
+
+        d_new, d_all = weights * d_surrogate, []  # the one number per shot, (S,); slopes by the logits of all actions
+        if s.beta:
+            if s.kl_estimator == "exact":
+                kl = distribution.kl(shots.ref_log_probs)
+                d_all.append((s.beta * weights)[:, None] * distribution.kl_slope(shots.ref_log_probs))
+            else:
+                kl, d_kl = kl_penalty(new, shots.ref_log_prob, s.kl_estimator)
+                d_new += s.beta * weights * d_kl
+            loss += s.beta * (weights * kl).sum()
+            sums["kl_ref"] = kl
+        if s.entropy_coef:
+            d_all.append(-s.entropy_coef / count * distribution.entropy_slope())
+            loss -= s.entropy_coef * entropy.sum() / count
+        d_logits = sum(d_all, start=distribution.backward(shots.actions, d_new))
         return d_logits, {"loss": loss} | {name: values.sum() / count for name, values in sums.items()}
 
 

@@ -79,9 +79,11 @@ class Imitation(Learner):
         """Games to be labelled: a share `lmbda` of the boards is played by the student, the rest by the teacher."""
         boards = self.env.tasks(self.team.share(self.settings.num_boards), rng)
         own = round(len(boards) * self.settings.lmbda)
-        rollout = concatenate([self.play_on(some, player, rng) for player, some in
-                               ((self.policy, boards[:own]), (self.teacher, boards[own:])) if len(some)])
-        return rollout.with_measured(**measure(rollout))
+        played = [self.play_on(some, player, rng) for player, some in
+                  ((self.policy, boards[:own]), (self.teacher, boards[own:])) if len(some)]
+        rollout, students = concatenate(played), played[0].measured if own else self.own_play(rng)
+        students = {name: students[name] for name in ("mean_shots", "mean_score")}
+        return rollout.with_measured(**measure(rollout) | students)
 
     def teacher_distribution(self, piece):
         return self.teacher.soft_distribution(piece.observations, piece.legal, self.settings.teacher_temperature)

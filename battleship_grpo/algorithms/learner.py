@@ -30,6 +30,8 @@ from ..rollout import Counts, sample_groups
 from .alone import Alone
 from .setting import Setting, with_defaults
 
+OWN_BOARDS = 64  # on which it is seen how a policy plays that learns from other players' games
+
 PLAYING = {
     "num_boards": Setting(128, "B, boards (prompts) per iteration", low=1, high=2**20),
     "num_generations": Setting(16, "G, games (completions) per board: the group", low=1, high=2**16),
@@ -123,6 +125,12 @@ class Learner:
         s = self.settings
         rollout = sample_groups(self.env, player, boards, s.num_generations, rng, s.temperature, self.rows)
         return rollout.with_measured(**measure(rollout))
+
+    def own_play(self, rng):
+        """Mean shots and score of a few games that the policy plays, for learners whose batches are other players'."""
+        boards = self.env.tasks(self.team.share(OWN_BOARDS), rng)
+        measured = measure(sample_groups(self.env, self.policy, boards, 1, rng, self.settings.temperature, self.rows))
+        return {name: measured[name] for name in ("mean_shots", "mean_score")}
 
     def in_pieces(self, shots, function):
         """`function` of each piece of a record, one row per shot, put together again."""

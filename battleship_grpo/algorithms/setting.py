@@ -12,6 +12,8 @@ from typing import Any
 
 LARGEST_FLOAT = 2**1000  # a whole number far above has no float
 TEXT = re.compile("[^\0-\x1f\x7f-\x9f]{0,4096}")  # no longer than a path can be
+READERS = {str: str, bool: {"true": True, "false": False}.__getitem__, int: int, float: float,
+           tuple: lambda text: tuple(map(int, text.split(",")))}  # from text
 KINDS = {str: "text without control characters, at most 4096", bool: "true or false", int: "a whole number",
          float: "a number", tuple: "a list of whole numbers such as 2,3,4"}
 
@@ -60,6 +62,15 @@ class Setting:
         for other, idle in self.unless.items():
             if other in values and values[other] in idle and values[name] != self.checked(name, self.default):
                 raise ValueError(f"{name} means nothing with {other} {values[other]}: leave it at {self.default}")
+
+    def parsed(self, name, text):
+        """The value that is meant by some text: "0.3", "true", "64,64", "none". Raises ValueError as `checked` does."""
+        none = text == "none" and (self.optional or self.default is None)
+        try:
+            value = None if none else READERS[self.type](text)
+        except (KeyError, ValueError):
+            value = text
+        return self.checked(name, value)
 
     def _typed(self, name, value):
         kind = self.type

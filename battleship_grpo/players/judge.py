@@ -1,8 +1,10 @@
 """How good is a player? Mean shots: a fact where greedy play meets every placement, an estimate elsewhere."""
 
 import math
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count, starmap
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from .heuristics import HuntTarget
 from .player import Player
 
 YARDSTICK_GAMES = 2000
-MEASURED_DENSITY = {NAMED_RULES["classic"]: 47.2}  # evaluate density --rules classic --games 1500; it takes minutes
+MEASURED_DENSITY = {NAMED_RULES["classic"]: 47.2}  # evaluate density --rules classic --games 1500: ± 0.4
+DRAWN_AT_ONCE = 20_000  # random boards, of which as many are played as are wanted
 EVERY_BOARD_BELOW = 200_000  # play all placements where there are at most this many ways to lay the ships
 
 
@@ -56,18 +59,59 @@ def play_out(env, boards, choose, at_once=Player.games_at_once):
 def judge(player, env, games, seed, every_board=False):
     """Let a player play: on every placement if it is deterministic and they are few, else on `games` random boards.
 
-    The boards follow from the seed alone. `every_board` has also the others play every placement, once each.
+    Boards and shots follow from the seed alone. `every_board` has also the others play every placement, once each.
+    """
+    *_, result = rounds(player, env, games, seed, every_board)
+    return result
+
+
+def rounds(player, env, games, seed, every_board=False, run=starmap):
+    """The same in pieces: yields the `Result` of all games so far, again and again; without end if `games` is None.
+
+    Fewer games are the first of more: the boards are one sequence, and every piece has random numbers of its own.
+    Where every placement is played there is one result, at the end. `run`: calls a function for each tuple of
+    arguments, one after the other like `itertools.starmap`, or in several processes.
     """
     xp, rules = player.xp, env.rules
     few = placement_count(rules) <= EVERY_BOARD_BELOW
-    if few and (player.deterministic or every_board):
-        boards = xp.asarray(all_boards(rules))
+    whole = few and (player.deterministic or every_board)
+    if whole:
+        draws, games = [xp.asarray(all_boards(rules))], None
     else:
-        boards = env.tasks(games, make_generator(xp, seed))
-    choose = player.chooser(len(boards), make_generator(xp, seed, 1))
-    return Result(*play_out(env, boards, choose, player.games_at_once), exact=few and player.deterministic)
+        rng = make_generator(xp, seed)
+        draws = (env.tasks(DRAWN_AT_ONCE, rng) for _ in count())
+    played = []
+    for piece in run(play_piece, _pieces(player, env, draws, games, seed)):
+        played.append(piece)
+        if not whole:
+            yield _joined(played, exact=False)
+    if whole:
+        yield _joined(played, exact=player.deterministic)
 
 
+def _joined(played, exact):
+    return Result(*(np.concatenate(arrays) for arrays in zip(*played, strict=True)), exact=exact)
+
+
+def _pieces(player, env, draws, games, seed):
+    """The arguments of `play_piece`, for each piece of what was drawn, up to so many games."""
+    numbers, left = count(), sys.maxsize if games is None else games
+    for boards in draws:
+        for part in split(len(boards), -(-len(boards) // player.games_at_once)):
+            if left <= 0:
+                return
+            some = boards[part][:left]
+            yield player, env, some, seed, next(numbers)
+            left -= len(some)
+
+
+def play_piece(player, env, boards, seed, number):
+    """One game on each board, with random numbers that only this piece has: shots (N,) and scores (N,)."""
+    choose = player.chooser(len(boards), make_generator(player.xp, seed, 1, number))
+    return tuple(map(to_numpy, results(play(env, boards, choose), boards)))
+
+
+@lru_cache(maxsize=16)
 def bayes_mean_shots(rules):
     """Exact mean shots of exact Bayesian play; None where its placements are too many to play them all."""
     if placement_count(rules) > EVERY_BOARD_BELOW or too_many_for_bayes(rules):
@@ -90,11 +134,23 @@ def yardsticks(rules):
     return found
 
 
-def gap_closed(mean_shots, rules, bayes):
-    """How far a player is from random play (0) to exact Bayesian play (1); it can exceed 1.
+def best_known(rules, measured):
+    """The end of the gap to close, (name, mean shots): exact Bayesian play, or, where its placements are too many,
+    density, as `measured` or else as it was measured once; (None, None) where neither is known.
 
-    None without a `bayes`, and in games where all play is alike, such as a fleet of one cell.
+    measured: name → mean shots of players that have played.
     """
-    if bayes is None or math.isclose(bayes, rules.random_mean_shots):
+    if (bayes := measured.get("bayes") or bayes_mean_shots(rules)) is not None:
+        return "bayes", bayes
+    density = measured.get("density") or MEASURED_DENSITY.get(rules)
+    return (None, None) if density is None else ("density", density)
+
+
+def gap_closed(mean_shots, rules, best):
+    """How far a player is from random play (0) to the `best` that is known (1), both mean shots; it can exceed 1.
+
+    None without a `best`, and in games where all play is alike, such as a fleet of one cell.
+    """
+    if best is None or math.isclose(best, rules.random_mean_shots):
         return None
-    return (rules.random_mean_shots - mean_shots) / (rules.random_mean_shots - bayes)
+    return (rules.random_mean_shots - mean_shots) / (rules.random_mean_shots - best)

@@ -12,6 +12,7 @@ class Player:
     deterministic = True  # among equals it takes the first cell
     network = None  # nothing to learn
     games_at_once = 2048  # side by side, when there are many to play
+    slow = False  # worth processes on all cores
 
     def __init__(self, rules, xp=np):
         self.rules, self.xp = rules, xp

@@ -21,7 +21,7 @@ def build(settings, team=None, xp=None):
     The policy starts from the seed alone: it is equal in every process, and on every backend. Raises ValueError, in
     one line, where a file that the settings name is missing or does not fit.
     """
-    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend))
+    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend, team.local_rank if team else 0))
     return settings.kind(settings, env, policy, team=team, **parts)
 
 
@@ -34,10 +34,12 @@ def make_parts(settings, xp=np):
     return env, policy, {name: makers[name](settings, env, policy) for name in settings.kind.needs}
 
 
-def inherited(init):
-    """What a run that starts from the policy of `init` takes over from it, as settings: name → value."""
-    policy = load_policy(RUN["init"].checked("init", init))
-    return {"network": policy.network.name, "temperature": policy.temperature} | policy.network.options()
+def with_inherited(given):
+    """Some settings, name → value, under them what a run that starts from the policy of `init` takes over from it."""
+    if not given.get("init"):
+        return given
+    policy = load_policy(RUN["init"].checked("init", given["init"]))
+    return {"network": policy.network.name, "temperature": policy.temperature} | policy.network.options() | given
 
 
 def make_policy(settings, env):

@@ -64,6 +64,15 @@ def as_columns(names, rows):
     return dict(zip(names, table.T, strict=True))
 
 
+def extended(columns, rows):
+    """Such columns with more rows below, each name → number."""
+    length = max(map(len, columns.values()), default=0)
+    nothing = np.full(length, np.nan)
+    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
+    return {name: np.concatenate([columns.get(name, nothing), [row.get(name, np.nan) for row in rows]])
+            for name in names}
+
+
 def rows_behind(path, iterations, games, shots, **_):
     """The names, and the rows of iterations 1 … `iterations`. Raises ValueError where they are not all there, or where
     games and shots up to then were others.

@@ -34,7 +34,7 @@ RUN = {
     "backend": Setting("numpy", "array library: numpy, cupy (one NVIDIA GPU), or auto: cupy where it can run",
                        choices=BACKENDS),
     "processes": Setting(None, "processes that train together, each on its share of the boards (default: the number of "
-                         "cores, at most 8)", int, low=1, high=64),
+                         "cores, at most 8; under mpiexec, its ranks)", int, low=1, high=2**16),
     "checkpoint_seconds": Setting(30.0, "save everything this often, in seconds; 0: after every iteration. --resume "
                                   "goes on from there", low=0),
     "validate_every": Setting(0, "play validation games every this many iterations; 0 for never", low=0),
@@ -201,8 +201,6 @@ class Settings:
             if self.equivariant and any(size % ORDER for size in sizes):
                 raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or "
                                  "--no-equivariant")
-        if self.backend == "cupy" and (self.processes or 1) > 1:
-            raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
         fewest = self.kind.fewest_boards(self) * (self.processes or 1)
         if self.num_boards < fewest:
             raise ValueError(f"num_boards must be ≥ {fewest}, not {self.num_boards}: each process needs boards of its "

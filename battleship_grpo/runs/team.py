@@ -18,6 +18,7 @@ from ..algorithms.alone import Alone
 from ..backend import split
 
 CAPACITY = 2**25  # bytes that one process can give to a sum
+MOST_PROCESSES = 64
 
 
 class Team(Alone):
@@ -32,17 +33,12 @@ class Team(Alone):
         if vector.nbytes > CAPACITY:
             half = len(vector) // 2
             return np.concatenate([self.sum(vector[:half]), self.sum(vector[half:])])
-        return self._exchange(vector).sum(axis=0)
+        return in_order(self._exchange(vector))
 
     def all_gather(self, array):
         vector = np.ascontiguousarray(array).reshape(-1)
         parts = [self._exchange(vector[part]).copy() for part in split(len(vector), -(-vector.nbytes // CAPACITY))]
         return np.concatenate(parts, axis=1).reshape(self.size, *array.shape)
-
-    def gathered(self, vector):
-        lengths = self.all_gather(np.array([len(vector)]))[:, 0]
-        padded = self.all_gather(np.resize(vector, lengths.max()))
-        return np.concatenate([part[:length] for part, length in zip(padded, lengths, strict=True)])
 
     def _exchange(self, vector):
         """A vector of at most `CAPACITY` bytes from each process → a view of all, (processes, n), until the next."""
@@ -64,13 +60,23 @@ class Team(Alone):
             self._lost()
 
 
+def in_order(vectors):
+    """The sum of vectors (n, …), added up in the order in which they stand: the same bits wherever that is done."""
+    total = vectors[0].copy()
+    for vector in vectors[1:]:
+        total += vector
+    return total
+
+
 @contextmanager
 def gather(size, program, *arguments):
     """Start `size − 1` processes that run `program(team, *arguments)`; yields the team to the caller, its first member.
 
     `program` must be importable. On leaving the block the others are waited for; after an exception they are killed.
-    Raises ChildProcessError, from the next sum, when one of them ends early.
+    Raises ChildProcessError, from the next sum, when one of them ends early; ValueError for more than `MOST_PROCESSES`.
     """
+    if size > MOST_PROCESSES:
+        raise ValueError(f"{size} processes are too many for one machine: start them by mpiexec -n {size}")
     if size == 1:
         yield Alone()
         return

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
-from functools import wraps
+from functools import partial, wraps
 
 from ..runs.signals import handled, leave_at_once
 from .tables import stderr_console
@@ -57,9 +57,9 @@ def stop_writing(error):
 
 
 def command(main):
-    """`main(arguments)`, which returns an exit status, as a command that ends as this module says."""
+    """`main(arguments, …)`, which returns an exit status, as a command that ends as this module says."""
     @wraps(main)
-    def run(arguments=None):
+    def run(arguments=None, **options):
         open_standard_descriptors()
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
@@ -69,16 +69,16 @@ def command(main):
               open(os.devnull, "w", encoding="utf-8") as null,
               redirect_stdout(Stream(sys.stdout, null, stop_writing)),
               redirect_stderr(Stream(sys.stderr, null, lambda _: None))):
-            return status_of(main, arguments)
+            return status_of(partial(main, arguments, **options))
 
     return run
 
 
-def status_of(main, arguments):
+def status_of(main):
     """Run it, and say in a line what stopped it."""
     try:
         try:
-            return main(arguments)
+            return main()
         finally:
             sys.stdout.flush()
     except Unwritable as stop:

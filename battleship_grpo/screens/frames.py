@@ -1,5 +1,7 @@
 """A game as a stream of frames, whoever looks at it: a live terminal, a pipe or an animation."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..env import BattleshipEnv
@@ -29,33 +31,31 @@ def chooser(player, sample, rng):
 
 
 def game_frames(player, knower, board, choose, heading):
-    """Frames of one game: the hidden fleet, one after each shot, at last the fleet revealed.
+    """Frames of one game: the hidden fleet; each shot, beside the maps from before it; at last the fleet revealed.
 
-    knower: a player with a `posterior`, exact or estimated, to hold every shot against.
+    knower: a player with a `posterior`, exact or estimated, to hold every shot against; None to do without.
     """
-    rules, env = player.rules, BattleshipEnv(player.rules)
-    last, best_choices, comment = None, 0, "the fleet is hidden"
-
-    def frame_of(seen, policy, **more):
-        posterior = knower.posterior(seen[None])[0]
-        return Frame(rules, heading, seen, policy, posterior, knower.posterior_name, last, comment, **more)
-
-    for turn in play(env, board[None], choose):
-        seen, legal = turn.observations[0], turn.legal[0]
-        frame = frame_of(seen, player.distribution(turn.observations, turn.legal).probs[0])
+    rules, frame, best_choices = player.rules, None, 0
+    for turn in play(BattleshipEnv(rules), board[None], choose):
+        seen, legal, shot = turn.observations[0], turn.legal[0], int(turn.actions[0])
+        maps = {"before": seen, "policy": player.distribution(turn.observations, turn.legal).probs[0]}
+        if knower:
+            maps |= {"posterior": knower.posterior(turn.observations)[0], "posterior_name": knower.posterior_name}
+        if frame is None:
+            yield Frame(rules, heading, seen, comment="the fleet is hidden", **maps)
+        seen = seen.copy()
+        seen[shot] = 2 * board[shot] - 1
+        comment = f"{cell_name(*divmod(shot, rules.board_size))}: {'hit' if board[shot] else 'miss'}."
+        if knower:
+            cost = cost_of(shot, maps["posterior"], legal)
+            best_choices += cost == 0
+            comment += f" {comment_on(rules, shot, maps['posterior'], legal, cost, knower)}"
+        frame = Frame(rules, heading, seen, last=shot, comment=comment, **maps)
         yield frame
-        last = int(turn.actions[0])
-        cost = cost_of(last, frame.posterior, legal)
-        best_choices += cost == 0
-        comment = comment_on(rules, last, bool(board[last]), frame.posterior, legal, cost, knower)
-    seen = seen.copy()
-    seen[last] = 2 * board[last] - 1
-    nothing_left = np.zeros(env.num_actions)
-    frame = frame_of(seen, nothing_left)
-    yield frame
     comment = f"Fleet sunk in {frame.shots} shots, score {score(rules, frame.misses, True):.2f}."
-    comment += f" {best_choices} of {frame.shots} shots were the {knower.choice_name}."
-    yield frame_of(seen, nothing_left, ships=board)
+    if knower:
+        comment += f" {best_choices} of {frame.shots} shots were the {knower.choice_name}."
+    yield replace(frame, comment=comment, ships=board)
 
 
 def cost_of(action, posterior, legal):
@@ -64,11 +64,10 @@ def cost_of(action, posterior, legal):
     return float(cost) if cost > TIE else 0.0
 
 
-def comment_on(rules, action, hit, posterior, legal, cost, knower):
-    size = rules.board_size
-    shot = f"{cell_name(*divmod(action, size))}: {'hit' if hit else 'miss'}."
+def comment_on(rules, action, posterior, legal, cost, knower):
+    """How likely a shot was to hit, and where it would have been likelier."""
     if cost == 0:
-        return f"{shot} The {knower.choice_name}: {posterior[action]:.1%} to hit, no cell had more."
-    best = cell_name(*divmod(int((posterior * legal).argmax()), size))
-    return (f"{shot} {posterior[action]:.1%} to hit; the {knower.choice_name} {best} had "
-            f"{posterior[action] + cost:.1%}. Cost: {100 * cost:.1f} points.")
+        return f"The {knower.choice_name}: {posterior[action]:.1%} to hit, no cell had more."
+    best = cell_name(*divmod(int((posterior * legal).argmax()), rules.board_size))
+    return (f"{posterior[action]:.1%} to hit; the {knower.choice_name} {best} had {posterior[action] + cost:.1%}. "
+            f"Cost: {100 * cost:.1f} points.")

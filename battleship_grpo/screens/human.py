@@ -5,8 +5,9 @@ import sys
 import numpy as np
 from rich.text import Text
 
-from ..game import Game, parse_cell
-from .boards import Frame, render
+from ..game import Game, cell_name, parse_cell
+from .boards import ORANGE, Frame, Panel, render
+from .frames import cost_of
 
 
 class HumanGame:
@@ -16,7 +17,12 @@ class HumanGame:
         self.console, self.look, self.player, self.knower = console, look, player, knower
         self.game = Game(player.rules, board=board.reshape(player.rules.board_size, -1))
         self.theirs = theirs  # frames of the player's game, the last of them with the fleet revealed
-        self.last = None
+        self.fired = []  # (what was seen before, the cell) of each shot
+
+    @property
+    def last(self):
+        """The cell fired at last."""
+        return self.fired[-1][1] if self.fired else None
 
     @property
     def seen(self):
@@ -24,7 +30,11 @@ class HumanGame:
 
     def play(self):
         """Turns until the person has sunk the fleet, or gives up, or the input ends."""
-        self.say("You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
+        rules = self.game.rules
+        self.say(f"A fleet hides on {rules.board_size}x{rules.board_size} cells: ships of "
+                 f"{', '.join(map(str, rules.fleet))}, which lie straight and may touch. A shot hits or misses; "
+                 "nobody tells when a ship has sunk.\n"
+                 "You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
                  f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
                  f"({self.knower.posterior_name}), 'quit' to stop.")
         self.show()
@@ -41,13 +51,14 @@ class HumanGame:
             self.fire(command)
 
     def fire(self, command):
+        seen = self.seen
         try:
             hit = self.game.play(command)
         except ValueError as error:
             self.say(f"{error}. Other commands: hint, hint posterior, quit.")
             return
         row, column = parse_cell(command, self.game.rules.board_size)
-        self.last = row * self.game.rules.board_size + column
+        self.fired.append((seen, row * self.game.rules.board_size + column))
         self.show(comment="Hit!" if hit else "Miss.")
         if self.game.shots == self.theirs[-1].shots and not self.game.done:
             self.say(f"The policy has sunk the fleet, in {self.game.shots} shots. You can still finish.")
@@ -74,7 +85,7 @@ class HumanGame:
         return " ".join(line.split()) if line else "quit"
 
     def finish(self):
-        """The result, and the fleet."""
+        """The result; both games, and where the person's shots were worse than the best by the posterior."""
         mine, theirs = self.game.shots, self.theirs[-1].shots
         if not self.game.sunk:
             result = f"You stopped after {mine} shot{'s' * (mine != 1)}. The policy needed {theirs}."
@@ -83,7 +94,32 @@ class HumanGame:
         else:
             winner = "You win" if mine < theirs else "The policy wins"
             result = f"{winner}: you needed {mine} shots, the policy {theirs}."
-        self.draw("the fleet, and your shots", result, ships=self.game.board.ravel())
+        costs = self.costs()
+        frame = Frame(self.game.rules, "both games, and the fleet", self.seen, last=self.last,
+                      comment=f"{result} {self.dearest(costs)}".strip(), ships=self.game.board.ravel())
+        lost = Frame(frame.rules, "", np.zeros_like(frame.seen))
+        self.console.print("", render(frame, self.look, self.console.width, panels=[
+            Panel("your game", frame), Panel("the policy's game", self.theirs[-1]),
+            Panel("your losses, points", lost, costs, ORANGE)]))
+
+    def costs(self):
+        """How much likelier than at each cell fired at a hit was elsewhere: (cells,), NaN where not fired."""
+        costs = np.full(self.game.rules.cells, np.nan)
+        if self.fired:
+            seen = np.array([before for before, _ in self.fired])
+            for before, posterior, (_, cell) in zip(seen, self.knower.posterior(seen), self.fired, strict=True):
+                costs[cell] = cost_of(cell, posterior, before == 0)
+        return costs
+
+    def dearest(self, costs):
+        """A sentence on the shot that cost most."""
+        if not np.nansum(costs):
+            return ""
+        cell = int(np.nanargmax(costs))
+        number = [cell for _, cell in self.fired].index(cell) + 1
+        name = cell_name(*divmod(cell, self.game.rules.board_size))
+        return (f"By the {self.knower.posterior_name} shot {number}, {name}, cost you most: {100 * costs[cell]:.1f} "
+                f"points. In all you lost {np.nansum(costs):.1f} hits.")
 
     def say(self, text):
         self.console.print(Text(text))

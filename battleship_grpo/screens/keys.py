@@ -79,9 +79,17 @@ class WindowsKeys(NoKeys):
 
 def keys():
     """The keyboard, if stdin is a terminal whose keys can be read; `NoKeys` elsewhere."""
-    if sys.stdin is None or not sys.stdin.isatty():
+    if sys.stdin is None or not (sys.stdin.isatty() and in_foreground(sys.stdin)):
         return NoKeys()
     return PosixKeys() if termios else WindowsKeys() if msvcrt else NoKeys()
+
+
+def in_foreground(terminal):
+    """Whether a terminal is this process's: one in the background is stopped when it asks for its keys."""
+    try:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except (AttributeError, OSError):  # not POSIX, or not what controls this process: nobody else's
+        return True
 
 
 def exit_on_sigterm():

@@ -1,22 +1,46 @@
 """Options on the command line: they follow from the settings, and a mistake in them is one line."""
 
 import argparse
+from textwrap import fill
 
 from ..algorithms import RECIPES
 from ..algorithms.learner import Learner
 from ..game import NAMED_RULES, Rules
 from ..runs.settings import GAME, POLICY, RUN, known_settings, users_of
 
+WIDTH = 79  # of help
+
+
+class Help(argparse.Action):
+    """--help, without what is for those who ask for all of it."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if option_string != "--help-all":
+            for action in parser.later:
+                action.help = argparse.SUPPRESS
+        parser.print_help()
+        parser.exit()
+
+
+HELP = {"action": Help, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+
 
 class Parser(argparse.ArgumentParser):
-    """argparse for a command, with one line on stderr and exit status 2 for a mistake."""
+    """argparse for a command; a mistake is a ValueError, as any other is that a command meets.
+
+    later   arguments that only --help-all shows
+    """
 
     def __init__(self, name, doc, **options):
         """doc: the docstring whose first paragraph tells what the command is for; None where Python leaves them out."""
-        super().__init__(prog=f"python -m battleship_grpo.{name}", description=(doc or "").split("\n\n")[0], **options)
+        purpose = fill((doc or "").split("\n\n")[0], WIDTH)
+        super().__init__(prog=f"python -m battleship_grpo.{name}", description=purpose, add_help=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.later = []
+        self.add_argument("-h", "--help", **HELP, help="show this, and exit")
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        raise ValueError(f"{message} (see --help)")
 
 
 def whole_numbers(text):
@@ -27,11 +51,18 @@ def whole_numbers(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 2,3,4") from None
 
 
+FIRST = ("algorithm", "rules", "init", "seconds", "iterations", "seed", "output_dir", "num_generations",
+         "learning_rate", "beta")  # settings that most people need
+MOST_CHOICES = 8  # that are listed beside an option
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,…"}
 
 
 def add_settings(parser):
-    """One option per setting of any algorithm, with its meaning and default; none has a value unless given."""
+    """One option per setting of any algorithm, with its meaning and default; none has a value unless given.
+
+    --help shows those that most people need, --help-all the rest, too.
+    """
+    parser.add_argument("--help-all", **HELP, help="show every setting, and exit")
     variants = {}  # name → the setting as each algorithm has it
     for algorithm in RECIPES:
         for name, setting in known_settings(algorithm).items():
@@ -44,7 +75,9 @@ def add_settings(parser):
     for title, names in groups.items():
         group = parser.add_argument_group(title)
         for name in names:
-            add_setting(group, name, variants[name])
+            action = add_setting(group, name, variants[name])
+            if name not in FIRST:
+                parser.later.append(action)
 
 
 def add_setting(group, name, variants):
@@ -60,11 +93,19 @@ def add_setting(group, name, variants):
     meaning = "; ".join(dict.fromkeys(variant.meaning for variant in variants.values()))
     text = meaning + (f" [{'; '.join(shown)}]" if any(shown) else "")
     if kind is bool:
-        group.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-        return
+        return group.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
     choices = dict.fromkeys(choice for variant in variants.values() for choice in variant.choices)
-    group.add_argument(option, type=whole_numbers if kind is tuple else kind, choices=choices or None,
-                       default=argparse.SUPPRESS, help=text, metavar=None if choices else METAVARS[kind])
+    metavar = None if 0 < len(choices) <= MOST_CHOICES else "NAME" if choices else METAVARS[kind]
+    return group.add_argument(option, type=whole_numbers if kind is tuple else kind, choices=choices or None,
+                              default=argparse.SUPPRESS, help=text, metavar=metavar)
+
+
+def algorithms_in_words():
+    """Every algorithm with its idea, a line each."""
+    width = max(map(len, RECIPES))
+    lines = [fill(f"  {name:<{width}}  {recipe.idea}", WIDTH, subsequent_indent=" " * (width + 4))
+             for name, recipe in RECIPES.items()]
+    return "\n".join(["algorithms:", *lines])
 
 
 def in_words(default):

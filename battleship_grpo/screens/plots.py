@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from matplotlib.animation import PillowWriter
+from matplotlib.animation import HTMLWriter, PillowWriter
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -89,7 +89,7 @@ def learning_curves(metrics, title, levels=()):
         "precision": (PURPLE, "a ship where it is surest"),
         "explained_variance": (GREY, "variance that the critic explains"),
         "accepted_step": (RED, "of the trust region's longest step")})
-    style(shares, "What holds it, what it agrees with", "seconds of training", "share")
+    style(shares, "Shares", "seconds of training", "share")
 
     trace_measured(size, metrics, {"grad_norm": (RED, "gradient norm")})
     style(size, "Step by step", "seconds of training", "gradient norm")
@@ -181,10 +181,10 @@ FOG, MISSED, FIRED = "#BBD9EC", "#F1F1F1", "#E2E2E2"
 def game_figure(frame, figure=None):
     """One frame of a game: the board, where the policy would fire, and the exact posterior where there is one.
 
-    frame: a `board_view.Frame`. figure: one to draw over, for animations; a new one if None.
+    frame: a `boards.Frame`. figure: one to draw over, for animations; a new one if None.
     """
     maps = [("policy: chance to fire here, %", frame.policy, BLUE),
-            ("exact chance of a ship, %", frame.posterior, ORANGE)]
+            (f"{frame.posterior_name} of a ship, %", frame.posterior, ORANGE)]
     maps = [entry for entry in maps if entry[1] is not None]
     figure = figure or Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
     figure.clear()
@@ -208,30 +208,37 @@ def draw_board(axes, frame):
     axes.imshow(to_rgb(colours).reshape(size, size, 3))
     mark_shots(axes, frame, "white")
     style_cells(axes, size, "board" if frame.ships is None else "board, with the fleet")
-    if frame.last is not None:
-        row, column = divmod(frame.last, size)
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=2.5, zorder=3, clip_on=False))
+    mark_last(axes, frame)
 
 
 def draw_heat(axes, frame, title, values, colour):
     """A percentage in each cell still to fire at, the darker the larger; the largest is darkest."""
     size = frame.rules.board_size
-    share = np.where(frame.seen == 0, values, 0) / max(values[frame.seen == 0].max(initial=0), 1e-9)
+    share = np.where(frame.open, values, 0) / max(values[frame.open].max(initial=0), 1e-9)
     tint = 0.08 + 0.92 * share[:, None]  # a 0 is not quite white
     colours = 1 - tint * (1 - to_rgb([colour]))
-    colours[frame.seen != 0] = to_rgb([FIRED])
+    colours[~frame.open] = to_rgb([FIRED])
     axes.imshow(colours.reshape(size, size, 3))
-    mark_shots(axes, frame, GREY)
+    mark_shots(axes, frame, GREY, ~frame.open)
     style_cells(axes, size, title)
-    for cell in np.flatnonzero(frame.seen == 0):
+    mark_last(axes, frame)
+    for cell in np.flatnonzero(frame.open):
         row, column = divmod(cell, size)
         ink = "white" if share[cell] > 0.6 and colour == BLUE else "black"
         axes.text(column, row, f"{100 * values[cell]:.0f}", ha="center", va="center", color=ink, fontsize=65 / size)
 
 
-def mark_shots(axes, frame, hit_colour):
+def mark_last(axes, frame):
+    """A frame around the cell fired at last."""
+    if frame.last is not None:
+        row, column = divmod(frame.last, frame.rules.board_size)
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=2.5, zorder=3, clip_on=False))
+
+
+def mark_shots(axes, frame, hit_colour, cells=True):
+    """A cross for each hit and a dot for each miss, among some of the cells, bool (cells,)."""
     for sign, marker, colour in ((1, "x", hit_colour), (-1, "o", GREY)):
-        rows, columns = np.divmod(np.flatnonzero(frame.seen == sign), frame.rules.board_size)
+        rows, columns = np.divmod(np.flatnonzero((frame.seen == sign) & cells), frame.rules.board_size)
         area = (50 / frame.rules.board_size) ** 2
         axes.scatter(columns, rows, s=area if sign > 0 else area / 3, marker=marker, color=colour, linewidths=2)
 
@@ -256,17 +263,22 @@ def to_rgb(colours):
 
 
 def save_animation(path, frames, speed, linger):
-    """Write frames as an animation that stays on the last for `linger` seconds, and starts again.
+    """Write frames as an animation: a .gif that stays on the last for `linger` seconds and starts again, or an .html
+    of one file, with buttons and a slider.
 
     speed: frames per second. Raises ValueError, in one line, where there is no writing.
     """
-    writer, figure = PillowWriter(fps=speed), game_figure(frames[0])
+    if path.suffix.lower() == ".html":
+        writer = HTMLWriter(fps=speed, embed_frames=True, default_mode="once")
+    else:
+        writer, frames = PillowWriter(fps=speed), [*frames, *frames[-1:] * math.ceil(linger * speed)]
+    figure = game_figure(frames[0])
     try:
         with replacing(path) as temporary, TemporaryDirectory() as folder:
             temporary.touch()  # no use to draw anything if this fails
-            drawn = Path(folder) / "game.gif"  # the writer goes by the ending
+            drawn = Path(folder) / f"game{path.suffix.lower()}"  # the writer goes by the ending
             with writer.saving(figure, drawn, dpi=72):
-                for frame in [*frames, *frames[-1:] * math.ceil(linger * speed)]:
+                for frame in frames:
                     game_figure(frame, figure)
                     writer.grab_frame()
             temporary.write_bytes(drawn.read_bytes())

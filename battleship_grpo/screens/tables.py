@@ -1,44 +1,11 @@
-"""What people see in a terminal: progress while training, and the report at its end."""
+"""What people see in a terminal: the report at the end of a run, tables of evaluations and comparisons."""
 
 import time
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
-
-LINE_EVERY = 5  # seconds between lines of progress where there is no live terminal
-
-
-def describe(metrics):
-    """The numbers of an iteration that say how it goes; which there are depends on the algorithm."""
-    texts = {"mean_shots": "shots {:5.2f}", "mean_score": "score {:.3f}", "entropy": "entropy {:.2f}",
-             "kl_ref": "KL {:.2f}", "step_kl": "KL of the step {:.4f}", "accuracy": "accuracy {:.2f}",
-             "explained_variance": "critic explains {:.2f}"}
-    parts = [text.format(metrics[name]) for name, text in texts.items() if name in metrics]
-    return "  ".join([*parts, f"{metrics['shots_per_second'] / 1e3:,.0f}k shots/s"])
-
-
-@contextmanager
-def training_progress(console):
-    """Yields `show(share done, metrics of the iteration)`: a live bar on a terminal, a line now and then elsewhere."""
-    if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:3.0f}%")
-        with Progress(*columns, TextColumn("{task.fields[text]}"), console=console, refresh_per_second=5) as bar:
-            task = bar.add_task("training", total=1, text="")
-            yield lambda share, metrics: bar.update(task, completed=share, text=describe(metrics))
-        return
-    due = 0.0
-
-    def show(share, metrics):
-        nonlocal due
-        if time.monotonic() >= due or share >= 1:
-            due = time.monotonic() + LINE_EVERY
-            console.print(f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5}  "
-                          f"{describe(metrics)}", soft_wrap=True, highlight=False)
-
-    yield show
 
 
 def right(*names, **options):
@@ -78,49 +45,36 @@ def percent(share):
     return "–" if share is None else f"{round(share, 3) + 0:.1%}"  # + 0: no minus before 0.0%
 
 
-def show_evaluation(rows, rules):
-    """A table of entrants, the best first; `rows` as `evaluate --json` prints them."""
-    title = f"shots to sink {','.join(map(str, rules.fleet))} on {rules.board_size}×{rules.board_size}, fewer is better"
-    numbers = right("mean shots", "median", "95%", "score", "gap closed", "games", no_wrap=True)
-    table = Table(Column("player", overflow="fold"), *numbers, title=title, title_justify="left")
-    for row in sorted(rows, key=lambda row: row["mean_shots"]):
-        table.add_row(row["name"], with_interval(row), f"{row['median_shots']:.0f}", f"{row['p95_shots']:.0f}",
-                      f"{row['score']:.3f}", percent(row["gap_closed"]), f"{'all ' * row['exact']}{row['games']:,}")
-    console = Console(markup=False, emoji=False)  # names are paths, and may have brackets
-    console.print(table)
-    console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.\n"
-                  "Gap closed: 0% random play, 100% exact Bayesian play.", highlight=False)
-
-
 @contextmanager
-def comparison_progress(console, runs, finished, failures):
+def comparison_progress(console, planned, finished, failures):
     """Shows how far a comparison is: a live table on a terminal, a line per run elsewhere. Yields `show(run)`.
 
-    runs: the settings of all. finished: run → summary. failures: run → reason. Both grow meanwhile.
+    planned: entrant → the settings of its runs. finished: run → summary. failures: run → reason. Both grow meanwhile.
     """
-    start, before = time.monotonic(), len(finished)
+    start, before, total = time.monotonic(), len(finished), sum(map(len, planned.values()))
 
     def progress():
         ended, seconds = len(finished) + len(failures), time.monotonic() - start
-        rest = f", {seconds / (ended - before) * (len(runs) - ended):.0f} s to go" if ended > before else ""
-        return f"{ended} of {len(runs)} runs, {seconds:.0f} s{rest}"
+        rest = f", {seconds / (ended - before) * (total - ended):.0f} s to go" if ended > before else ""
+        return f"{ended} of {total} runs, {seconds:.0f} s{rest}"
 
     def progress_table():
         numbers = right("finished", "failed", "to do", "greedy shots so far")
-        table = Table("algorithm", *numbers, title=progress(), title_justify="left")
-        for algorithm in dict.fromkeys(run.algorithm for run in runs):
-            total, failed = (sum(run.algorithm == algorithm for run in some) for some in (runs, failures))
-            shots = [summary["greedy"]["mean_shots"] for run, summary in finished.items() if run.algorithm == algorithm]
+        table = Table("entrant", *numbers, title=progress(), title_justify="left")
+        for entrant, runs in planned.items():
+            shots = [finished[run]["greedy"]["mean_shots"] for run in runs if run in finished]
+            failed = sum(run in failures for run in runs)
             mean = f"{sum(shots) / len(shots):.2f}" if shots else ""
-            table.add_row(algorithm, str(len(shots)), str(failed), str(total - len(shots) - failed), mean)
+            table.add_row(entrant, str(len(shots)), str(failed), str(len(runs) - len(shots) - failed), mean)
         return table
 
     def line(run):
+        entrant = next(entrant for entrant, runs in planned.items() if run in runs)
         shots = f"{finished[run]['greedy']['mean_shots']:.2f} shots" if run in finished else f"failed: {failures[run]}"
-        console.print(f"{progress()}: {run.algorithm}, seed {run.seed}: {shots}")
+        console.print(f"{progress()}: {entrant}, seed {run.seed}: {shots}")
 
     if not console.is_terminal:
-        console.print(f"{len(runs)} runs, {before} of them finished already")
+        console.print(f"{total} runs, {before} of them finished already")
         yield line
         return
     with Live(get_renderable=progress_table, console=console, refresh_per_second=2, transient=True):
@@ -140,6 +94,6 @@ def show_comparison(title, headings, lines, legend):
     console.print("\n".join(f"{heading}: {meaning}" for heading, meaning in legend) + "\n")
 
 
-def stderr_console():
+def stderr_console(**options):
     """For progress, reports and mistakes. Square brackets are meant as they stand: paths and extras have them."""
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, **options)

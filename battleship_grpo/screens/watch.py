@@ -69,6 +69,7 @@ def watch(console, games, count, look, options):
                 shots.append(frame.shots)
             if key == "q" or (key == "" and len(shots) >= count):
                 break
+        live.update(render(frame, look, console.width, console.height))  # no keys any more
     return shots
 
 

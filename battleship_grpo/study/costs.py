@@ -25,7 +25,7 @@ def measure_costs(settings):
     flops_per_update, flops_per_shot          of one iteration, play included, but no teacher that is not a network
     gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² of the policy gradient over batches of `BATCH_GAMES`
     """
-    variance, square = gradient_noise(gradients_at_start(settings, BATCHES, BATCH_GAMES))
+    variance, square = gradient_noise(gradients(learner_of_batches(settings, BATCH_GAMES), BATCHES))
     counts = Counter()
     algorithm, networks = build_counted(settings, counts)
     measured = algorithm.step(generator(algorithm, 0), settings.learning_rate)
@@ -95,14 +95,18 @@ def gradient_noise(gradients):
     return squares / count - square, square
 
 
-def gradients_at_start(settings, batches, games):
-    """The policy gradient of independent batches, each of about `games` games, at the initial policy: (batches, P).
+def learner_of_batches(settings, games):
+    """The algorithm, untrained, on batches of about `games` games, to measure its gradient.
 
     The batch is whole, one minibatch: algorithms differ in how they cut it. Imitation sees as many shots as are fired.
     """
     whole = {"num_boards": max(1, games // settings.num_generations), "num_minibatches": 1, "num_iterations": 1,
              "batch_shots": round(games * settings.make_rules().random_mean_shots), "processes": 1}
-    algorithm = build(settings.replace(**{name: value for name, value in whole.items() if hasattr(settings, name)}))
+    return build(settings.replace(**{name: value for name, value in whole.items() if hasattr(settings, name)}))
+
+
+def gradients(algorithm, batches):
+    """The policy gradient of independent batches: (batches, P)."""
     return np.stack([first_gradient(algorithm, generator(algorithm, number)) for number in range(batches)])
 
 

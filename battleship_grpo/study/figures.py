@@ -14,6 +14,8 @@ import numpy as np
 from .costs import BATCH_GAMES, BATCHES
 
 WINDOW = 5000  # games: as many for every algorithm, so that the same noise is left in every curve
+SIGNIFICANT = 0.05  # chance of a difference, at most, where one is called better
+ENOUGH_SEEDS = 4  # with fewer no difference is that clear: 1 in 10 for 3 against 3
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
 
 
@@ -44,7 +46,9 @@ def threshold(rules, bayes):
 
 def curve_of(metrics):
     """Training shots, seconds, and mean shots over the last games: (3, iterations)."""
-    return np.stack([metrics["shots"], metrics["seconds"], recent_means(metrics["games"], metrics["shots"])])
+    games = metrics["games"]
+    own_shots = (metrics["mean_shots"] * np.diff(games, prepend=0)).cumsum()  # as many games of the policy's own play
+    return np.stack([metrics["shots"], metrics["seconds"], recent_means(games, own_shots)])
 
 
 class Figure(NamedTuple):
@@ -62,13 +66,15 @@ def millions_or_never(value):
     return "never" if value == math.inf else f"{value / 1e6:.2f}"
 
 
-NAME = Figure("algorithm", "algorithm", str, "")
+NAME = Figure("entrant", "entrant", str, "")
 TABLES = {
     "how well it plays": (
         NAME,
         Figure("runs", "runs", str, "finished runs, each from another seed"),
         Figure("greedy_mean_shots", "greedy", number(".3f"), "mean shots of greedy play at the end; mean over seeds"),
         Figure("greedy_deviation", "± seeds", number(".3f"), "its standard deviation over seeds"),
+        Figure("chance", "chance", number(".2f"), "how often two that are alike would differ as clearly as this one "
+               f"and the best do, by the ranks of their runs; up to {SIGNIFICANT} counts as a difference"),
         Figure("sampled_mean_shots", "sampled", number(".2f"), "mean shots of sampled play at the end"),
         Figure("gap_closed", "gap closed", number(".1%"), "by greedy play: 0% random play, 100% exact Bayesian play"),
         Figure("shots", "Mshots", number(".2f", 1e6), "million training shots of a run"),
@@ -101,10 +107,10 @@ TABLES = {
 }
 
 
-def row_of(algorithm, runs, reach, failed=""):
-    """The figures of an algorithm, name → number, from its finished runs; None where there is nothing to tell."""
+def row_of(entrant, runs, reach, failed=""):
+    """The figures of an entrant, name → number, from its finished runs; None where there is nothing to tell."""
     row = {figure.name: None for figures in TABLES.values() for figure in figures} | {
-        "algorithm": algorithm, "runs": len(runs), "failed": failed, "threshold": reach}
+        "entrant": entrant, "runs": len(runs), "failed": failed, "threshold": reach}
     if not runs:
         return row
     summaries = [summary for summary, _ in runs]
@@ -136,7 +142,7 @@ def makes_a_row(summary, metrics):
     """Whether these can be what a run came to: all the numbers that a row is made of are there, and are numbers."""
     try:
         row = row_of("", [(summary, metrics)], reach=0) | {"bayes": summary["bayes"]}
-        numbers = [value for name, value in row.items() if name not in ("algorithm", "failed", "shots_to_threshold")]
+        numbers = [value for name, value in row.items() if name not in ("entrant", "failed", "shots_to_threshold")]
         iterations, counted = metrics["iteration"], np.arange(1, len(metrics["iteration"]) + 1)
         return (len(iterations) == summary["iterations"] and (iterations == counted).all()
                 and np.isfinite(curve_of(metrics)).all()
@@ -150,22 +156,45 @@ def middle(values):
     return sorted(values)[len(values) // 2]
 
 
-def rank(rows):
-    """The best first, by greedy play; those without a finished run last."""
-    return sorted(rows, key=lambda row: math.inf if row["runs"] == 0 else row["greedy_mean_shots"])
+def chance(some, others):
+    """How often the ranks of runs would differ as much as those of these two samples do, were they all of one kind.
+
+    A permutation test on the sum of ranks (Wilcoxon 1945), two-sided, by 20,000 random partitions of the pooled runs.
+    """
+    pooled = np.concatenate([some, others])
+    ordered = np.sort(pooled)
+    ranks = ordered.searchsorted(pooled, "left") + ordered.searchsorted(pooled, "right")  # equal ones share a rank
+    partitions = np.random.default_rng(0).permuted(np.tile(ranks, (20_000, 1)), axis=1)
+    sums, expected = partitions[:, : len(some)].sum(axis=1), len(some) * ranks.mean()
+    return float((abs(sums - expected) > abs(ranks[: len(some)].sum() - expected) - 1e-6).mean())
+
+
+def ranked(rows, results):
+    """The best first, by greedy play, each with its `chance` against the best; those without a finished run last.
+
+    results: entrant → its runs.
+    """
+    rows = sorted(rows, key=lambda row: math.inf if row["runs"] == 0 else row["greedy_mean_shots"])
+    greedy = {entrant: [summary["greedy"]["mean_shots"] for summary, _ in runs] for entrant, runs in results.items()}
+    best = greedy[rows[0]["entrant"]]
+    return [rows[0]] + [row | {"chance": chance(best, greedy[row["entrant"]])} if row["runs"] else row
+                        for row in rows[1:]]
 
 
 def finding(rows, run):
-    """A line that says what came out."""
+    """A line that says what came out, and no more than the seeds do."""
     finished = [row for row in rows if row["runs"]]
     limit = f"{run.seconds:g} s" if run.seconds is not None else f"{run.iterations:,} updates"
     if not finished:
         return f"No run of {limit} on {run.rules_name()} came to an end"
-    best, soonest = finished[0], min(finished, key=lambda row: row["shots_to_threshold"])
-    said = f"After {limit} on {run.rules_name()} {best['algorithm']} plays best: {best['greedy_mean_shots']:.2f} shots"
-    if len(finished) > 1 and soonest["shots_to_threshold"] < math.inf:
-        said += f" · by training shots {soonest['algorithm']} is first at {soonest['threshold']}"
-    return said
+    best, *others = finished
+    found = f"After {limit} on {run.rules_name()} {best['entrant']} takes {best['greedy_mean_shots']:.2f} shots"
+    alike = [row["entrant"] for row in others if row["chance"] > SIGNIFICANT]
+    if not alike:
+        return f"{found}, fewer than all others" if others else found
+    named = ", ".join(alike[:3]) + (f" and {len(alike) - 3} more" if len(alike) > 3 else "")
+    few = " by so few seeds" if min(row["runs"] for row in finished) < ENOUGH_SEEDS else ""
+    return f"{found}; {named} cannot be told from it{few}"
 
 
 def table(figures, rows):
@@ -190,7 +219,7 @@ def markdown(rows, run, title):
         rule = ["---", *["---:"] * (len(headings) - 1)]
         parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *lines)))
         parts.append("\n".join(f"- **{heading}**: {meaning}" for heading, meaning in legend(figures, rows)))
-    parts += [f"**{row['algorithm']}** failed: {row['failed']}" for row in rows if row["failed"]]
+    parts += [f"**{row['entrant']}** failed: {row['failed']}" for row in rows if row["failed"]]
     return "\n\n".join(parts) + "\n"
 
 

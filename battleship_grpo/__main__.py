@@ -1,0 +1,21 @@
+"""What there is to run:  python -m battleship_grpo"""
+
+COMMANDS = {
+    "train": "train a policy, and watch it learn",
+    "evaluate": "mean shots of runs and baselines",
+    "play": "watch a game or a run; or play yourself",
+    "compare": "which algorithm learns best, or soonest",
+    "benchmark": "how fast it is, and could be",
+    "preferences": "pairs of games for offline DPO",
+    "minimal": "GRPO in one file of NumPy: to be read",
+}
+
+
+def main():
+    for name, purpose in COMMANDS.items():
+        print(f"python -m battleship_grpo.{name:<13}{purpose}")
+    print("Each but minimal explains itself with --help.")
+
+
+if __name__ == "__main__":
+    main()
