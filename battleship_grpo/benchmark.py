@@ -73,10 +73,7 @@ def main(arguments=None, world=None):
         show_scale(*results, Console(width=120))
         draw_scale(*results, options.scale)
         return 0
-    try:
-        backend = load_backend(options.backend).__name__
-    except ValueError as error:
-        parser.error(str(error))
+    backend = load_backend(options.backend).__name__
     most = default_processes(Settings(**YARDSTICK)) if backend == "numpy" else 1
     processes = world.size if world else most if options.processes is None else options.processes
     if not 1 <= processes <= most and not world:

@@ -151,7 +151,7 @@ def test_the_table_and_the_plot(run, tmp_path, capsys):
 ])
 def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate, "rounds", pytest.fail)  # it is told before any game
+    monkeypatch.setattr(evaluate, "enough_games", pytest.fail)  # it is told before any game
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.npz").write_bytes((tmp_path / "policy.npz").read_bytes()[:500])
     MLPPolicy(9, 9, (8,), rules=Rules(3, (2,))).save(tmp_path / "other.npz")

@@ -145,8 +145,7 @@ def test_on_a_terminal_training_ends_with_q_and_has_the_same_bits(tmp_path):
     import termios
 
     command = [sys.executable, "-m", "battleship_grpo.train", "--rules", "tiny", "--hidden-sizes", "8", "--num-boards",
-               "8", "--num-minibatches", "2", "--processes", "1", "--lr-scheduler-type", "constant", "--warmup-ratio",
-               "0", "--output-dir"]
+               "8", "--num-minibatches", "2", "--processes", "1", "--lr-scheduler-type", "constant", "--output-dir"]
     main_end, terminal = pty.openpty()
     found = termios.tcgetattr(terminal)
     process = subprocess.Popen([*command, str(tmp_path / "seen"), "--seconds", "120"], stdin=terminal, stdout=terminal,
