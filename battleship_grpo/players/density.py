@@ -114,9 +114,11 @@ class Particles:
         Returns a particle of each row, int (rows,), the row of each particle, int (N·P,), and each row's cloud.
         """
         xp, (clouds, particles, _) = array_module(fleets), fleets.shape
-        code = xp.repeat(xp.arange(clouds), particles)
+        code, codes = xp.repeat(xp.arange(clouds), particles), clouds  # which, of how many
         for ship in rest:
-            code = code * len(self.ships[ship]) + fleets[:, :, ship].reshape(-1)
+            if codes * len(self.ships[ship]) > 2**62:  # more than integers can tell apart: number those that there are
+                code, codes = xp.unique(code, return_inverse=True)[1], len(code)
+            code, codes = code * len(self.ships[ship]) + fleets[:, :, ship].reshape(-1), codes * len(self.ships[ship])
         _, first, row = xp.unique(code, return_index=True, return_inverse=True)
         return first, row, first // particles
 
