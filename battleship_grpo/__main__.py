@@ -4,7 +4,7 @@ COMMANDS = {
     "train": "train a policy, and watch it learn",
     "evaluate": "mean shots of runs and baselines",
     "play": "watch a game or a run; or play yourself",
-    "compare": "which algorithm learns best, or soonest",
+    "compare": "which algorithm, or setting, learns best",
     "benchmark": "how fast it is, and could be",
     "preferences": "pairs of games for offline DPO",
     "minimal": "GRPO in one file of NumPy: to be read",

@@ -97,15 +97,14 @@ def write_results(folder, planned, failures):
                for entrant, runs in planned.items()}
     finished = [run for found in results.values() for run in found]
     run = next(iter(planned.values()))[0]  # any: game and limits are those of all
-    rules = run.make_rules()
-    reach = threshold(rules, finished[0][0]["bayes"] if finished else None)
+    reach = threshold(run.make_rules(), finished[0][0]["bayes"] if finished else None)
     rows = ranked([row_of(entrant, found, reach, reasons[entrant]) for entrant, found in results.items()], results)
 
     title = finding(rows, run)
     write_text(folder / "compare.csv", as_csv(rows))
     write_text(folder / "compare.md", markdown(rows, run, title))
     if finished:
-        draw(folder / "compare.png", rows, results, title, rules)
+        draw(folder / "compare.png", rows, results, title, run)
     return rows
 
 
@@ -115,7 +114,7 @@ def kept(run):
     return folder.read_summary(), folder.metrics()
 
 
-def draw(path, rows, results, title, rules):
+def draw(path, rows, results, title, run):
     from .screens.plots import EIGHT, compare_curves, save  # here, for the processes that train need no matplotlib
 
     finished = [row for row in rows if row["runs"]]
@@ -125,7 +124,8 @@ def draw(path, rows, results, title, rules):
     for name, label in labels.items():
         best_of.setdefault(RECIPES[name.partition(":")[0]].kind, label)
     featured = list(curves) if len(curves) <= len(EIGHT) else list(best_of.values())
-    levels = [*yardsticks(rules), ("the game is learnt", rows[0]["threshold"])]
+    whole_games = [] if run.max_shots else yardsticks(run.make_rules())
+    levels = [*whole_games, ("the game is learnt", rows[0]["threshold"])]
     save(compare_curves(curves, featured, title, "greedy play at the end,\nmean shots over seeds", levels), path)
 
 
@@ -142,7 +142,7 @@ def parse(arguments):
                         "depend on the machine's speed")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs side by side [2]")
     parser.add_argument("--output-dir", default="runs/compare", metavar="DIR", help="[runs/compare]")
-    add_rules_options(parser)
+    add_rules_options(parser, default="mini")
     options = parser.parse_args(arguments)
     rules_from(options)  # raises for those that contradict each other
     given = {name: value for name, value in vars(options).items() if value is not None}

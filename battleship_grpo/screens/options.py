@@ -112,9 +112,9 @@ def in_words(default):
     return ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
 
 
-def add_rules_options(parser):
+def add_rules_options(parser, default="those of a run, else mini"):
     """--rules, --board-size and --fleet, for commands that play."""
-    parser.add_argument("--rules", choices=NAMED_RULES, help="named rules, for baselines [a run's own, else mini]")
+    parser.add_argument("--rules", choices=NAMED_RULES, help=f"named rules [{default}]")
     parser.add_argument("--board-size", type=int, metavar="N", help="board size, with --fleet, instead of --rules")
     parser.add_argument("--fleet", type=whole_numbers, metavar="N,N,…", help="ship lengths, with --board-size")
 

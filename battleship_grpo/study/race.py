@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
+from ..runs.files import replacing
 from ..runs.folder import RunFolder, write_json
 from ..runs.team import signals_held_back
 from .figures import makes_a_row
@@ -107,7 +108,8 @@ def keep(run, summary, files):
     folder.path.mkdir(parents=True, exist_ok=True)
     write_json(folder.config, run.to_json())
     for name, content in files.items():
-        (folder.path / name).write_bytes(content)
+        with replacing(folder.path / name) as temporary:
+            temporary.write_bytes(content)
     folder.write_summary(summary)
     return summary
 
