@@ -11,6 +11,7 @@ One letter per axis, the same in every module:
 """
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
 from itertools import pairwise
@@ -71,6 +72,11 @@ def split(count, parts):
     parts = max(1, min(count, parts))
     edges = [count * i // parts for i in range(parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def number_of_cores():
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory():

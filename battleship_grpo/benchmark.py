@@ -66,9 +66,12 @@ def main(arguments=None, world=None):
     if world and options.processes is not None:
         parser.error("--processes is for one machine: under mpiexec its ranks train together")
     if options.scale:
-        if world is None or world.size == 1 or options.backend != "numpy" or options.json:
+        if world is None or world.size == 1 or options.backend != "numpy" or options.json or options.rules != "mini":
             parser.error("--scale measures MPI, too, and NumPy alone: start mpiexec -n 2 python -m "
-                         "battleship_grpo.benchmark --scale, without --backend and --json")
+                         "battleship_grpo.benchmark --scale, without --backend, --rules and --json")
+        from .screens.plots import require_plottable  # here, for matplotlib takes long to load
+
+        require_plottable(options.scale)
         results = study(world)
         show_scale(*results, Console(width=120))
         draw_scale(*results, options.scale)

@@ -53,6 +53,8 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
     for name, value, most in (("seeds", seeds, MOST_SEEDS), ("jobs", jobs, MOST_JOBS)):
         if not 1 <= value <= most:
             raise ValueError(f"{name} must be ≥ 1 and ≤ {most}, not {value}")
+    if given := {"algorithm", "seed", "processes"} & settings.keys():
+        raise ValueError(f"{', '.join(sorted(given))}: not for compare to be told, it goes through entrants and seeds")
     if not {"seconds", "iterations"} & settings.keys():
         settings["seconds"] = SECONDS
     if settings.get("iterations") == 0:

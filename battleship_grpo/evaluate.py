@@ -9,7 +9,6 @@ import math
 import signal
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -69,21 +68,6 @@ def play_all(players, options, results, console):
                 show(rows_of(players, results), text)
 
 
-def require_plottable(path):
-    """Raises ValueError where no picture can be written, before any game is played for it."""
-    from matplotlib.figure import Figure
-
-    from .screens.plots import save
-
-    try:
-        if path.is_dir():
-            raise ValueError("it is a folder")
-        with TemporaryDirectory(dir=path.parent) as folder:
-            save(Figure(), Path(folder) / path.name)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot write {path}: {' '.join(str(error).split())}") from None
-
-
 @command
 def main(arguments=None):
     parser = Parser("evaluate", __doc__)
@@ -105,6 +89,8 @@ def main(arguments=None):
         parser.error(f"precision must be a number of shots above 0, not {options.precision}")
     players, status = find_players(options.entrants, rules_from(options)), 0
     if options.plot:
+        from .screens.plots import require_plottable
+
         require_plottable(options.plot)
     try:
         play_all(players, options, results, console)

@@ -52,7 +52,7 @@ def play(options, console):
     player = find_player(name, rules_from(options))
     shown = name if name in BASELINES else Path(name).resolve().name
     knower = knower_of(player.rules)
-    reel = games(player, shown, knower, options.board, options.sample)
+    reel = games(player, shown, None if options.human else knower, options.board, options.sample)
     if options.save:
         save([frame for _, game in islice(reel, options.games) for frame in game], options, console)
     elif options.human:

@@ -4,14 +4,13 @@ Play and learn until time or iterations run out; then the policy is judged and t
 training after the current iteration, and saves; `--resume` goes on, to the bit, as if nothing had happened.
 """
 
-import os
 import shlex
 import sys
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .backend import keep_freed_memory, load_backend
+from .backend import keep_freed_memory, load_backend, number_of_cores
 from .players.heuristics import Random
 from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
@@ -126,8 +125,7 @@ def run(folder, settings, saved, console, stopped, world):
 
 def default_processes(settings):
     """As many as there are cores to run on, at most 8, and no more than can have a board in each minibatch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores, settings.num_boards // settings.kind.fewest_boards(settings))
+    return min(8, number_of_cores(), settings.num_boards // settings.kind.fewest_boards(settings))
 
 
 def take_part(team, settings, saved):

@@ -25,8 +25,7 @@ TEACHER = {
     "teacher_temperature": Setting(0.1, "temperature of the teacher's probabilities", above=0),
     "lmbda": Setting(1.0, "λ, share of the games played by the student itself: 0 offline, 1 on-policy", low=0, high=1),
     "memory_size": Setting(2**18, "labelled shots to remember", low=1, high=2**26),
-    "batch_shots": Setting(2048, "shots per minibatch, drawn from the memory", low=64, high=2**24,
-                           why="each of up to 64 processes takes a share"),
+    "batch_shots": Setting(2048, "shots per minibatch, drawn from the memory", low=1, high=2**24),
 }
 
 
@@ -55,6 +54,9 @@ class Imitation(Learner):
         if settings.memory_size * shot > LARGEST_MEMORY:
             raise ValueError(f"memory_size must be ≤ {LARGEST_MEMORY // shot} on this board, not "
                              f"{settings.memory_size}: it takes {shot} bytes per shot, of {LARGEST_MEMORY:,} at most")
+        if settings.batch_shots < (settings.processes or 1):
+            raise ValueError(f"batch_shots must be ≥ {settings.processes}, not {settings.batch_shots}: each process "
+                             "takes a share")
 
     @classmethod
     def fewest_boards(cls, settings):

@@ -128,7 +128,7 @@ class Learner:
 
     def own_play(self, rng):
         """Mean shots and score of a few games that the policy plays, for learners whose batches are other players'."""
-        boards = self.env.tasks(self.team.share(OWN_BOARDS), rng)
+        boards = self.env.tasks(max(1, self.team.share(OWN_BOARDS)), rng)
         measured = measure(sample_groups(self.env, self.policy, boards, 1, rng, self.settings.temperature, self.rows))
         return {name: measured[name] for name in ("mean_shots", "mean_score")}
 

@@ -29,6 +29,7 @@ from .bayes import distinct
 from .player import Player, best
 
 LAMBDA = 1e-3  # a weight's factor per thing that is wrong
+MOST_WRONG = 6  # things that count against a placement: products of more would be 0 in float32
 PARTICLES = 100
 BURN_IN = 4  # rounds of moves that bring ships strewn at random into order
 ROWS_AT_ONCE = 2048  # particles worked on at once: tables of a megabyte, which stay in the cache
@@ -41,7 +42,7 @@ class Particles:
         xp = array_module(rng)
         self.rng, self.turn, self.board_size = rng, 0, rules.board_size
         self.ships = [xp.asarray(ship_placements(rules.board_size, n), xp.float32) for n in rules.fleet]  # (n, cells)
-        self.compatible = [[LAMBDA ** (2 * one @ other.T) for other in self.ships] for one in self.ships]  # (n, n')
+        self.compatible = [[weight(2 * one @ other.T) for other in self.ships] for one in self.ships]  # (n, n')
         self.clouds = xp.zeros(num_games, np.int64)  # the cloud of each game
         self.fleets = xp.stack([(rng.random((1, particles)) * len(ship)).astype(np.int64)
                                 for ship in self.ships], axis=2)  # (clouds, P, ships): the number of a placement
@@ -83,7 +84,7 @@ class Particles:
     def _move(self, fleets, seen):
         """Lay every ship anew, each together with another one, in place. Returns the estimate, float (N, cells)."""
         agreement = [seen @ ship.T for ship in self.ships]  # hits covered − misses covered, (N, n)
-        evidence = [LAMBDA ** (score.max(axis=1, keepdims=True) - score) for score in agreement]  # (N, n)
+        evidence = [weight(score.max(axis=1, keepdims=True) - score) for score in agreement]  # (N, n)
         count = len(self.ships)
         offset = 1 + self.turn % max(1, count - 1)  # over the turns, each ship moves with each other
         return sum(self._lay(fleets, evidence, one, (one + offset) % count) @ self.ships[one] for one in range(count))
@@ -123,11 +124,11 @@ class Particles:
         return first, row, first // particles
 
     def _weights_given(self, fleets, evidence, ship, rest):
-        """The weight of each placement of a ship by what was seen and by the `rest` of the fleet: (rows, n)."""
+        """Of each placement of a ship, by what was seen and by the `rest` of the fleet; the best has 1: (rows, n)."""
         weights = evidence
         for other in rest:
             weights = weights * self.compatible[other][ship].take(fleets[:, other], axis=0)
-        return weights
+        return weights / weights.max(axis=1, keepdims=True)
 
     def _draw(self, weights, row):
         """For each particle a placement in proportion to the weights (rows, n) in its row: int (particles,)."""
@@ -140,6 +141,11 @@ class Particles:
         running = weights.cumsum(axis=1)
         uniforms = self.rng.random(len(weights), dtype=np.float32) * (1 - 1e-5)  # rounding never leads past the end
         return (running > (uniforms * running[:, -1])[:, None]).argmax(axis=1)
+
+
+def weight(wrong):
+    """Of so many things wrong with each placement."""
+    return LAMBDA ** array_module(wrong).minimum(wrong, MOST_WRONG)
 
 
 def estimate(rules, observations, rng, particles=PARTICLES):

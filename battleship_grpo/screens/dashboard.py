@@ -33,6 +33,8 @@ class Dashboard:
         self.levels = [] if settings.max_shots else yardsticks(self.rules)
         few = placement_count(self.rules) <= EVERY_BOARD_BELOW  # elsewhere a posterior takes longer than a drawing may
         self.knower = Bayes(self.rules) if few else None
+        self.fog = np.zeros((1, self.rules.cells), np.int8)
+        self.chances = self.knower.posterior(self.fog)[0] if few else None  # of the opening
         self.metrics, self.player, self.frames, self.frame = {}, None, None, None
 
     def update(self, metrics, policy):
@@ -109,12 +111,12 @@ class Dashboard:
 
     def _game(self, width):
         """The policy's opening beside the posterior, and its game."""
-        game, fog = self.frame, np.zeros((1, self.rules.cells), np.int8)
+        game, fog = self.frame, self.fog
         opening = Frame(self.rules, "", fog[0])
         panels = [Panel("opening, %", opening, self.player.distribution(fog, fog == 0).probs[0], SKY_BLUE),
                   Panel("a game of it", game), Panel("policy, %", game, game.policy, SKY_BLUE)]
         if self.knower:
-            panels.insert(1, Panel("exact posterior, %", opening, self.knower.posterior(fog)[0], ORANGE))
+            panels.insert(1, Panel("exact posterior, %", opening, self.chances, ORANGE))
             panels.append(Panel("exact posterior, %", game, game.posterior, ORANGE))
         shown, cell_widths = fit(panels, width)
         return [side_by_side(shown, self.look, cell_widths), one_line(game.comment), Text()]

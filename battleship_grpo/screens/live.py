@@ -95,7 +95,7 @@ class Drawn:
 
     def __init__(self, dashboard, metrics):
         self.dashboard, self.metrics = dashboard, metrics
-        self.rows, self.policy, self.over, self.ended = deque(), None, False, False
+        self.rows, self.policy, self.over, self.ended, self.failed = deque(), None, False, False, None
 
     def add(self, share, metrics, policy):
         self.rows.append(metrics)
@@ -105,12 +105,18 @@ class Drawn:
     def news(self):
         rows = [self.rows.popleft() for _ in range(len(self.rows))]
         self.metrics = extended(self.metrics, rows)
-        self.dashboard.update(self.metrics, self.policy)
-        self.policy = None
+        policy, self.policy = self.policy, None
+        self.dashboard.update(self.metrics, policy)
 
     def draw(self, screen):
-        with np.errstate(all="ignore"):  # it is each thread's own
-            self.ended = screen.show(self.news, lambda: self.over)
+        """Until training is over, or somebody ends it. If drawing fails, training goes on without."""
+        try:
+            with np.errstate(all="ignore"):  # it is each thread's own
+                self.ended = screen.show(self.news, lambda: self.over)
+        except KeyboardInterrupt:  # where Ctrl-C is a key like others
+            self.ended = True
+        except Exception as error:
+            self.failed = error
 
 
 @contextmanager
@@ -122,6 +128,7 @@ def training_progress(console, settings, metrics):
     if not is_live(console):
         yield Lines(console)
         return
+    console.print("working out how others play, to compare with")
     drawn = Drawn(Dashboard(settings, look_of(console)), metrics)
     with keys() as keyboard:
         screen = Screen(console, keyboard, drawn.dashboard, "saves and ends", time.process_time)
@@ -131,7 +138,14 @@ def training_progress(console, settings, metrics):
             yield drawn
         finally:
             drawn.over = True
-            thread.join()
+            try:
+                thread.join()
+            except KeyboardInterrupt:  # the terminal is put right first
+                thread.join()
+                raise
+    if drawn.failed:
+        console.print(f"the screen could not be drawn to the end: {drawn.failed!r}")
+        return
     drawn.news()
     console.print(drawn.dashboard.render(console.width, min(console.height, LINES_KEPT)))
 
@@ -161,7 +175,7 @@ class Followed:
     @property
     def last(self):
         """The newest row, name → number; empty before the first."""
-        return {name: values[-1] for name, values in self.metrics.items() if len(values)}
+        return {name: values[-1] for name, values in self.metrics.items() if len(values) and np.isfinite(values[-1])}
 
     @property
     def over(self):
@@ -201,6 +215,7 @@ def snapshot(folder, look, width, height):
 def print_lines(console, run):
     """A line now and then, until the run is over."""
     printed, over = None, False
+    run.read()
     while not over:
         over = run.over  # asked first, so that the last line is printed
         run.read()

@@ -168,6 +168,18 @@ def shots_distributions(shots, rules):
     return figure
 
 
+def require_plottable(path):
+    """Raises ValueError where no picture can be written, before any work is done for it."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ValueError("it is a folder")
+        with TemporaryDirectory(dir=path.parent) as folder:
+            save(Figure(), Path(folder) / path.name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot write {path}: {' '.join(str(error).split())}") from None
+
+
 def save(figure, path, dpi=100):
     """Write a figure in the format that the name asks for, whole or not at all. Raises OSError or ValueError."""
     path = Path(path)

@@ -1,6 +1,5 @@
 """How long a player plays: so many games, or until its mean is known well enough, on all cores where it is slow."""
 
-import os
 import time
 from collections import deque
 from contextlib import nullcontext
@@ -9,12 +8,13 @@ from itertools import islice, starmap
 
 from threadpoolctl import threadpool_limits
 
-from ..backend import keep_freed_memory
+from ..backend import keep_freed_memory, number_of_cores
 from ..env import BattleshipEnv
 from ..players.judge import rounds
 from .race import FreshProcesses
 
 MOST_GAMES, MOST_SECONDS = 20_000, 60  # that a player plays where nothing else is asked for
+FEWEST_GAMES = 100  # whose spread says how well a mean is known
 
 
 def play_pieces(pool, cores, function, tasks):
@@ -39,7 +39,7 @@ def seconds_left(result, seconds, games, precision):
     if result.exact:
         return 0
     if precision:
-        return seconds * ((result.ci95 / precision) ** 2 - 1)
+        return seconds * (max((result.ci95 / precision) ** 2, FEWEST_GAMES / len(result.shots)) - 1)
     left = seconds * ((games or MOST_GAMES) / len(result.shots) - 1)
     return left if games else min(left, MOST_SECONDS - seconds)
 
@@ -49,7 +49,7 @@ def enough_games(player, seed, games=None, precision=None):
 
     So many games; or until the 95% interval is ± `precision` shots; or `MOST_GAMES`, within `MOST_SECONDS`.
     """
-    cores, start = os.cpu_count() or 1, time.monotonic()
+    cores, start = number_of_cores(), time.monotonic()
     most = None if precision else games or MOST_GAMES
     with FreshProcesses(cores) if player.slow else nullcontext() as pool:
         run = partial(play_pieces, pool, cores) if player.slow else starmap
