@@ -171,6 +171,16 @@ def test_games_that_have_seen_the_same_share_a_cloud_and_so_its_estimate():
     assert len(particles.fleets) == 2 and density[0, 7] < 0.01 and density[1, 12] > 0.99
 
 
+def test_the_estimate_stays_finite_where_long_ships_are_hit_from_end_to_end():
+    """Every other placement of such a ship contradicts so much that products of weights would be 0 in float32."""
+    rules = Rules(12, (8, 8, 8))
+    particles, seen = Particles(rules, 1, np.random.default_rng(0), particles=20), np.zeros((1, rules.cells), np.int8)
+    for cell in range(8):
+        seen[0, cell] = 1
+        density = particles.density(seen, np.arange(1))
+        assert np.isfinite(density).all() and density.sum() == pytest.approx(rules.ship_cells, rel=1e-4)
+
+
 def test_placements_are_drawn_in_proportion_to_the_weights_of_each_particles_row():
     """Chi-square over 160,000 draws; false alarms below 1e-6."""
     rng = np.random.default_rng(1)

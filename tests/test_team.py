@@ -6,6 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 from helpers import settings_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from battleship_grpo.algorithms.alone import Alone
 from battleship_grpo.algorithms.learner import measure
@@ -163,3 +165,13 @@ def agree(team):
 def test_a_team_agrees():
     with gather(3, agree) as team:
         agree(team)
+
+
+@given(st.integers(0, 1000), st.integers(1, 200))
+def test_shares_add_up_also_where_there_are_more_processes_than_things(count, size):
+    team = Alone()
+    team.size = size
+    shares = []
+    for team.rank in range(size):
+        shares.append(team.share(count))
+    assert sum(shares) == count and max(shares) - min(shares) <= 1
