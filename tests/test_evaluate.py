@@ -118,6 +118,14 @@ def test_mean_shots_of_games_that_were_cut_short_are_compared_with_nothing(polic
     assert train.judge_policy(policy, BattleshipEnv(TINY, max_shots=1))["gap_closed"] is None
 
 
+def test_it_says_of_a_run_what_training_said_at_its_end(tmp_path, capsys):
+    """To the last digit: greedy play meets many cells that are equally good, and rounding chooses among them."""
+    options = ["--iterations", "3", "--num-boards", "32", "--processes", "1", "--output-dir", str(tmp_path / "run")]
+    assert train.main(options) == 0 and main([str(tmp_path / "run"), "--json"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert json.loads(capsys.readouterr().out)[0]["mean_shots"] == summary["greedy"]["mean_shots"]
+
+
 def test_json_has_an_object_per_entrant(run, capsys):
     assert main([run, "random", "optimal", "bayes", "--games", "2000", "--seed", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

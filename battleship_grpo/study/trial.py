@@ -51,7 +51,8 @@ def enough_games(player, seed, games=None, precision=None):
     """
     cores, start = number_of_cores(), time.monotonic()
     most = None if precision else games or MOST_GAMES
-    with FreshProcesses(cores) if player.slow else nullcontext() as pool:
+    # one thread, as in training: more would round differently, and choose otherwise among cells that are equally good
+    with threadpool_limits(1, user_api="blas"), FreshProcesses(cores) if player.slow else nullcontext() as pool:
         run = partial(play_pieces, pool, cores) if player.slow else starmap
         for result in rounds(player, BattleshipEnv(player.rules), most, seed, run=run):
             seconds = time.monotonic() - start
