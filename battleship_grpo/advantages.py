@@ -3,7 +3,9 @@
 Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (PPO, TRPO).
 """
 
-from .backend import array_module
+import numpy as np
+
+from .backend import array_module, to_numpy
 
 SCALES = ("group", "batch", "centred", "mean", "none")
 
@@ -63,19 +65,37 @@ def process_advantages(rollout, eps=1e-4):
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
 
 
-def step_advantages(rollout, eps=1e-4, gathered=of_this_process):
+def step_advantages(rollout, luck=None, eps=1e-4, gathered=of_this_process, total=of_this_process):
     """What every shot and those after it earned, less what the other games on its board earned from the same step on;
     over the deviation of all. Returns (S,).
 
     A baseline that follows the step (Greensmith et al. 2004) knows how far a game is, and the group which board it is:
-    what is left is mostly what this game's shots did. Games that are over have nothing more to earn, and count.
+    what is left is what this game's shots did, and luck. luck: (S, K), numbers that nobody who fires can foresee, of
+    mean 0; so what the advantages owe to those of this shot and the ones after it, by least squares, can go without
+    moving their mean (control variates; for games of chance: Burch et al. 2018, AIVAT). total: `Team.sum`.
     """
-    to_go = discounted_sums(rollout, rollout.rewards, 1.0)
-    group = rollout.num_generations
-    sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
-    others = (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
-    advantages = to_go - others
+    advantages = beyond_the_others(rollout, rollout.rewards)
+    if luck is not None:
+        lucks = array_module(luck).stack([beyond_the_others(rollout, column) for column in luck.T], axis=1)
+        advantages = advantages - lucks @ least_squares(lucks, advantages, total)
     return advantages / (gathered(advantages).std() + eps)
+
+
+def beyond_the_others(rollout, values):
+    """A value summed over every shot and those after it, less the mean of what the other games on its board sum up to
+    from the same step on: (S,). Games that are over have nothing more to add, and count.
+    """
+    to_go, group = discounted_sums(rollout, values, 1.0), rollout.num_generations
+    sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
+    return to_go - (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
+
+
+def least_squares(columns, values, total):
+    """The factors (K,) with which columns (S, K) add up to values (S,) as nearly as can be, over all processes."""
+    xp = array_module(values)
+    both = xp.concatenate([columns, values[:, None]], axis=1).astype(np.float64)
+    products = to_numpy(total((both.T @ both).reshape(-1))).reshape(both.shape[1], -1)
+    return xp.asarray(np.linalg.pinv(products[:-1, :-1]) @ products[:-1, -1], values.dtype)
 
 
 def shot_rewards(rollout, supervision):

@@ -80,13 +80,30 @@ class BattleshipEnv:
         return random_boards(self.rules, count, rng).reshape(count, -1)
 
     def open_tasks(self, count, rng):
-        """`count` tasks, and what is hidden in them, int (count, ships). Pretraining asks for it, and for `chances`."""
+        """`count` tasks, and what is hidden in them, int (count, ships): for who learns with hindsight, by `chances`
+        (pretraining) or by `luck` (GRPO's `advantage_baseline` luck_adjusted).
+        """
         fleets = random_fleets(self.rules, count, rng)
         return covered(self.rules, fleets) > 0, fleets
 
     def chances(self, fleets, observations):
         """How likely a ship lies at each action's cell, (S, A), for someone who knows all of the fleet but one ship."""
-        return chances_given_the_others(self.rules, fleets, observations)
+        return sum(chances for chances, _ in chances_given_the_others(self.rules, fleets, observations))
+
+    def luck(self, fleets, observations, actions):
+        """How far a shot hit beyond its chance, as in `chances`: (S, 2), on average 0 whatever is seen and fired at.
+
+        What such a surprise is worth depends on how many cells are left to find, and on how likely it was: hence its
+        two columns, divided by √left, and times √chance as well.
+        """
+        xp = array_module(actions)
+        shots, luck = (xp.arange(len(actions)), actions), xp.zeros((len(actions), 2), xp.float32)
+        for chances, ship in chances_given_the_others(self.rules, fleets, observations):
+            chance = chances[shots]
+            surprise = ship[shots] - chance
+            luck += xp.stack([surprise, surprise * xp.sqrt(chance)], axis=1)
+        left = self.rules.ship_cells - (observations > 0).sum(axis=1, keepdims=True)
+        return luck / xp.sqrt(left.astype(xp.float32))
 
     def reset(self, tasks):
         xp = array_module(tasks)

@@ -264,24 +264,23 @@ def _crowded(rules, xp):
 
 
 def chances_given_the_others(rules, fleets, observations):
-    """For each ship: where it may lie, as far as what was seen and where *all the others* lie tell. Float32 (N, cells),
-    the sum of these chances over the ships; on cells fired at it is 0.
+    """For each ship: where it may lie, as far as what was seen and where *all the others* lie tell. Yields the chances,
+    float32 (N, cells), 0 on cells fired at, and where it does lie, uint8 (N, cells).
 
     fleets: int (N, ships), the hidden truth. observations: int8 (N, cells), 0 fog, −1 miss, +1 hit. On average over
-    the fleets that agree with what was seen it is the chance that a ship lies there, as the truth itself is, but with
+    the fleets that agree with what was seen it is the chance that the ship lies there, as the truth itself is, but with
     much less noise: a conditional expectation (Rao & Blackwell).
     """
     xp, truth = array_module(observations), covered(rules, fleets) > 0
-    chances = xp.zeros(observations.shape, np.float32)
     for ship, placements in enumerate(_ship_tables(rules, xp)):
-        others = truth & (placements[fleets[:, ship]] == 0)
+        own = placements[fleets[:, ship]]
+        others = truth & (own == 0)
         must_cover = (observations > 0) & ~others
         must_not = (observations < 0) | others
         wanted = must_cover.astype(np.float32) - rules.cells * must_not.astype(np.float32)
         placements = placements.astype(np.float32)
         fits = (wanted @ placements.T == must_cover.sum(axis=1, keepdims=True)).astype(np.float32)  # (N, placements)
-        chances += fits / fits.sum(axis=1, keepdims=True) @ placements
-    return chances * (observations == 0)
+        yield fits / fits.sum(axis=1, keepdims=True) @ placements * (observations == 0), own
 
 
 def _cannot_be_placed(rules):

@@ -35,11 +35,6 @@ def log_sigmoid(x):
     return xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x)))
 
 
-def surrogate(log_probs, old_log_probs, advantages, settings):
-    """The surrogate that `settings.surrogate` names, one of `SURROGATES`, with its parameters: a `PerShot`."""
-    return SURROGATES[settings.surrogate](log_probs, log_probs - old_log_probs, advantages, settings)
-
-
 def policy_gradient(log_probs, advantages):
     """−A·log π: REINFORCE (Williams 1992), and what every surrogate's slope is at ρ = 1."""
     return PerShot(-advantages * log_probs, -advantages)
@@ -86,7 +81,7 @@ def sapo(log_ratio, advantages, temperature_pos=1.0, temperature_neg=1.05):
     return PerShot(-advantages * gate * 4 / temperature, -advantages * ratio * 4 * gate * (1 - gate))
 
 
-SURROGATES = {  # name → function of log π, log ρ, advantages (S,) and settings
+SURROGATES = {  # name → function of log π, log ρ, advantages (S,) and settings: a `PerShot`
     "clipped": lambda log_probs, log_ratio, advantages, s: clipped_surrogate(
         log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta),
     "cispo": lambda log_probs, log_ratio, advantages, s: cispo(

@@ -17,7 +17,14 @@ from helpers import (
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from battleship_grpo.advantages import discounted_sums, gae, normalised, shot_rewards, step_advantages
+from battleship_grpo.advantages import (
+    beyond_the_others,
+    discounted_sums,
+    gae,
+    normalised,
+    shot_rewards,
+    step_advantages,
+)
 from battleship_grpo.algorithms import GRPO
 from battleship_grpo.algorithms.dpo import best_against_worst
 from battleship_grpo.algorithms.recipes import RECIPES
@@ -323,6 +330,18 @@ def test_step_advantages_compare_with_what_the_others_still_earned(rules, seed):
                   for game in group if game != games.games[shot]]
         expected[shot] = to_go[shot] - np.mean(others)
     assert np.allclose(step_advantages(games), expected / (expected.std() + 1e-4), atol=1e-2)  # rewards are float32
+
+
+@given(small_rules(), seeds)
+def test_luck_adjusted_advantages_owe_nothing_to_luck(rules, seed):
+    """They are those of before less a combination of the luck to come, and have nothing in common with it any more."""
+    _, games = play_randomly(rules, seed)
+    luck = np.random.default_rng(seed).standard_normal((games.num_shots, 2))
+    before, after = (step_advantages(games, given, eps=0) for given in (None, luck))
+    to_come = np.stack([beyond_the_others(games, column) for column in luck.T], axis=1)
+    removed = np.linalg.lstsq(to_come, before, rcond=None)[0]
+    expected = before - to_come @ removed
+    assert np.allclose(after * expected.std(), expected, atol=1e-4) and np.abs(to_come.T @ expected).max() < 1e-2
 
 
 def test_only_the_most_undecided_shots_have_an_advantage():

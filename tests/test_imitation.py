@@ -133,7 +133,8 @@ def test_imitate_reinforce_distil_in_three_commands(tmp_path):
     """In miniature what a reasoning model goes through; each run takes up what the one before left."""
     sft, grpo, distilled = (str(tmp_path / name) for name in ("sft", "grpo", "distilled"))
     assert train.main([*TINY, "--algorithm", "sft", "--teacher", "hunt_target", "--output-dir", sft]) == 0
-    assert train.main([*TINY, "--init", sft, "--reference", sft, "--output-dir", grpo]) == 0
+    assert train.main([*TINY, "--init", sft, "--beta", "0.01", "--reference", sft, "--output-dir",
+                       grpo]) == 0
     small = [*TINY[:2], "--hidden-sizes", "8", *TINY[4:]]
     assert train.main([*small, "--algorithm", "distill", "--teacher", grpo, "--output-dir", distilled]) == 0
     for name, algorithm in (("sft", "sft"), ("grpo", "grpo"), ("distilled", "distill")):

@@ -1,11 +1,14 @@
-"""Pretraining: its targets are the posterior on average, and so is what a policy learns from them."""
+"""Learning with hindsight. Pretraining: its targets are the posterior on average, and so is what a policy learns from
+them. Luck: nobody can foresee it.
+"""
 
 import numpy as np
 from helpers import seeds, small_learner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from battleship_grpo.game import Rules, all_fleets, chances_given_the_others, covered, ship_placements
+from battleship_grpo.env import BattleshipEnv
+from battleship_grpo.game import Rules, all_fleets, covered, ship_placements
 from battleship_grpo.players.bayes import Bayes
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.settings import Settings
@@ -13,19 +16,28 @@ from battleship_grpo.runs.settings import Settings
 SMALL_RULES = [Rules(3, (2,)), Rules(3, (2, 2)), Rules(4, (2, 3)), Rules(3, (3, 1))]
 
 
-@given(st.sampled_from(SMALL_RULES), seeds, st.integers(0, 6))
-def test_chances_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(rules, seed, count):
-    """After any shots: the mean over all fleets that agree with them; and each by counting, ship by ship."""
+def fleets_after_some_shots(rules, seed, count):
+    """All fleets, and what is seen of each after the same shots."""
     fleets = all_fleets(rules)
     boards, shots = covered(rules, fleets) > 0, np.random.default_rng(seed).permutation(rules.cells)[:count]
     seen = np.zeros(boards.shape, np.int8)
     seen[:, shots] = 2 * boards[:, shots].astype(np.int8) - 1
-    chances = chances_given_the_others(rules, fleets, seen)
+    return fleets, seen
 
+
+def means_of_alike(seen, values):
+    """Values (fleets, K), each replaced by its mean over all fleets of which the same is seen."""
     _, kinds = np.unique(seen, axis=0, return_inverse=True)
-    kinds, fog = kinds.reshape(-1), seen == 0
-    means = [np.bincount(kinds, column) / np.bincount(kinds) for column in chances.T]
-    assert np.allclose(np.stack(means, axis=1)[kinds], Bayes(rules).posterior(seen) * fog, atol=1e-5)
+    kinds = kinds.reshape(-1)
+    return np.stack([np.bincount(kinds, column) / np.bincount(kinds) for column in values.T], axis=1)[kinds]
+
+
+@given(st.sampled_from(SMALL_RULES), seeds, st.integers(0, 6))
+def test_chances_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(rules, seed, count):
+    """After any shots: the mean over all fleets that agree with them; and each by counting, ship by ship."""
+    fleets, seen = fleets_after_some_shots(rules, seed, count)
+    chances, fog = BattleshipEnv(rules).chances(fleets, seen), seen == 0
+    assert np.allclose(means_of_alike(seen, chances), Bayes(rules).posterior(seen) * fog, atol=1e-5)
 
     ships = [ship_placements(rules.board_size, n) for n in rules.fleet]
     for game in np.random.default_rng(seed).integers(0, len(fleets), 5):
@@ -36,6 +48,18 @@ def test_chances_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(
             agrees = (whole.max(axis=1) <= 1) & ((whole > 0) == (seen[game] > 0))[:, seen[game] != 0].all(axis=1)
             expected += places[agrees].mean(axis=0)
         assert np.allclose(chances[game], expected * fog[game], atol=1e-5)
+
+
+@given(st.sampled_from(SMALL_RULES), seeds, st.integers(0, 6))
+def test_whatever_is_seen_and_fired_at_luck_is_none_on_average(rules, seed, count):
+    """Over all fleets that are not sunk yet and agree with what is seen; though each first shot is lucky or unlucky."""
+    fleets, seen = fleets_after_some_shots(rules, seed, count)
+    afloat = (seen > 0).sum(axis=1) < rules.ship_cells
+    fleets, seen = fleets[afloat], seen[afloat]
+    for cell in np.flatnonzero(seen[0] == 0):
+        luck = BattleshipEnv(rules).luck(fleets, seen, np.full(len(fleets), cell))
+        assert np.allclose(means_of_alike(seen, luck), 0, atol=1e-5)
+        assert count > 0 or np.abs(luck).max() > 0.1
 
 
 def test_a_pretrained_policy_knows_the_posterior():

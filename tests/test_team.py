@@ -47,6 +47,7 @@ BATCHES = {  # what is reckoned over a batch: in each of these something else
     "centred": ("magistral", {"loss_type": "grpo", "dynamic_sampling": False}),
     "batch": ("dapo", {"scale_rewards": "batch"}), "bnpo": ("bnpo", {"entropy_coef": 0.1}),
     "step": ("grpo", {"supervision": "process", "advantage_baseline": "step"}),
+    "luck": ("grpo", {"supervision": "process", "advantage_baseline": "luck_adjusted"}),
     "entropy": ("top_entropy", {"loss_type": "dr_grpo"}), "process": ("grpo_process", {}),
     "reinforce": ("reinforce", {}), "ppo": ("ppo", {"entropy_coef": 0.1}),
     "trpo": ("trpo", {"fisher_share": 1.0, "cg_iterations": 3, "num_minibatches": 1}), "dpo": ("dpo", {}),
@@ -68,10 +69,11 @@ def learn_from_the_same_boards(team):
 def play_a_share(learner, num_boards, rng):
     """Some games on seven boards, the same in every team; of two processes the first has boards 0, 1, 4 and 5, so that
     minibatches of both together are those of one alone."""
-    boards = learner.env.tasks(7, rng)
+    boards, hidden = learner.env.open_tasks(7, rng)
     mine = [[0, 1, 2, 3, 4, 5, 6]] if learner.team.size == 1 else [[0, 1, 4, 5], [2, 3, 6]]
     s = learner.settings
     rollout = sample_groups(learner.env, learner.policy, boards, s.num_generations, rng)
+    rollout = rollout.with_columns(hidden=hidden[rollout.games // s.num_generations])
     games = np.add.outer(np.array(mine[learner.team.rank]) * s.num_generations, np.arange(s.num_generations))
     rollout = rollout.take_games(games.reshape(-1), s.num_generations)
     return rollout.with_measured(**measure(rollout))
@@ -160,6 +162,11 @@ def agree(team):
     assert team.broadcast(np.array([team.rank + 7.0])) == 7
     assert team.sum(np.array([float(team.share(50))])) == 50
     assert team.all(True) and not team.all(team.rank == 0)
+
+
+def test_means_are_of_whatever_kind_of_number_was_measured():
+    vector, numbers = Alone().mean(np.zeros(2, np.float32), {"a": 0.5, "b": np.float32(2), "c": np.int64(3)})
+    assert (vector == 0).all() and vector.dtype == np.float32 and numbers == {"a": 0.5, "b": 2.0, "c": 3.0}
 
 
 def test_a_team_agrees():

@@ -62,7 +62,7 @@ def test_what_makes_a_recipe_stays_in_runs_that_go_on_from_a_policy():
     """Only plain GRPO has defaults of its own for them."""
     for name in RECIPES.keys() - {"grpo"}:
         assert Settings(algorithm=name, init="x").replace(init="") == Settings(algorithm=name)
-    assert Settings(init="x").advantage_baseline == "step"
+    assert Settings(init="x").advantage_baseline == "luck_adjusted"
 
 
 @pytest.mark.parametrize(("algorithm", "bound"), [("pretrain", 70), ("grpo", 90)])
@@ -82,7 +82,7 @@ def test_a_run_from_a_policy_takes_over_its_network_and_its_temperature(tmp_path
     assert main([*QUICK[:-4], "--init", str(first), "--output-dir", str(second)]) == 0
     config, summary = (json.loads((second / name).read_text()) for name in ("config.json", "summary.json"))
     assert (config["network"], config["hidden_sizes"], config["temperature"]) == ("window", [8, 8], 0.3)
-    assert config["advantage_baseline"] == "step" and Policy.load(second).temperature == 0.3
+    assert config["advantage_baseline"] == "luck_adjusted" and Policy.load(second).temperature == 0.3
     policy = Policy.load(second)
     judged = judge(Sampled("", policy), BattleshipEnv(policy.rules), 20_000, EVALUATION_SEED, every_board=True)
     assert judged.mean_shots == summary["sampled"]["mean_shots"] != summary["greedy"]["mean_shots"]
@@ -145,10 +145,10 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--teacher", "random"], "nothing to grpo: it is for sft, distill"),
     (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of batch, none, not 'group'"),
     (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "must be one of batch_mean, none, not"),
-    (["--advantage-baseline", "batch_mean"], "advantage_baseline must be one of group_mean, leave_one_out, step, not"),
+    (["--advantage-baseline", "batch_mean"], "must be one of group_mean, leave_one_out, step, luck_adjusted, not"),
     (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "kl_estimator must be one of k1, k2, k3, not"),
     (["--supervision", "process", "--scale-rewards", "none"], "scale_rewards means nothing with supervision process"),
-    (["--algorithm", "grpo_process", "--advantage-baseline", "leave_one_out"], "must be group_mean or step with"),
+    (["--algorithm", "grpo_process", "--advantage-baseline", "leave_one_out"], "or step or luck_adjusted with"),
     (["--sapo-temperature-neg", "2"], "sapo_temperature_neg means nothing with surrogate clipped: leave it at 1.05"),
     (["--algorithm", "sapo", "--epsilon", "0.3"], "epsilon means nothing with surrogate sapo"),
     (["--algorithm", "simpo", "--reference", "initial"], "reference means nothing with preference_loss simpo"),

@@ -34,9 +34,9 @@ class Alone:
         """The vectors of all processes, of whatever lengths, end to end."""
         if self.size == 1:
             return vector
-        lengths = self.all_gather(np.array([len(vector)]))[:, 0]
-        padded = self.all_gather(np.resize(vector, lengths.max()))
-        return np.concatenate([part[:length] for part, length in zip(padded, lengths, strict=True)])
+        xp, lengths = array_module(vector), self.all_gather(np.array([len(vector)]))[:, 0].tolist()
+        padded = self.all_gather(xp.concatenate([vector, xp.zeros(max(lengths) - len(vector), vector.dtype)]))
+        return xp.concatenate([padded[rank, :length] for rank, length in enumerate(lengths)])
 
     def barrier(self):
         """Go on only when every process has come here."""
@@ -52,6 +52,6 @@ class Alone:
     def mean(self, vector, numbers):
         """The means over all processes of a vector (n,), and of numbers by name, which end up on the host."""
         xp = array_module(vector)
-        packed = xp.concatenate([vector, *(number.reshape(1).astype(vector.dtype) for number in numbers.values())])
+        packed = xp.concatenate([vector, *(xp.asarray(number, vector.dtype).reshape(1) for number in numbers.values())])
         packed = self.sum(packed) / self.size
         return packed[: len(vector)], dict(zip(numbers, to_numpy(packed[len(vector) :]).tolist(), strict=True))

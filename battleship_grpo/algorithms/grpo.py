@@ -18,21 +18,22 @@ stands first; the algorithm is the class behind it.
 
 from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages, step_advantages
 from ..backend import array_module
-from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, held_by_clip, kl_penalty, shot_weights, surrogate
+from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, held_by_clip, kl_penalty, shot_weights
 from ..rollout import concatenate
 from .learner import ENTROPY, SUPERVISION
 from .ppo import CLIP
 from .reference import WithReference
 from .setting import Setting
 
-BASELINES = {"outcome": ("group_mean", "leave_one_out"), "process": ("group_mean", "step")}
+BASELINES = {"outcome": ("group_mean", "leave_one_out"), "process": ("group_mean", "step", "luck_adjusted")}
 ADVANTAGES = {
     "scale_rewards": Setting("group", "divide advantages by the standard deviation of the group, of the batch, of the "
                              "batch's centred scores, by the group's mean, or not at all", choices=SCALES,
                              unless={"supervision": ("process",)}),
     "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, of the others "
-                                  "in it, or, under process supervision, of what these earned from the same step on",
-                                  choices=("group_mean", "leave_one_out", "step")),
+                                  "in it, or, under process supervision, of what these earned from the same step on, "
+                                  "and then without what was luck",
+                                  choices=("group_mean", "leave_one_out", "step", "luck_adjusted")),
     "dynamic_sampling": Setting(False, "drop boards whose games all scored the same and draw others (DAPO)"),
     "max_resamples": Setting(8, "how often dynamic sampling draws again before it takes what it has", low=1,
                              unless={"dynamic_sampling": (False,)}),
@@ -50,7 +51,7 @@ OBJECTIVE = {
     "loss_type": Setting("dapo", "normalisation of the loss: per game, constant, or over all shots",
                          choices=LOSS_TYPES),
     "kl_estimator": Setting("k3", "estimator of the KL to the reference, or exact, over all actions",
-                            choices=KL_ESTIMATORS),
+                            choices=KL_ESTIMATORS, unless={"beta": (0.0,)}),
 }
 
 
@@ -94,14 +95,18 @@ class GRPO(WithReference):
         played = {name: sum(draw.measured[name] for draw in draws) for name in ("games", "shots")}
         return (batch if batch.num_boards >= s.num_minibatches else first).with_measured(**played)
 
+    def play(self, num_boards, rng):
+        with_hindsight = self.settings.advantage_baseline == "luck_adjusted"
+        return self.play_open(num_boards, rng) if with_hindsight else super().play(num_boards, rng)
+
     def advantages(self, rollout):
         """Line 9: one number per game, the same on each of its shots, (S,); or per shot, by process supervision.
 
         Shots outside the `top_entropy_quantile` get 0 (Wang et al. 2025, eq. 6): only the forks in the road count.
         """
         s = self.settings
-        if s.advantage_baseline == "step":
-            advantages = step_advantages(rollout, gathered=self.team.gathered)
+        if s.advantage_baseline in ("step", "luck_adjusted"):
+            advantages = step_advantages(rollout, self.luck(rollout), gathered=self.team.gathered, total=self.team.sum)
         elif s.supervision == "process":
             advantages = process_advantages(rollout)
         else:
@@ -114,6 +119,12 @@ class GRPO(WithReference):
             advantages[entropy < array_module(entropy).quantile(everyones, 1 - s.top_entropy_quantile)] = 0
         return advantages.astype(rollout.log_probs.dtype)
 
+    def luck(self, rollout):
+        """What of every shot nobody could foresee, (S, K); None where it is to count."""
+        if self.settings.advantage_baseline != "luck_adjusted":
+            return None
+        return self.in_pieces(rollout, lambda piece: self.env.luck(piece.hidden, piece.observations, piece.actions))
+
     def objective(self, distribution, shots, minibatch):
         """Line 11, equations 3 and 4."""
         s, advantages = self.settings, shots.advantages
@@ -123,7 +134,7 @@ class GRPO(WithReference):
         log_ratio = new - old
         if s.importance_sampling_level == "sequence":  # of the game, but each shot has a slope of its own: GSPO-token
             log_ratio = shots.game_means(log_ratio)
-        surrogate_loss, d_surrogate = surrogate(new, new - log_ratio, advantages, s)
+        surrogate_loss, d_surrogate = SURROGATES[s.surrogate](new, log_ratio, advantages, s)
         low, high = held_by_clip(log_ratio, advantages, d_surrogate)
         entropy, count = distribution.entropy(), minibatch.num_shots
         loss = (weights * surrogate_loss).sum()

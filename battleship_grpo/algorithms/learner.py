@@ -121,6 +121,12 @@ class Learner:
         """A group of games on each of `num_boards` fresh boards, by sampling from the policy."""
         return self.play_on(self.env.tasks(num_boards, rng), self.policy, rng)
 
+    def play_open(self, num_boards, rng):
+        """The same with the column `hidden`. The environment must say what is hidden: `open_tasks`."""
+        boards, hidden = self.env.open_tasks(num_boards, rng)
+        rollout = self.play_on(boards, self.policy, rng)
+        return rollout.with_columns(hidden=hidden[rollout.games // rollout.num_generations])
+
     def play_on(self, boards, player, rng):
         s = self.settings
         rollout = sample_groups(self.env, player, boards, s.num_generations, rng, s.temperature, self.rows)

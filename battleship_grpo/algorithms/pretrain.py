@@ -29,9 +29,7 @@ class Pretrain(Learner):
     learnt_temperature = 1.0  # that of play is low
 
     def collect(self, rng):
-        boards, hidden = self.env.open_tasks(self.team.share(self.settings.num_boards), rng)
-        rollout = self.play_on(boards, self.policy, rng)
-        rollout = rollout.with_columns(hidden=hidden[rollout.games // rollout.num_generations])
+        rollout = self.play_open(self.team.share(self.settings.num_boards), rng)
         return rollout.with_columns(chances=self.in_pieces(
             rollout, lambda piece: self.env.chances(piece.hidden, piece.observations)))
 

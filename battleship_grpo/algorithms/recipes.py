@@ -45,7 +45,7 @@ RECIPES = {
                           "rank the group and prefer the better game in each pair"),
     # ---- GRPO and its family
     "grpo": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other",
-                   from_a_policy={"supervision": "process", "advantage_baseline": "step", "beta": 0.0,
+                   from_a_policy={"supervision": "process", "advantage_baseline": "luck_adjusted", "beta": 0.0,
                                   "learning_rate": 4e-3}),
     "grpo_process": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath §4.1.3",
                            "process supervision: every shot has a reward of its own", {"supervision": "process"}),

@@ -4,12 +4,12 @@ from ..backend import array_module
 from .learner import Learner
 from .setting import Setting
 
+WITHOUT = {"preference_loss": ("simpo",), "beta": (0.0,)}  # no reference is asked for
 REFERENCE = {
     "beta": Setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none; dpo: of the margin", low=0),
     "reference": Setting("uniform", "the reference: uniform over legal cells, initial (the frozen first policy), or a "
-                         "policy.npz or run folder", unless={"preference_loss": ("simpo",)}),
-    "sync_ref_model": Setting(False, "move the reference towards the policy now and then",
-                              unless={"preference_loss": ("simpo",)}),
+                         "policy.npz or run folder", unless=WITHOUT),
+    "sync_ref_model": Setting(False, "move the reference towards the policy now and then", unless=WITHOUT),
     "ref_model_mixup_alpha": Setting(0.6, "how far it moves: reference ← α·policy + (1−α)·reference", low=0, high=1,
                                      unless={"sync_ref_model": (False,)}),
     "ref_model_sync_steps": Setting(512, "how many steps of the optimiser apart", low=1,
