@@ -20,6 +20,7 @@ from rich.console import Console
 
 from .algorithms import RECIPES
 from .players.judge import yardsticks
+from .runs.assembly import make_parts
 from .runs.files import write_text
 from .runs.folder import RunFolder, locked
 from .runs.signals import stop_on_signal
@@ -61,6 +62,8 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
         raise ValueError("iterations must be ≥ 1: there is nothing to compare before the first")
     folder, console = Path(output_dir), console or stderr_console()
     planned = plan(entrants, seeds, folder, settings)
+    for of_an_entrant in planned.values():
+        make_parts(of_an_entrant[0])  # what they name has to be there
     runs = [run for of_a_seed in zip(*planned.values(), strict=True) for run in of_a_seed]  # of all, early on
     try:
         folder.mkdir(parents=True, exist_ok=True)

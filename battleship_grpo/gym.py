@@ -15,8 +15,8 @@ Without the import: `gymnasium.make("battleship_grpo.gym:battleship_grpo/Battles
     info          "action_mask": int8 (cells,), 1 where not fired at yet, as `action_space.sample` takes it
 
 A shot at a cell fired at before is wasted: it counts as a shot that did not hit, and shows nothing new.
-`action_masks()` gives the mask as bool, as sb3-contrib's MaskablePPO asks for it. Once a game is over no action counts,
-and all are legal.
+`action_masks()` gives the mask as bool, as sb3-contrib's MaskablePPO asks for it. Once a game is over no action earns
+anything, and all are legal.
 
 Needs the extra `gym`.
 """
@@ -74,10 +74,12 @@ class Games:
         if not whole or actions.shape != self.over.shape or ((actions < 0) | (actions >= cells)).any():
             raise ValueError(f"an action must be a whole number from 0 to {cells - 1}, and in a vector environment an "
                              f"array of {len(self.over)} of them, not {actions!r}")
+        before = self.over
         rewards, self.over = self.env.step(self.state, actions)
         sunk = self.state.hits == self.rules.ship_cells
         if self.reward == "outcome":
             rewards = self.env.scores(self.state).astype(np.float32)  # 0 unless sunk
+        rewards[before] = 0
         return rewards, sunk, self.over & ~sunk
 
     def observations(self):

@@ -28,6 +28,7 @@ from .screens.picture import PICTURE, save_screen
 from .screens.watch import LINGER, SPEEDS, print_games, watch
 
 SAVED = ".gif", ".html", ".svg"
+MOST_GAMES = 10**6
 
 
 def newest_run():
@@ -114,8 +115,8 @@ def parse(arguments):
     add_rules_options(parser)
     parser.add_argument("--board", type=number(int, 0, LARGEST_SEED - 1, "a whole number from 0"), metavar="SEED",
                         help="seed of the hidden board; the same seed is the same board [a new one each time]")
-    parser.add_argument("--games", type=number(int, 1, math.inf, "a whole number from 1"), default=1, metavar="N",
-                        help="play this many boards, one after the other [1]")
+    parser.add_argument("--games", type=number(int, 1, MOST_GAMES, f"a whole number from 1 to {MOST_GAMES}"),
+                        default=1, metavar="N", help="play this many boards, one after the other [1]")
     parser.add_argument("--sample", action="store_true", help="draw each shot from the policy, rather than fire at its "
                         "most probable cell")
     parser.add_argument("--speed", type=number(float, *SPEEDS, "a number from {:g} to {:g}".format(*SPEEDS)),

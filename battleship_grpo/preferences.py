@@ -9,6 +9,7 @@ import numpy as np
 
 from .env import BattleshipEnv
 from .players import find_player
+from .runs.files import require_writable
 from .runs.preferences import play_preferences, write_preferences
 from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
@@ -26,6 +27,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if not 1 <= options.boards <= 10**6 or not 2 <= options.num_generations <= 1000 or options.seed < 0:
         raise ValueError("boards must be ≥ 1 and ≤ 1000000, num_generations ≥ 2 and ≤ 1000, seed ≥ 0")
+    require_writable(options.output)
     player = find_player(options.player, rules_from(options))
     arrays = play_preferences(BattleshipEnv(player.rules), player, options.boards, options.num_generations,
                               np.random.default_rng(options.seed))

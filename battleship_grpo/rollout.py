@@ -86,7 +86,7 @@ class Shots:
 
     def with_columns(self, **columns):
         """The same record with more columns. Raises ValueError for a name that means something else."""
-        if taken := [name for name in columns if hasattr(type(self), name)]:
+        if taken := [name for name in columns if name in vars(self) or hasattr(type(self), name)]:
             raise ValueError(f"{', '.join(taken)} cannot be the name of a column")
         return replace(self, columns=self.columns | columns)
 

@@ -215,7 +215,7 @@ def parse(arguments, world=None):
         parser.error("--processes is for one machine: under mpiexec its ranks train together")
     if folder is not None:
         return (folder, options), quiet
-    given = read_config(config) | {"output_dir": ""} if config else PRESETS.get(preset, {})
+    given = read_config(config) | {"output_dir": ""} if config is not None else PRESETS.get(preset, {})
     ranks = {"processes": world.size} if world else {}
     return Settings(**with_inherited(given | options | ranks)), quiet
 

@@ -35,9 +35,9 @@ def work_together(team):
     return found
 
 
-def train_on(xp, team):
+def train_on(xp, team, algorithm):
     """Parameters after three steps, from the same random numbers in every array library."""
-    learner = build(settings_of("grpo", SETTINGS), team, xp)
+    learner = build(settings_of(algorithm, SETTINGS), team, xp)
     for step in range(3):
         learner.step(replayed(xp, 10 * step + team.rank), 1e-2)
     assert type(team.all_gather(learner.policy.parameters)) is xp.ndarray
@@ -46,7 +46,8 @@ def train_on(xp, team):
 
 def check_devices(team):
     """Gradients of a device come and go by way of the host. Ranks of one machine are numbered as all are here."""
-    assert np.abs(train_on(strict_arrays, team) - train_on(np, team)).max() < 1e-6
+    for algorithm in ("grpo", "reinforce"):  # which looks at the whole batch
+        assert np.abs(train_on(strict_arrays, team, algorithm) - train_on(np, team, algorithm)).max() < 1e-6
     assert team.local_rank == team.rank
 
 

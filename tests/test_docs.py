@@ -2,7 +2,10 @@
 
 import csv
 import re
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import pytest
@@ -22,14 +25,25 @@ from battleship_grpo.train import main
 
 TOP = Path(__file__).parent.parent
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+END_OF_A_SCRIPT = '''
+if __name__ == "__main__":
+    from battleship_grpo.train import main
+
+    raise SystemExit(main())
+'''
 SMALL = {"rules": "tiny", "num_boards": 32, "num_minibatches": 4, "iterations": 60, "processes": 1}
 
 
-def example(page, heading):
-    """What the code under a heading defines, name → value; its blocks are run as one."""
+def code(page, heading):
+    """The code under a heading, its blocks as one."""
     section = re.search(rf"\n## {heading}\n.*?(?=\n## |\Z)", (TOP / page).read_text(encoding="utf-8"), re.DOTALL)[0]
+    return "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+
+
+def example(page, heading):
+    """What that code defines, name → value."""
     names = {"__name__": "example"}
-    exec(compile("\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL)), page, "exec"), names)
+    exec(compile(code(page, heading), page, "exec"), names)
     return names
 
 
@@ -89,6 +103,17 @@ def test_an_algorithm_of_ones_own_learns_and_goes_on_from_its_checkpoint(tmp_pat
     assert one == other
     assert main(["--margin", "0.1"]) == 2
     assert "margin means nothing to grpo: it is for best_of_group" in capsys.readouterr().err
+
+
+def test_an_algorithm_in_a_script_trains_in_several_processes(tmp_path):
+    script, run = tmp_path / "own.py", ["--output-dir", tmp_path / "run", "--processes", "2", "--iterations", "1"]
+    assert indent(END_OF_A_SCRIPT.strip(), "    ") in (TOP / "docs/extending.md").read_text(encoding="utf-8")
+    script.write_text(code("docs/extending.md", "An algorithm") + END_OF_A_SCRIPT, encoding="utf-8")
+    for errors in (0, 1):  # the second time there is such a folder
+        done = subprocess.run([sys.executable, script, "--algorithm", "best_of_group", "--rules", "tiny", *run],
+                              capture_output=True, text=True)
+        assert (done.returncode, done.stderr.count("error:")) == (2 * errors, errors), done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_network_of_ones_own_learns_by_every_algorithm_and_comes_back_from_its_file(tmp_path):

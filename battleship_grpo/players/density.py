@@ -19,6 +19,7 @@ ships to be lifted share their weights, as most do in the end.
 Here N clouds, P particles in each, and n placements of a ship.
 """
 
+from functools import lru_cache
 from importlib import import_module
 
 import numpy as np
@@ -42,7 +43,8 @@ class Particles:
         xp = array_module(rng)
         self.rng, self.turn, self.board_size = rng, 0, rules.board_size
         self.ships = [xp.asarray(ship_placements(rules.board_size, n), xp.float32) for n in rules.fleet]  # (n, cells)
-        self.compatible = [[weight(2 * one @ other.T) for other in self.ships] for one in self.ships]  # (n, n')
+        self.compatible = [[compatible(rules.board_size, one, other, xp) for other in rules.fleet]
+                           for one in rules.fleet]  # (n, n')
         self.clouds = xp.zeros(num_games, np.int64)  # the cloud of each game
         self.fleets = xp.stack([(rng.random((1, particles)) * len(ship)).astype(np.int64)
                                 for ship in self.ships], axis=2)  # (clouds, P, ships): the number of a placement
@@ -141,6 +143,13 @@ class Particles:
         running = weights.cumsum(axis=1)
         uniforms = self.rng.random(len(weights), dtype=np.float32) * (1 - 1e-5)  # rounding never leads past the end
         return (running > (uniforms * running[:, -1])[:, None]).argmax(axis=1)
+
+
+@lru_cache(maxsize=32)
+def compatible(board_size, one, other, xp):
+    """The weight of a ship of one length, wherever it lies, beside one of the other: float32 (n, n')."""
+    ships, others = (xp.asarray(ship_placements(board_size, length), xp.float32) for length in (one, other))
+    return weight(2 * ships @ others.T)
 
 
 def weight(wrong):

@@ -7,6 +7,7 @@ wrong with it becomes, by `refusing`, one short line.
 import errno
 import io
 import os
+import tempfile
 import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,6 +80,16 @@ def require_regular(path):
     """Raise OSError where there is something else than a regular file: a device may never end, a pipe never begin."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def require_writable(path):
+    """Raise OSError, which names `path`, where no file can be written, before any work is done for it."""
+    require_regular(path)
+    try:
+        with tempfile.TemporaryFile(dir=Path(path).parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def open_regular(path):

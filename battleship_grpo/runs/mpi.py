@@ -116,10 +116,11 @@ def over_ranks(main):
     @wraps(main)
     def run(arguments=None):
         launcher = next((name for name in LAUNCHERS if name in os.environ), None)
-        if launcher is None:
+        size = os.environ.get(LAUNCHERS.get(launcher, ""))
+        if launcher is None or size == "1":
             return main(arguments)
         try:
-            world = find_world(os.environ.get(LAUNCHERS[launcher]))
+            world = find_world(size)
         except ValueError as error:
             if os.environ[launcher] == "0":
                 print(f"error: {error}", file=sys.stderr)

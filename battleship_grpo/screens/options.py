@@ -96,8 +96,20 @@ def add_setting(group, name, variants):
         return group.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
     choices = dict.fromkeys(choice for variant in variants.values() for choice in variant.choices)
     metavar = None if 0 < len(choices) <= MOST_CHOICES else "NAME" if choices else METAVARS[kind]
-    return group.add_argument(option, type=whole_numbers if kind is tuple else kind, choices=choices or None,
-                              default=argparse.SUPPRESS, help=text, metavar=metavar)
+    reader = whole_numbers if kind is tuple else kind
+    if any(variant.optional or variant.default is None for variant in variants.values()):
+        reader = or_none(reader)
+    return group.add_argument(option, type=reader, choices=choices or None, default=argparse.SUPPRESS, help=text,
+                              metavar=metavar)
+
+
+def or_none(reader):
+    """What reads "none", too, where a setting may be left out."""
+    def read(text):
+        return None if text == "none" else reader(text)
+
+    read.__name__ = reader.__name__  # argparse says it of what cannot be read
+    return read
 
 
 def algorithms_in_words():

@@ -18,6 +18,7 @@ from ..runs.files import replacing
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
+MOST_ALIKE = 30  # frames that show the end of a game: each takes time to draw
 
 
 def style(axes, title, x_label, y_label):
@@ -283,7 +284,7 @@ def save_animation(path, frames, speed, linger):
     if path.suffix.lower() == ".html":
         writer = HTMLWriter(fps=speed, embed_frames=True, default_mode="once")
     else:
-        writer, frames = PillowWriter(fps=speed), [*frames, *frames[-1:] * math.ceil(linger * speed)]
+        writer, frames = PillowWriter(fps=speed), [*frames, *frames[-1:] * math.ceil(min(linger * speed, MOST_ALIKE))]
     figure = game_figure(frames[0])
     try:
         with replacing(path) as temporary, TemporaryDirectory() as folder:

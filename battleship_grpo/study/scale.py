@@ -21,13 +21,13 @@ from ..runs.assembly import build
 from ..runs.loop import over_team
 from ..runs.settings import Settings
 from ..runs.team import gather
-from .costs import BATCH_GAMES, gradient_noise, gradients, learner_of_batches
+from .costs import gradient_noise, gradients, learner_of_batches
 from .speed import Stopwatch
 
 CASES = {"default": {"rules": "mini"}, "wide": {"rules": "mini", "hidden_sizes": (1024,)},
          "classic": {"rules": "classic"}}
 TRAINED = {"default": 300, "classic": 20}  # iterations after which the noise of the gradient is estimated again
-NOISE_BATCHES = 64
+NOISE_BATCHES, NOISE_GAMES = 64, 64  # independent batches, and the games of each
 SHARES = (0.25, 0.5, 1)  # of the default batch, to be measured
 LENGTHS = {1: 100, 10**3: 100, 10**4: 50, 10**5: 20, 10**6: 4}  # numbers in a sum → how often to repeat it
 ROUNDS = 3  # of all measurements, one kind of team after the other
@@ -188,14 +188,16 @@ def fit_model(case, s, measured):
     over_team(watched, learner.step(make_generator(np, 0), s.learning_rate))
     shots = sum(shots for *_, shots in measured.values()) / sum(measured)
     critical = [(after, *critical_boards(s, after)) for after in (0, TRAINED[case])] if case in TRAINED else []
-    return Model(case, s.num_boards, s.num_minibatches, shots, start, per_board, watched.lengths, critical)
+    everybody_asked = [2]  # by `learn`: whether to go on, and to save
+    return Model(case, s.num_boards, s.num_minibatches, shots, start, per_board,
+                 [*watched.lengths, *everybody_asked], critical)
 
 
 def critical_boards(settings, iterations):
     """The simple noise scale tr Σ/|G|² (McCandlish et al. 2018, eq. 2.9) in boards, of the policy after so many
     iterations, and its standard error by the jackknife. Infinity where noise hides the gradient.
     """
-    learner, measured = build(settings), learner_of_batches(settings, BATCH_GAMES)
+    learner, measured = build(settings), learner_of_batches(settings, NOISE_GAMES)
     for iteration in range(iterations):
         learner.step(make_generator(np, settings.seed, iteration), settings.learning_rate)
     measured.policy.parameters[...] = learner.policy.parameters

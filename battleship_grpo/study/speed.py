@@ -24,11 +24,12 @@ REPEATS = 5
 def cases(rules):
     """What to measure: the yardstick, then batch sizes, hidden sizes and board sizes around it."""
     changes = [{}]
-    changes += [{"num_boards": boards} for boards in (16, 128, 256, 512)]
+    changes += [{"num_boards": 16, "num_minibatches": 2}]
+    changes += [{"num_boards": boards} for boards in (128, 256, 512)]
     changes += [{"hidden_sizes": hidden} for hidden in ((64,), (1024,), (256, 256))]
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
-    changes += [{"rules": name, "network": Window.name, "hidden_sizes": Window.default_hidden_sizes, "num_boards": 16}
-                for name in NAMED_RULES]
+    changes += [{"rules": name, "network": Window.name, "hidden_sizes": Window.default_hidden_sizes, "num_boards": 16,
+                 "num_minibatches": 2} for name in NAMED_RULES]
     return [{**YARDSTICK, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
 
@@ -83,7 +84,7 @@ def layer_products(policy, rows):
 
 def measure_case(team, options):
     """Shots per second of one case: collecting, learning, whole training steps, and the products of each alone."""
-    algorithm = build(Settings(**options, equivariant=False), team)
+    algorithm = build(Settings(**options, equivariant=False, processes=team.size), team)
     s, xp, stopwatch = algorithm.settings, algorithm.policy.xp, Stopwatch(team, algorithm.policy.xp)
     for iteration in range(3):  # leave the first steps, where games are longest, behind
         algorithm.step(make_generator(xp, 0, iteration, team.rank), 1e-3)
@@ -106,9 +107,9 @@ def measure_case(team, options):
     rates = {"collect": median_rate(stopwatch, shots, lambda: algorithm.collect(rng)), "learn": update}
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
     return {"rules": options["rules"], "network": s.network, "hidden_sizes": list(s.hidden_sizes),
-            "boards": s.num_boards,
-            "games_per_board": s.num_generations, "minibatches": s.num_minibatches, "shots_per_second": rates,
-            "products_alone": products, "share": {stage: rates[stage] / products[stage] for stage in rates}}
+            "boards": s.num_boards, "games_per_board": s.num_generations,
+            "minibatches": s.num_minibatches, "shots_per_second": rates, "products_alone": products,
+            "share": {stage: rates[stage] / products[stage] for stage in rates}}
 
 
 def measure_game(team, xp, rules):
@@ -157,7 +158,7 @@ def measure(team, backend, rules_name):
     """Everything, in a process of a team; the first one's result is the benchmark's."""
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"):
-        xp, options = load_backend(backend), {"backend": backend}
+        xp, options = load_backend(backend, team.local_rank), {"backend": backend}
         results = {"backend": xp.__name__, "processes": team.size,
                    "game": measure_game(team, xp, NAMED_RULES[rules_name]),
                    "training": [measure_case(team, case | options) for case in cases(rules_name)]}
