@@ -29,7 +29,8 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
                    "leave_one_out": r − mean of the *other* games of the group  (RLOO, Ahmadian et al. 2024)
     scale_rewards  "group":   divide by the group's standard deviation + eps    (DeepSeekMath)
                    "batch":   by that of all scores                             (Lite PPO, Liu et al. 2025)
-                   "centred": by that of all scores less their groups' means    (Magistral, §2.1; REINFORCE++-baseline)
+                   "centred": by that of all scores less their groups' means    (REINFORCE++-baseline; Magistral, §2.1,
+                                                                                minibatch by minibatch)
                    "mean":    by the group's mean + eps; scores must be ≥ 0     (MaxRL, Tajwar et al. 2026)
                    "none":    not at all                                        (Dr. GRPO, Liu et al. 2025)
 

@@ -46,7 +46,7 @@ RECIPES = {
     # ---- GRPO and its family
     "grpo": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other",
                    from_a_policy={"supervision": "process", "advantage_baseline": "luck_adjusted", "beta": 0.0,
-                                  "learning_rate": 4e-3}),
+                                  "learning_rate": 1.2e-3}),
     "grpo_process": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath §4.1.3",
                            "process supervision: every shot has a reward of its own", {"supervision": "process"}),
     "dr_grpo": Recipe(GRPO, "Liu et al. 2025", "no division by lengths or deviations: both are biases",
