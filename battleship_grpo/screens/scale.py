@@ -82,7 +82,7 @@ def draw_scale(teams, link, models, path):
             learning.plot(RANKS, [model.speed_up(way, r) for r in RANKS], line, color=RED, linewidth=2.2,
                           label="with the best batch for each" if way is ETHERNET else None)
         style(speed, f"{model.name}: {max(model.lengths):,} parameters a sum", "ranks", "shots per second")
-        style(share, "Efficiency, as long as each has a board in each minibatch", "ranks", "efficiency")
+        style(share, "Efficiency, while each has a board in each minibatch", "ranks", "efficiency")
         style(learning, "How much sooner the same is learnt", "ranks", "speed-up")
         for axes in (speed, share, learning):
             axes.set_xscale("log")
