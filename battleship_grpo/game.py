@@ -19,6 +19,7 @@ LARGEST_BOARD = 32
 ENUMERATE_BELOW = 200_000  # list every layout rather than redraw, while so many combinations are all there are
 LARGEST_LISTING = 2_000_000  # the most layouts, whole or partial, that are ever held in memory
 SEARCH_STEPS = 200_000  # positions tried before giving up on proving that a fleet fits
+MOST_SHIPS_SHOWN = 20  # of a fleet, in a line of words
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,15 @@ class Rules:
     def ship_cells(self):
         return sum(self.fleet)
 
+    @property
+    def ships(self):
+        """Their lengths in words: 2,3,4. Of many the first ones, and how many there are."""
+        shown = ",".join(map(str, self.fleet[:MOST_SHIPS_SHOWN]))
+        return shown if len(self.fleet) <= MOST_SHIPS_SHOWN else f"{shown},... ({len(self.fleet)} ships)"
+
     def describe(self):
         """In words that any terminal can show: 5x5, fleet 2,3,4."""
-        return f"{self.board_size}x{self.board_size}, fleet {','.join(map(str, self.fleet))}"
+        return f"{self.board_size}x{self.board_size}, fleet {self.ships}"
 
     @property
     def random_mean_shots(self):
@@ -159,7 +166,7 @@ def all_fleets(rules):
             total += len(board)
             if total * rules.cells > LARGEST_LISTING * 100 or total > LARGEST_LISTING:
                 raise ValueError(f"a {rules.board_size}×{rules.board_size} board has too many placements of the "
-                                 f"fleet {','.join(map(str, rules.fleet))} to list them all")
+                                 f"fleet {rules.ships} to list them all")
             kept.append((part[board], option))
         board, option = (np.concatenate(column) for column in zip(*kept, strict=True))
         boards, fleets, laid = boards[board] | options[option], fleets[board], ship
@@ -284,7 +291,7 @@ def chances_given_the_others(rules, fleets, observations):
 
 
 def _cannot_be_placed(rules):
-    return (f"the fleet {','.join(map(str, rules.fleet))} cannot be placed on a {rules.board_size}×{rules.board_size} "
+    return (f"the fleet {rules.ships} cannot be placed on a {rules.board_size}×{rules.board_size} "
             "board without overlap: use a larger board or fewer ships")
 
 

@@ -62,7 +62,7 @@ class Games:
         boards, shape = np.asarray(boards, bool), (count, *self.observation_space.shape)
         if boards.shape != shape or not all(is_legal(self.rules, board) for board in boards):
             raise ValueError(f"boards must be of shape {shape}, not {boards.shape}, each a legal placement of the "
-                             f"fleet {','.join(map(str, self.rules.fleet))}")
+                             f"fleet {self.rules.ships}")
         return boards.reshape(count, -1)
 
     def fire(self, actions):

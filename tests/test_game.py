@@ -78,11 +78,12 @@ def test_the_named_rules_have_the_known_numbers_of_placements():
 @pytest.mark.parametrize(("size", "fleet", "says"), [
     (0, (1,), "above 0"), (5, (), "empty"), (5, (0,), "above 0"), (5, (-1,), "above 0"), (5, (2.5,), "above 0"),
     (5, (6,), "does not fit"), (4, (4, 4, 4, 4, 1), "cannot be placed"), (5, (5, 5, 5, 4, 3, 3), "cannot be placed"),
-    (99, (2,), "largest supported"),
+    (99, (2,), "largest supported"), (20, (20,) * 21, "cannot be placed"),
 ])
 def test_rules_that_make_no_sense_are_refused_with_a_reason(size, fleet, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=says) as refusal:
         Rules(size, fleet)
+    assert len(str(refusal.value)) < 200  # however many ships there are
 
 
 def test_crowded_boards_are_listed_and_those_beyond_listing_refused():

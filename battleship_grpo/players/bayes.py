@@ -32,7 +32,7 @@ def describe(rules):
     ways = placement_count(rules)
     many = f"{ways:,}" if ways < 10**18 else "over a billion billion"
     count = f"{number:,} placements" if number else f"{many} placements, overlaps included"
-    return f"fleet {','.join(map(str, rules.fleet))} on a {rules.board_size}×{rules.board_size} board has {count}"
+    return f"fleet {rules.ships} on a {rules.board_size}×{rules.board_size} board has {count}"
 
 
 class Bayes(Player):

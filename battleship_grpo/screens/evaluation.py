@@ -15,7 +15,7 @@ ENDS = {"bayes": "exact Bayesian play", "density": "density, an estimate of Baye
 
 def evaluation_table(rows, rules):
     """A table of entrants, the best first; `rows` as `evaluate --json` prints them."""
-    title = f"shots to sink {','.join(map(str, rules.fleet))} on {rules.board_size}×{rules.board_size}, fewer is better"
+    title = f"shots to sink {rules.ships} on {rules.board_size}×{rules.board_size}, fewer is better"
     numbers = right("mean shots", "median", "95%", "score", "gap\nclosed", "games", no_wrap=True)
     table = Table(Column("player", no_wrap=True), *numbers, title=title, title_justify="left", box=box.SIMPLE_HEAD,
                   show_edge=False)
