@@ -24,6 +24,13 @@ def array_module(thing):
     return sys.modules[type(thing).__module__.partition(".")[0]]
 
 
+def only(array):
+    """The number or text of an array without axes. Raises TypeError for one that has some."""
+    if array.ndim:
+        raise TypeError(f"one value is needed, not an array of shape {array.shape}")
+    return array.item()
+
+
 def to_numpy(array):
     """Any array as a NumPy array, itself if it is one: the one way home."""
     xp = array_module(array)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .backend import array_module
+from .backend import array_module, only
 from .game import Rules
 from .networks import NETWORKS
 from .networks.mlp import MLP
@@ -188,17 +188,17 @@ class Policy:
 
 def policy_of(arrays, xp):
     """The policy that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
-    if int(arrays["format_version"]) != FORMAT_VERSION:
-        raise ValueError(f"format version {int(arrays['format_version'])}; this program reads {FORMAT_VERSION}")
-    family = arrays["network"].item() if "network" in arrays else MLP.name
+    if only(arrays["format_version"]) != FORMAT_VERSION:
+        raise ValueError(f"format version {only(arrays['format_version'])}; this program reads {FORMAT_VERSION}")
+    family = only(arrays["network"]) if "network" in arrays else MLP.name
     if family not in NETWORKS:
         raise ValueError(f"network {reprlib.repr(family)}; this program knows {', '.join(NETWORKS)}")
     network = NETWORKS[family].from_arrays(arrays, xp)
-    rules = Rules.from_arrays(arrays) if int(arrays["board_size"]) else None
+    rules = Rules.from_arrays(arrays) if only(arrays["board_size"]) else None
     if rules and network.shape != (rules.cells, rules.cells):
         raise ValueError(f"observations of {network.shape[0]} numbers and {network.shape[1]} outputs do not suit a "
                          f"board of size {rules.board_size}")
-    temperature = float(arrays.get("temperature", 1.0))
+    temperature = float(only(arrays["temperature"])) if "temperature" in arrays else 1.0
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature must be above 0, not {temperature}")
     if not largest_output(network) <= LARGEST_LOGIT * min(1, temperature):

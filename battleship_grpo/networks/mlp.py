@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..backend import array_module, to_numpy
+from ..backend import array_module, only, to_numpy
 from .layered import Layered, first_weights, flat_vector
 from .parts import Stepper, activate, encode, planes_of, slope
 from .symmetry import board_symmetries, hidden_symmetries, side_by_side, unmoved
@@ -121,7 +121,7 @@ class MLP(Layered):
         """The network that `to_arrays` wrote. Raises KeyError or ValueError for arrays that are none."""
         depth = sum(name.startswith("W") for name in arrays)
         sizes = [*arrays["W1"].shape, *(arrays[f"W{i}"].shape[-1] for i in range(2, depth + 1))]
-        activation, encoding = arrays["activation"].item(), arrays["encoding"].item()
+        activation, encoding = only(arrays["activation"]), only(arrays["encoding"])
         network = cls.blank(sizes[0] // planes_of(encoding), sizes[-1], sizes[1:-1], activation, encoding)
         shapes = {}
         for i, (inputs, outputs) in enumerate(pairwise(network.sizes), start=1):

@@ -22,7 +22,7 @@ from math import isqrt
 
 import numpy as np
 
-from ..backend import array_module, to_numpy
+from ..backend import array_module, only, to_numpy
 from .layered import Layered, first_weights, flat_vector
 from .parts import Stepper, activate, encode, planes_of, slope
 from .symmetry import board_symmetries, hidden_symmetries, side_by_side, unmoved
@@ -217,10 +217,10 @@ class Window(Layered):
     @classmethod
     def from_arrays(cls, arrays, xp=np):
         """The network that `to_arrays` wrote. Raises KeyError or ValueError for arrays that are none."""
-        cells, encoding, num_outputs = len(arrays["B"]), arrays["encoding"].item(), int(arrays["num_outputs"])
+        cells, encoding, num_outputs = len(arrays["B"]), only(arrays["encoding"]), int(only(arrays["num_outputs"]))
         last = sum(name.startswith("W") for name in arrays) + 1
         channels = [len(arrays[f"W{i}"]) for i in range(2, last + 1)]
-        network = cls.blank(cells, num_outputs, channels, arrays["activation"].item(), encoding)
+        network = cls.blank(cells, num_outputs, channels, only(arrays["activation"]), encoding)
         window = 2 * network.size - 1
         shapes = {"K": (planes_of(encoding), window, window, channels[0]), "B": (cells, channels[0])}
         for i, (inputs, outputs) in enumerate(pairwise(channels), start=2):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..algorithms.learner import checked
+from ..backend import only
 from .files import read_arrays, refusing, write_arrays
 from .settings import Settings, from_json
 
@@ -63,14 +64,14 @@ def load(path):
 
 def checkpoint_of(path, arrays):
     """The `Checkpoint` that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
-    version, expected = int(arrays["format_version"]), arrays.pop("digest").item()
+    version, expected = only(arrays["format_version"]), only(arrays.pop("digest"))
     if version != FORMAT_VERSION:
         raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
     if digest(arrays) != expected:
         raise ValueError("it is damaged: its contents are not those that were written")
     del arrays["format_version"]
-    settings = Settings.whole(from_json(arrays.pop("settings").item()))
-    inputs = from_json(arrays.pop("inputs").item()) if "inputs" in arrays else {}
+    settings = Settings.whole(from_json(only(arrays.pop("settings"))))
+    inputs = from_json(only(arrays.pop("inputs"))) if "inputs" in arrays else {}
     done = {name: kind(checked(arrays, name, (), kind)) for name, kind in DONE.items()}
     if not all(0 <= number <= LARGEST_DONE for number in done.values()):
         raise ValueError(f"{done} is not how far a run can be")

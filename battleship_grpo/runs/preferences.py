@@ -9,6 +9,7 @@ is noticed.
 import numpy as np
 
 from ..algorithms.dpo import best_against_worst
+from ..backend import only
 from ..game import Rules
 from ..rollout import record, sample_groups
 from .files import read_arrays, refusing, write_arrays
@@ -48,7 +49,7 @@ def read_preferences(path, env, xp=np):
 
 def pairs_of(arrays, env):
     """The pairs that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
-    version, rules = int(arrays["format_version"]), Rules.from_arrays(arrays)
+    version, rules = only(arrays["format_version"]), Rules.from_arrays(arrays)
     board, winner, loser = arrays["board"], arrays["winner"], arrays["loser"]
     if version != FORMAT_VERSION:
         raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..game import column_name
-from ..runs.files import replacing
+from ..runs.files import replacing, require_regular
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
@@ -173,8 +173,7 @@ def require_plottable(path):
     """Raises ValueError where no picture can be written, before any work is done for it."""
     path = Path(path)
     try:
-        if path.is_dir():
-            raise ValueError("it is a folder")
+        require_regular(path)
         with TemporaryDirectory(dir=path.parent) as folder:
             save(Figure(), Path(folder) / path.name)
     except (OSError, ValueError) as error:
