@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from battleship_grpo.advantages import group_advantages
 from battleship_grpo.game import Rules
 from battleship_grpo.objectives import clipped_surrogate
+from battleship_grpo.screens import plots
 
 sys.path.append(str(Path(__file__).parent.parent / "notebooks"))
 import pictures  # it lies beside the notebooks
@@ -51,3 +52,11 @@ def test_the_ratio_histogram_counts_every_shot_once_and_tells_how_many_lie_beyon
     heights = [patch.get_height() for patch in axes.containers[0]]
     assert sum(heights) == pytest.approx(1) and heights[0] == heights[-1] == pytest.approx(0.2)
     assert [text.get_text() for text in axes.texts] == ["20.0% beyond", "20.0% beyond"]
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_runs_of_an_iteration_or_two_are_compared_without_a_warning(iterations):
+    run = np.stack([np.arange(iterations) + 100.0, np.arange(iterations) + 0.1, np.full(iterations, 12.0)])
+    figure = plots.compare_curves({"one": [run, run]}, ["one"], "", "", [("random", 13.0)])
+    figure.canvas.draw()
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]

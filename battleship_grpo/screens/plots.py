@@ -118,11 +118,11 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
     colours = dict(zip(featured, EIGHT, strict=False))
     for axes, row, x_label, ticks in ((panels[0], 0, "training shots", EngFormatter(sep="")),
                                       (panels[1], 1, "seconds of training", "{x:g}")):
+        axes.set_xscale("log")
         for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
             spread_over_seeds(axes, [(seed[row], seed[2]) for seed in curves[label]], colours.get(label), label)
         mark_levels(axes, levels, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
-        axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(ticks)
         axes.xaxis.set_minor_formatter(NullFormatter())
