@@ -77,7 +77,8 @@ def step_advantages(rollout, luck=None, eps=1e-4, gathered=of_this_process, tota
     """
     advantages = beyond_the_others(rollout, rollout.rewards)
     if luck is not None:
-        lucks = array_module(luck).stack([beyond_the_others(rollout, column) for column in luck.T], axis=1)
+        columns = [beyond_the_others(rollout, luck[:, k]) for k in range(luck.shape[1])]
+        lucks = array_module(luck).stack(columns, axis=1)
         advantages = advantages - lucks @ least_squares(lucks, advantages, total)
     return advantages / (gathered(advantages).std() + eps)
 

@@ -58,6 +58,7 @@ COMBINATIONS = {
     "leave one out, k1, moving reference": {
         "algorithm": "grpo", "advantage_baseline": "leave_one_out", "kl_estimator": "k1", "reference": "initial",
         "sync_ref_model": True, "ref_model_sync_steps": 2},
+    "without luck": {"algorithm": "grpo", "supervision": "process", "advantage_baseline": "luck_adjusted"},
     "exact KL, entropy, uniform": {"algorithm": "grpo", "kl_estimator": "exact", "entropy_coef": 0.01},
     "exact KL, initial, sequences": {"algorithm": "gspo", "kl_estimator": "exact", "reference": "initial", "beta": 0.1},
     "reinforce, outcome": {"algorithm": "reinforce", "supervision": "outcome", "entropy_coef": 0.01, "gamma": 0.9},

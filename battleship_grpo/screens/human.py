@@ -31,9 +31,8 @@ class HumanGame:
     def play(self):
         """Turns until the person has sunk the fleet, or gives up, or the input ends."""
         rules = self.game.rules
-        self.say(f"A fleet hides on {rules.board_size}x{rules.board_size} cells: ships of "
-                 f"{rules.ships}, which lie straight and may touch. A shot hits or misses; "
-                 "nobody tells when a ship has sunk.\n"
+        self.say(f"A fleet hides on {rules.board_size}x{rules.board_size} cells: ships of {rules.ships}, which lie "
+                 "straight and may touch. A shot hits or misses; nobody tells when a ship has sunk.\n"
                  "You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
                  f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
                  f"({self.knower.posterior_name}), 'quit' to stop.")
