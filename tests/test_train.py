@@ -54,6 +54,8 @@ def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given()
     assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "window")
     assert len(large.hidden_sizes) > 1 and large.learning_rate < small.learning_rate
     assert Settings(rules="classic", network="mlp").hidden_sizes == (256,)
+    assert Settings(algorithm="pretrain").hidden_sizes == (512,)
+    assert Settings(rules="classic", algorithm="pretrain").hidden_sizes == large.hidden_sizes
     assert Settings(rules="classic", learning_rate=0.1, hidden_sizes=(8,)).learning_rate == 0.1
     assert Settings(rules="classic", algorithm="rloo").num_minibatches == 1  # what makes a recipe stays
 

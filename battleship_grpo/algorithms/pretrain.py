@@ -26,6 +26,7 @@ class Pretrain(Learner):
     hyperparameters = with_defaults(Learner.hyperparameters, num_generations=1, temperature=0.1, optim="muon",
                                     learning_rate=2e-2)
     on_large_boards = {"num_boards": 64, "num_minibatches": 16, "temperature": 0.15}
+    predicts = True
     learnt_temperature = 1.0  # that of play is low
 
     def collect(self, rng):

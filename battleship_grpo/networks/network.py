@@ -29,6 +29,7 @@ class Network:
 
     stepper = None
     default_hidden_sizes = (256,)  # what a run gets that asks for none
+    predicting_hidden_sizes = (512,)  # and one that learns what is hidden
     step_size = 1.0  # factor on AdamW's default learning rates, which suit an MLP
     width = 256  # numbers that its widest layer has for one observation: how many rows fit a cache follows from it
 

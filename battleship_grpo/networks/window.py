@@ -38,7 +38,7 @@ class Window(Layered):
     """
 
     name = "window"
-    default_hidden_sizes = (64, 40, 40)
+    default_hidden_sizes = predicting_hidden_sizes = (64, 40, 40)
     step_size = 0.25  # a weight acts at every cell
 
     def lay_out(self, observation_size, num_outputs, hidden_sizes, encoding):

@@ -91,7 +91,7 @@ def known_settings(algorithm, network=MLP.name, large=False, init=False, optim=N
     defaults = ((recipe.kind.on_large_boards if large else {}) | recipe.settings
                 | (recipe.from_a_policy if init else {}))
     for name in ("hidden_sizes", "critic_hidden_sizes"):
-        defaults[name] = family.default_hidden_sizes
+        defaults[name] = family.predicting_hidden_sizes if recipe.kind.predicts else family.default_hidden_sizes
     if (optim or defaults.get("optim", known["optim"].default)) == "adamw":
         for name in {"learning_rate", "critic_learning_rate"} & known.keys():
             defaults[name] = defaults.get(name, known[name].default) * family.step_size
