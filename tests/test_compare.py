@@ -24,6 +24,7 @@ from battleship_grpo.compare import compare, main
 from battleship_grpo.game import NAMED_RULES
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.folder import RunFolder, locked
+from battleship_grpo.screens.tables import show_comparison
 from battleship_grpo.study.figures import (
     TABLES,
     chance,
@@ -347,3 +348,12 @@ def test_entrants_may_be_settings_of_one_algorithm(tmp_path):
     assert clip == plain.replace(beta=0.0, epsilon_high=0.3, output_dir=clip.output_dir)
     assert network == plain.replace(hidden_sizes=(8, 8), scale_rewards="none", equivariant=False,
                                     output_dir=network.output_dir)
+
+
+def test_where_a_terminal_is_narrow_long_names_break_and_numbers_stay_whole(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    name, numbers = "grpo:init=runs/mini-predicts:advantage_baseline=step", [f"{n}.125" for n in range(1001, 1007)]
+    show_comparison("how it learns", ["entrant", *("some figure" for _ in numbers)], [(name, *numbers)], [])
+    lines = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert "".join(line[0].strip() for line in lines) == name
+    assert [cell.strip() for cell in lines[0][1:]] == numbers

@@ -82,11 +82,13 @@ def comparison_progress(console, planned, finished, failures):
 
 
 def show_comparison(title, headings, lines, legend):
-    """A table of a comparison, and what its columns mean: [(heading, meaning)]."""
+    """A table of a comparison, and what its columns mean: [(heading, meaning)]. Where the terminal is narrow, the names
+    in the first column break, and numbers stay whole.
+    """
     console = Console(markup=False, emoji=False, highlight=False)
-    table = Table(title=title, title_justify="left")
-    for heading, cells in zip(headings, zip(*lines, strict=True), strict=True):
-        table.add_column(heading, justify="right" if table.columns else "left",
+    table = Table(Column(headings[0], overflow="fold"), title=title, title_justify="left")
+    for heading, cells in zip(headings[1:], list(zip(*lines, strict=True))[1:], strict=True):
+        table.add_column(heading, justify="right",
                          width=max(map(len, [*cells, *heading.split()])))  # headings break at spaces
     for line in lines:
         table.add_row(*line)
