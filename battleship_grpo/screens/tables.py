@@ -87,9 +87,9 @@ def show_comparison(title, headings, lines, legend):
     """
     console = Console(markup=False, emoji=False, highlight=False)
     table = Table(Column(headings[0], overflow="fold"), title=title, title_justify="left")
-    for heading, cells in zip(headings[1:], list(zip(*lines, strict=True))[1:], strict=True):
-        table.add_column(heading, justify="right",
-                         width=max(map(len, [*cells, *heading.split()])))  # headings break at spaces
+    for heading, *cells in list(zip(headings, *lines, strict=True))[1:]:
+        widest = max(map(len, [*cells, *heading.split()]))  # headings break at spaces
+        table.add_column(heading, justify="right", width=widest)
     for line in lines:
         table.add_row(*line)
     console.print(table)
