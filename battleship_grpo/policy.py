@@ -166,7 +166,7 @@ class Policy:
 
         rules = self.rules.to_arrays() if self.rules else {"board_size": np.array(0), "fleet": np.zeros(0, np.int64)}
         family = {} if self.network.name == MLP.name else {"network": np.array(self.network.name)}
-        write_arrays(path, self.network.to_arrays() | family | rules | {
+        write_arrays(path, rules | self.network.to_arrays() | family | {
             "temperature": np.array(self.temperature), "format_version": np.array(FORMAT_VERSION)})
 
     @classmethod

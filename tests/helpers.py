@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
-from battleship_grpo.networks import MLP, NETWORKS, Window
+from battleship_grpo.networks import MLP, NETWORKS, Fleet
 from battleship_grpo.players.heuristics import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
@@ -62,14 +62,16 @@ def chi_square_bound(degrees, sigmas=6.0):
 @st.composite
 def networks(draw, tied=None, dtype=np.float64, outputs=("cells", 1, 3)):
     """A network of any family for a board of up to 4×4, with random weights, and a random generator."""
-    rng, size = np.random.default_rng(draw(seeds)), draw(st.integers(1, 4))
-    family, tied = NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))], draw(st.booleans()) if tied is None else tied
+    rng, family = np.random.default_rng(draw(seeds)), NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))]
+    size = draw(st.integers(1 + (family is Fleet), 4))  # on a single cell there is nothing to find out
+    tied = draw(st.booleans()) if tied is None else tied
     hidden = draw(st.lists(st.sampled_from([8, 16]) if tied else st.integers(1, 6),
-                           min_size=int(family is Window), max_size=3))
+                           min_size=int(family is not MLP), max_size=3))
     wanted = draw(st.sampled_from(outputs))
+    fleet = draw(st.lists(st.integers(1, size), min_size=1, max_size=2))
     network = family(size**2, size**2 if wanted == "cells" else wanted, tuple(hidden),
                      draw(st.sampled_from(["relu", "tanh"])), draw(st.sampled_from(["planes", "signed"])), rng, dtype,
-                     board_size=size if tied else None)
+                     board_size=size if tied else None, fleet=fleet)
     network.parameters += network.tied(rng.normal(size=network.parameters.shape) * 0.5).astype(dtype)
     return network, rng
 

@@ -77,7 +77,7 @@ def test_only_regular_files_are_replaced(command, kind, tmp_path, capsys):
 
 def of_policy(family, **lies):
     """The arrays of a policy file for 5×5, with some of them replaced."""
-    network = NETWORKS[family](25, 25, (8, 8))
+    network = NETWORKS[family](25, 25, (8, 8), fleet=Rules().fleet)
     return network.to_arrays() | Rules().to_arrays() | {
         "network": np.array(family), "format_version": np.array(1)} | lies
 
@@ -114,6 +114,8 @@ LIES = {
     "control characters": ("policy", lambda: of_policy("mlp", **{"\x1b[2J" * 50: np.array([None])})),
     "many arrays": ("policy", lambda: of_policy("mlp", **{f"extra{i}": np.array(i) for i in range(2000)})),
     "heavy": ("policy", lambda: of_policy("mlp", W1=np.full((50, 8), 3e38, np.float32))),
+    "heavy fleet": ("policy", lambda: of_policy("fleet", E1=np.full((8, 6), 3e38, np.float32))),
+    "another fleet": ("policy", lambda: of_policy("fleet", fleet=np.array([2, 3]))),
     "heavy window": ("policy", lambda: of_policy("window", B=np.full((25, 8), 3e38, np.float32))),
     "many games": ("preferences", lambda: of_preferences(300_000)),
     "large network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8192, 8192))),

@@ -6,7 +6,7 @@ from helpers import networks, numerical_gradient, relative_error, seeds, some_ob
 from hypothesis import given
 from hypothesis import strategies as st
 
-from battleship_grpo.networks import Window
+from battleship_grpo.networks import Fleet, Window
 from battleship_grpo.networks.symmetry import board_symmetries
 from battleship_grpo.optim import AdamW, Muon
 
@@ -87,6 +87,16 @@ def test_a_file_gives_the_same_network(drawn):
     assert (again.shape, again.options()) == (network.shape, network.options())
 
 
+def first_sums(arrays, seen, size, encoding):
+    """What the kernel makes of a position, cell by cell: (C, c)."""
+    planes = np.stack([seen > 0, seen < 0] if encoding == "planes" else [seen]).reshape(-1, size, size)
+    sums = arrays["B"].astype(float).reshape(size, size, -1)
+    for row, column in np.ndindex(size, size):
+        seen_from_here = arrays["K"][:, size - 1 - row : 2 * size - 1 - row, size - 1 - column : 2 * size - 1 - column]
+        sums[row, column] += (planes[..., None] * seen_from_here).sum(axis=(0, 1, 2))
+    return sums.reshape(size**2, -1)
+
+
 @given(seeds, st.integers(1, 4), st.sampled_from(["planes", "signed"]),
        st.lists(st.integers(1, 4), min_size=1, max_size=3))
 def test_a_window_is_what_its_file_says(seed, size, encoding, channels):
@@ -95,20 +105,46 @@ def test_a_window_is_what_its_file_says(seed, size, encoding, channels):
     network = Window(size**2, size**2, channels, "tanh", encoding, rng)
     network.parameters[:] = rng.normal(size=network.parameters.shape)
     arrays, seen = network.to_arrays(), some_observations(network, rng, 1)
-    planes = np.stack([seen[0] > 0, seen[0] < 0] if encoding == "planes" else [seen[0]]).reshape(-1, size, size)
-    hidden = arrays["B"].astype(float).reshape(size, size, -1)
-    for row, column in np.ndindex(size, size):
-        seen_from_here = arrays["K"][:, size - 1 - row : 2 * size - 1 - row, size - 1 - column : 2 * size - 1 - column]
-        hidden[row, column] += (planes[..., None] * seen_from_here).sum(axis=(0, 1, 2))
-    hidden = np.tanh(hidden)
+    hidden = np.tanh(first_sums(arrays, seen[0], size, encoding))
     for i in range(2, len(channels) + 1):
-        hidden = np.tanh(hidden @ arrays[f"W{i}"] + hidden.mean(axis=(0, 1)) @ arrays[f"U{i}"] + arrays[f"b{i}"])
+        hidden = np.tanh(hidden @ arrays[f"W{i}"] + hidden.mean(axis=0) @ arrays[f"U{i}"] + arrays[f"b{i}"])
     last = len(channels) + 1
     expected = (hidden @ arrays[f"W{last}"] + arrays[f"b{last}"]).reshape(1, -1)
     assert np.allclose(network.forward(seen)[0], expected, atol=1e-4)
 
 
-def test_a_window_needs_a_square_board_and_a_hidden_layer():
-    for observation_size, hidden in ((6, (8,)), (9, ())):
-        with pytest.raises(ValueError, match="square board and a hidden layer"):
-            Window(observation_size, observation_size, hidden)
+@given(seeds, st.integers(2, 4), st.sampled_from(["planes", "signed"]),
+       st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
+def test_a_fleet_is_what_its_file_says(seed, size, encoding, channels, data):
+    """The formulas of its docstring, cell by cell and placement by placement."""
+    rng, cells = np.random.default_rng(seed), range(size**2)
+    fleet = data.draw(st.lists(st.integers(2, size), min_size=1, max_size=3))
+    network = Fleet(size**2, size**2, channels, "tanh", encoding, rng, fleet=fleet)
+    network.parameters[:] = rng.normal(size=network.parameters.shape)
+    arrays, seen = network.to_arrays(), some_observations(network, rng, 1)
+    evidence, beliefs = np.where(seen[0] < 0, -1e3, 0)[:, None] * np.ones(2 * len(fleet)), None
+    for i in range(1, len(channels) + 1):
+        if i == 1:
+            hidden = np.tanh(first_sums(arrays, seen[0], size, encoding))
+        else:
+            hidden = np.tanh(hidden @ arrays[f"W{i}"] + beliefs.T @ arrays[f"V{i}"] + arrays[f"b{i}"])
+        evidence = evidence + hidden @ arrays[f"E{i}"]
+        beliefs = np.zeros((len(fleet), size**2))
+        for ship, length in enumerate(fleet):
+            lies = [(0, [cell + k for k in range(length)]) for cell in cells if cell % size + length <= size]
+            lies += [(1, [cell + size * k for k in range(length)]) for cell in cells if cell // size + length <= size]
+            scores = np.array([evidence[where, 2 * ship + vertical].sum() for vertical, where in lies])
+            chances = np.exp(scores - scores.max())
+            for (_, where), chance in zip(lies, chances / chances.sum(), strict=True):
+                beliefs[ship, where] += chance
+    assert np.allclose(np.exp(network.forward(seen)[0][0]), beliefs.sum(axis=0) + 1e-9, atol=1e-4)
+
+
+def test_a_network_at_every_cell_needs_a_square_board_and_a_hidden_layer():
+    for family in (Window, Fleet):
+        for observation_size, hidden in ((6, (8,)), (9, ())):
+            with pytest.raises(ValueError, match="square board and a hidden layer"):
+                family(observation_size, observation_size, hidden)
+    for ships in ((), (4,), (0, 2)):
+        with pytest.raises(ValueError, match="know the ships"):
+            Fleet(9, 9, (8,), fleet=ships)

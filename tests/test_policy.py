@@ -176,7 +176,7 @@ def test_layers_are_views_into_one_vector_and_copies_are_independent(policy):
     (lambda a: a["W1"].__setitem__((0, 0), np.nan), "NaN"),
     (lambda a: a.update(board_size=np.array(4)), "board of size 4"),
     (lambda a: a.update(activation=np.array("gelu")), "gelu"),
-    (lambda a: a.update(network=np.array("transformer")), "network 'transformer'; this program knows mlp, window"),
+    (lambda a: a.update(network=np.array("transformer")), "transformer'; this program knows mlp, window, fleet"),
     (lambda a: a.update(fleet=np.array([9])), "does not fit"),
     (lambda a: a.update(temperature=np.array(0.0)), "temperature must be above 0"),
     (lambda a: a.update(fleet=np.array(["x"], dtype=object)), "objects"),
@@ -201,7 +201,7 @@ WRONG = [np.array(0), np.array([]), np.zeros((2, 2), np.float32), np.zeros((1, 1
 def test_a_file_of_any_family_with_one_array_missing_or_wrong_is_refused_in_one_line(family, tmp_path):
     """Two are left out: without a temperature it is 1, and with board size 0 a policy is for something else."""
     path = tmp_path / "policy.npz"
-    Policy(NETWORKS[family](25, 25, (8, 8)), Rules()).save(path)
+    Policy(NETWORKS[family](25, 25, (8, 8), fleet=Rules().fleet), Rules()).save(path)
     with np.load(path) as file:
         arrays = dict(file)
     for name, change in product(arrays, [None, *WRONG]):

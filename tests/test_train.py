@@ -51,7 +51,7 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
 
 def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given():
     small, large = Settings(), Settings(board_size=7, fleet=(2, 3))
-    assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "window")
+    assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "fleet")
     assert len(large.hidden_sizes) > 1 and large.learning_rate < small.learning_rate
     assert Settings(rules="classic", network="mlp").hidden_sizes == (256,)
     assert Settings(algorithm="pretrain").hidden_sizes == (512,)
@@ -67,11 +67,12 @@ def test_what_makes_a_recipe_stays_in_runs_that_go_on_from_a_policy():
     assert Settings(init="x").advantage_baseline == "luck_adjusted"
 
 
-@pytest.mark.parametrize(("algorithm", "bound"), [("pretrain", 70), ("grpo", 90)])
-def test_large_boards_learn_and_never_collapse(algorithm, bound):
+@pytest.mark.parametrize(("algorithm", "network", "bound"), [
+    ("pretrain", "fleet", 53), ("grpo", "fleet", 70), ("pretrain", "window", 70), ("grpo", "window", 90)])
+def test_large_boards_learn_and_never_collapse(algorithm, network, bound):
     """A few dozen iterations at the full rate. Random play takes 95.3; a mean of 100 games is off by 3 at most."""
-    settings = Settings(algorithm=algorithm, rules="classic", hidden_sizes=(16, 16), num_boards=8, num_minibatches=4,
-                        iterations=40, lr_scheduler_type="constant", processes=1)
+    settings = Settings(algorithm=algorithm, network=network, rules="classic", hidden_sizes=(16, 16), num_boards=8,
+                        num_minibatches=4, iterations=40, lr_scheduler_type="constant", processes=1)
     learner = build(settings)
     learn(learner, settings)
     assert judge(Trained("", learner.policy), learner.env, 100, 0).mean_shots < bound

@@ -24,20 +24,21 @@ class Layered(Network):
     orbits = None  # int (P,): parameters with the same number are kept equal
 
     def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
-                 dtype=np.float32, output_gain=1.0, board_size=None):
-        self._prepare(observation_size, num_outputs, hidden_sizes, activation, encoding)
+                 dtype=np.float32, output_gain=1.0, board_size=None, fleet=()):
+        self._prepare(observation_size, num_outputs, hidden_sizes, activation, encoding, fleet)
         self.start(self.first_layers(rng or np.random.default_rng(), dtype, output_gain), board_size)
 
     @classmethod
     def blank(cls, *arguments):
-        """Of the same first five arguments, all but its parameters: those are `adopt`ed."""
+        """Of the same first five arguments and the fleet, all but its parameters: those are `adopt`ed."""
         network = cls.__new__(cls)
         network._prepare(*arguments)
         return network
 
-    def _prepare(self, observation_size, num_outputs, hidden_sizes, activation, encoding):
+    def _prepare(self, observation_size, num_outputs, hidden_sizes, activation, encoding, fleet=()):
         check_words(activation, encoding)
-        self.activation, self.encoding, hidden_sizes = activation, encoding, tuple(hidden_sizes)
+        self.activation, self.encoding, self.fleet = activation, encoding, tuple(fleet)
+        hidden_sizes = tuple(hidden_sizes)
         if len(hidden_sizes) > MOST_LAYERS or not all(1 <= size <= WIDEST_LAYER for size in hidden_sizes):
             raise ValueError(f"there can be up to {MOST_LAYERS} hidden layers of 1 to {WIDEST_LAYER} units, not "
                              f"{reprlib.repr(hidden_sizes)}")

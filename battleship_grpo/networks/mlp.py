@@ -30,6 +30,7 @@ class MLP(Layered):
     board_size   keep weights equal that a symmetry of a board of this size maps onto each other (see `symmetry`):
                  with an output per cell these turn with the board, with any other number they stay the same
     dtype        float32 for training, float64 for checking gradients
+    fleet        the lengths of the hidden ships: for families that make use of them
     """
 
     name = "mlp"

@@ -19,8 +19,8 @@ A family is a class with a row in `networks.NETWORKS`. With N observations of F 
                                   from 0 to `values` (N,) at `cells` (N,); keep(games), go on with some, int (n,)
 
 and the methods of `Network`, whose defaults will do. The constructor takes (observation_size, num_outputs,
-hidden_sizes, activation, encoding, rng, dtype, output_gain, board_size), as `MLP` documents them, and makes of these
-what it can use.
+hidden_sizes, activation, encoding, rng, dtype, output_gain, board_size, fleet), as `MLP` documents them, and makes of
+these what it can use.
 """
 
 
@@ -39,7 +39,7 @@ class Network:
         return []
 
     @classmethod
-    def num_parameters(cls, observation_size, num_outputs, hidden_sizes, activation, encoding):
+    def num_parameters(cls, observation_size, num_outputs, hidden_sizes, activation, encoding, fleet):
         """P of such a network, before there is one; None, as here, where a family cannot tell.
 
         Raises ValueError where there can be no such network, or it would be too large.

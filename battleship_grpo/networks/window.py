@@ -3,11 +3,8 @@
     x = [hit | miss] ──[kernel over relative positions; a bias per cell]──► φ ──► h₁, a vector at each cell
     h₁ there, and its mean over the board ──[W₂; U₂; b₂]──► φ ──► h₂ ──► … ──[w; b]──► one logit per cell
 
-The first layer is a convolution whose window reaches over the whole board from wherever it stands. It is linear, so it
-is one product with a matrix: the kernel *laid out* over the board, entry (shot, cell) being the kernel's at where the
-shot lies as seen from the cell. Hence a shot adds one row to its sums, as in the MLP, and the slope of a weight of the
-kernel is the sum over all places where it was laid. The mean over the board is what a cell knows of the rest: which
-ships may be left.
+The first layer is a convolution whose window reaches over the whole board from wherever it stands (see `kernel`). The
+mean over the board is what a cell knows of the rest: which ships may be left.
 
 In a file, float32, with n the board's size, C = n² cells row by row, and P planes (hit, miss) or one (−1, 0, +1):
 
@@ -23,6 +20,7 @@ from math import isqrt
 import numpy as np
 
 from ..backend import array_module, only, to_numpy
+from .kernel import gathered, kernel_shapes, laid_out
 from .layered import Layered, first_weights, flat_vector
 from .parts import Stepper, activate, encode, planes_of, slope
 from .symmetry import board_symmetries, hidden_symmetries, side_by_side, unmoved
@@ -50,8 +48,7 @@ class Window(Layered):
                              f"and hidden_sizes {self.channels}")
         self.width = observation_size * max(self.channels)
         self.per_cell = num_outputs == observation_size
-        offsets = self.planes * (2 * self.size - 1) ** 2
-        self.shapes = [(offsets, self.channels[0]), (observation_size, self.channels[0]),
+        self.shapes = [*kernel_shapes(self.planes, self.size, self.channels[0]),
                        *((2 * inputs + 1, outputs) for inputs, outputs in pairwise(self.channels)),
                        (self.channels[-1] + 1, 1 if self.per_cell else num_outputs)]
 
@@ -79,37 +76,12 @@ class Window(Layered):
         kernel, _, *later, _ = self.layers_of(vector)
         return [kernel, *(half for layer in later for half in (layer[: len(layer) // 2], layer[len(layer) // 2 : -1]))]
 
-    # ---- the first layer
-
-    def laid_out(self, kernel, biases):
-        """The first layer as a matrix (P·C + 1, C·c₁), the biases its last row."""
-        xp, n, channels = array_module(kernel), self.size, kernel.shape[1]
-        windows = xp.lib.stride_tricks.sliding_window_view(
-            kernel.reshape(self.planes, 2 * n - 1, 2 * n - 1, channels), (n, n), (1, 2))  # as seen from the last cell …
-        windows = windows[:, ::-1, ::-1].transpose(0, 4, 5, 1, 2, 3)  # … to the first: (P, shot n, n, cell n, n, c₁)
-        matrix = xp.empty_like(kernel, shape=(self.planes * n * n + 1, n * n * channels))
-        matrix[:-1].reshape(windows.shape)[:] = windows
-        matrix[-1] = biases.reshape(-1)
-        return matrix
-
-    def gathered(self, d_matrix, d_kernel):
-        """The reverse for slopes: each weight of the kernel takes the sum over all places where it was laid."""
-        xp, n, channels = array_module(d_matrix), self.size, d_kernel.shape[1]
-        of_pairs = d_matrix[:-1].reshape(self.planes, n, n, n, n, channels)
-        of_rows = xp.zeros((self.planes, 2 * n - 1, n, n, channels), d_matrix.dtype)  # first the rows, then the columns
-        for row in range(n):
-            of_rows[:, n - 1 - row : 2 * n - 1 - row] += of_pairs[:, :, :, row]
-        d_kernel[:] = 0
-        d_windows = d_kernel.reshape(self.planes, 2 * n - 1, 2 * n - 1, channels)
-        for column in range(n):
-            d_windows[:, :, n - 1 - column : 2 * n - 1 - column] += of_rows[:, :, :, column]
-
     # ---- forward, backward, and along a vector
 
     def forward(self, observations):
         """Outputs (N, O), and the tape: the input, then of every layer h (N, C, c) and its mean (N, c)."""
         inputs = encode(observations, self.encoding, self.parameters.dtype)
-        sums = inputs @ self.laid_out(*self.layers[:2])
+        sums = inputs @ laid_out(*self.layers[:2])
         hidden = self._board(activate(sums, self.activation, out=sums))
         outputs, tape = self._from_first(hidden)
         return outputs, [inputs, *tape]
@@ -154,8 +126,7 @@ class Window(Layered):
             if i > 0:
                 delta = self._later_backward(*later[i - 1], delta, self.layers[i + 1], d_layers[i - 1])
         d_matrix = inputs.T @ delta.reshape(len(delta), -1)
-        self.gathered(d_matrix, d_kernel)
-        d_biases[:] = d_matrix[-1].reshape(d_biases.shape)
+        gathered(d_matrix, d_kernel, d_biases)
         return gradient
 
     def _last_backward(self, hidden, mean, d_outputs, d_layer):
@@ -183,7 +154,7 @@ class Window(Layered):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         d_kernel, d_biases, *directions = self.layers_of(vector)
         inputs, *later = tape
-        d_sums = self._board(inputs @ self.laid_out(d_kernel, d_biases))
+        d_sums = self._board(inputs @ laid_out(d_kernel, d_biases))
         for (hidden, mean), layer, direction in zip(later[:-1], self.layers[2:-1], directions[:-1], strict=True):
             d_hidden = d_sums * slope(hidden, self.activation)
             channels = hidden.shape[2]
@@ -199,7 +170,7 @@ class Window(Layered):
         def finish(sums):
             return self._from_first(self._board(activate(sums, self.activation)))[0]
 
-        return Stepper(observations, self.encoding, self.laid_out(*self.layers[:2]), finish)
+        return Stepper(observations, self.encoding, laid_out(*self.layers[:2]), finish)
 
     # ---- files and figures
 

@@ -76,7 +76,7 @@ def make_network(settings, env, num_outputs, hidden_sizes, rng, dtype=np.float32
     """A fresh network of the settings' family."""
     return NETWORKS[settings.network](
         env.observation_size, num_outputs, hidden_sizes, settings.activation, settings.encoding, rng, dtype,
-        settings.output_gain, env.rules.board_size if settings.equivariant else None)
+        settings.output_gain, env.rules.board_size if settings.equivariant else None, env.rules.fleet)
 
 
 def make_critic(settings, env, policy):

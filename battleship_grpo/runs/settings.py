@@ -11,14 +11,14 @@ from dataclasses import replace
 from ..algorithms import RECIPES
 from ..algorithms.setting import Setting
 from ..game import NAMED_RULES, Rules
-from ..networks import MLP, NETWORKS, Window
+from ..networks import MLP, NETWORKS, Fleet
 from ..networks.parts import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
 from .files import read_text, refusing
 
 BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
-LARGEST_MLP_BOARD = 6  # on larger ones a window is the default
+LARGEST_MLP_BOARD = 6  # on larger ones a fleet network is the default
 DEFAULT_SIZES = ", ".join(f"{','.join(map(str, family.default_hidden_sizes))} in {name}"
                           for name, family in NETWORKS.items())
 
@@ -52,7 +52,7 @@ GAME = {
 }
 POLICY = {
     "network": Setting(None, f"the family of the network (default: mlp up to {LARGEST_MLP_BOARD}×{LARGEST_MLP_BOARD}, "
-                       "window on larger boards)", str, choices=NETWORKS),
+                       "fleet on larger boards)", str, choices=NETWORKS),
     "hidden_sizes": Setting(None, f"units of each hidden layer; of a window at every cell (default: {DEFAULT_SIZES})",
                             tuple),
     "activation": Setting("relu", "activation of the hidden layers", choices=ACTIVATIONS),
@@ -122,7 +122,7 @@ class Settings:
     def __init__(self, /, **given):
         algorithm = EVERY_RUN["algorithm"].checked("algorithm", given.get("algorithm", "grpo"))
         large = board_size_of(given) > LARGEST_MLP_BOARD
-        network = EVERY_RUN["network"].checked("network", given.get("network")) or (Window if large else MLP).name
+        network = EVERY_RUN["network"].checked("network", given.get("network")) or (Fleet if large else MLP).name
         known = known_settings(algorithm, network, large, bool(given.get("init")), given.get("optim"))
         for name in given.keys() - known.keys():
             users = ", ".join(users_of(name))
@@ -185,7 +185,7 @@ class Settings:
             if hasattr(self, name):
                 try:
                     found[network] = NETWORKS[self.network].num_parameters(
-                        cells, outputs, getattr(self, name), self.activation, self.encoding)
+                        cells, outputs, getattr(self, name), self.activation, self.encoding, self.make_rules().fleet)
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from None
         return found

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from ..backend import keep_freed_memory, load_backend, make_generator
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
-from ..networks import MLP, Window
+from ..networks import MLP, Fleet, Window
 from ..players.judge import play_out
 from ..runs.assembly import build
 from ..runs.loop import learn
@@ -28,8 +28,8 @@ def cases(rules):
     changes += [{"num_boards": boards} for boards in (128, 256, 512)]
     changes += [{"hidden_sizes": hidden} for hidden in ((64,), (1024,), (256, 256))]
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
-    changes += [{"rules": name, "network": Window.name, "hidden_sizes": Window.default_hidden_sizes, "num_boards": 16,
-                 "num_minibatches": 2} for name in NAMED_RULES]
+    changes += [{"rules": name, "network": family.name, "hidden_sizes": family.default_hidden_sizes, "num_boards": 16,
+                 "num_minibatches": 2} for family in (Window, Fleet) for name in NAMED_RULES]
     return [{**YARDSTICK, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
 
