@@ -51,11 +51,11 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
 
 def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given():
     small, large = Settings(), Settings(board_size=7, fleet=(2, 3))
-    assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "fleet")
+    assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "window")
     assert len(large.hidden_sizes) > 1 and large.learning_rate < small.learning_rate
     assert Settings(rules="classic", network="mlp").hidden_sizes == (256,)
     assert Settings(algorithm="pretrain").hidden_sizes == (512,)
-    assert Settings(rules="classic", algorithm="pretrain").hidden_sizes == large.hidden_sizes
+    assert Settings(rules="classic", algorithm="pretrain").network == "fleet"
     assert Settings(rules="classic", learning_rate=0.1, hidden_sizes=(8,)).learning_rate == 0.1
     assert Settings(rules="classic", algorithm="rloo").num_minibatches == 1  # what makes a recipe stays
 

@@ -69,7 +69,7 @@ class Learner:
 
     hyperparameters   name → `Setting`: what it uses of the settings, and which values make sense
     on_large_boards   name → default, where it differs there: games are long, and fewer fill a batch
-    predicts          whether it learns what is hidden, which takes a wider network
+    predicts          whether it learns what is hidden, which takes a network of its own
     step_bounds       names of those that bound how far a step goes: where numbers run away, lower ones help
     needs             what its constructor takes besides: "reference", "critic", "teacher", "preferences"
     """

@@ -7,11 +7,11 @@
     e₂ = e₁ + h₂·w₂,  b₂ = belief(e₂)  and so on, layer by layer
     logit = log Σ_ships bₖ             how many ships are believed to lie at a cell
 
-A placement across a miss has probability 0. What a plain network has to learn anew for each corner of the board, that
-a ship is straight, of its length, and in one place only, is the form of the answer here: where one is found, it is
-nowhere else. Beliefs that are passed on, and revised by what others are believed to do, are what belief propagation is
-made of (Pearl 1988); here the messages are learnt (as in Yoon et al. 2018, "Inference in probabilistic graphical models
-by graph neural networks"). The first layer, and the same small network at each cell, are those of a `window`.
+A placement across a miss is all but impossible from the start. What a plain network has to learn, that a ship is
+straight, of its length, and in one place only, is the form of the answer here: where one is found, it is nowhere else.
+Beliefs that are passed on, and revised by what others are believed to do, are what belief propagation is made of (Pearl
+1988); here the messages are learnt (as in Yoon et al. 2018, "Inference in probabilistic graphical models by graph
+neural networks"). The first layer, and the same small network at each cell, are those of a `window`.
 
 In a file, float32, with n the board's size, C = n² cells row by row, P planes (hit, miss) or one (−1, 0, +1), S ships:
 
@@ -19,7 +19,7 @@ In a file, float32, with n the board's size, C = n² cells row by row, P planes 
     Ei (cᵢ, 2S)                         eᵢ[v] = eᵢ₋₁[v] + hᵢ[v]·Ei; ship s lies horizontally in column 2s, else 2s + 1;
                                         e₀[v] = −10³ at a miss, else 0
     bᵢ[s, v] = Σ of softmax_p(Σ_{u∈p} eᵢ[u]) over the placements p of ship s that cover v, horizontal and vertical ones
-    Wi (cᵢ₋₁, cᵢ), Vi (S, cᵢ), βi (cᵢ), 1 < i ≤ k    hᵢ[v] = φ(hᵢ₋₁[v]·Wi + bᵢ₋₁[:, v]·Vi + βi), in files bi
+    Wi (cᵢ₋₁, cᵢ), Vi (S, cᵢ), bi (cᵢ), 1 < i ≤ k    hᵢ[v] = φ(hᵢ₋₁[v]·Wi + bᵢ₋₁[:, v]·Vi + βᵢ), βᵢ in files bi
     the logit of v is log(Σ_s bₖ[s, v] + 10⁻⁹)
     fleet (S), activation, encoding, num_outputs    with other than C outputs, as a critic has, there is no Ek:
                                         W, b            y = mean_u(hₖ[u])·W + b

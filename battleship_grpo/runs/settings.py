@@ -11,14 +11,14 @@ from dataclasses import replace
 from ..algorithms import RECIPES
 from ..algorithms.setting import Setting
 from ..game import NAMED_RULES, Rules
-from ..networks import MLP, NETWORKS, Fleet
+from ..networks import MLP, NETWORKS, Fleet, Window
 from ..networks.parts import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
 from .files import read_text, refusing
 
 BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
-LARGEST_MLP_BOARD = 6  # on larger ones a fleet network is the default
+LARGEST_MLP_BOARD = 6  # on larger ones a network at every cell is the default
 DEFAULT_SIZES = ", ".join(f"{','.join(map(str, family.default_hidden_sizes))} in {name}"
                           for name, family in NETWORKS.items())
 
@@ -52,9 +52,9 @@ GAME = {
 }
 POLICY = {
     "network": Setting(None, f"the family of the network (default: mlp up to {LARGEST_MLP_BOARD}×{LARGEST_MLP_BOARD}, "
-                       "fleet on larger boards)", str, choices=NETWORKS),
-    "hidden_sizes": Setting(None, f"units of each hidden layer; of a window at every cell (default: {DEFAULT_SIZES})",
-                            tuple),
+                       "on larger boards window, and fleet for pretrain)", str, choices=NETWORKS),
+    "hidden_sizes": Setting(None, "units of each hidden layer; in window and fleet, at each cell (default: "
+                            f"{DEFAULT_SIZES})", tuple),
     "activation": Setting("relu", "activation of the hidden layers", choices=ACTIVATIONS),
     "encoding": Setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
                         choices=ENCODINGS),
@@ -111,6 +111,11 @@ def board_size_of(given):
     return size or NAMED_RULES[GAME["rules"].checked("rules", given.get("rules", GAME["rules"].default))].board_size
 
 
+def default_network(algorithm, large):
+    """The family that suits an algorithm and a board: to predict ships, one that knows what a ship is."""
+    return (MLP if not large else Fleet if RECIPES[algorithm].kind.predicts else Window).name
+
+
 class Settings:
     """The settings of a run, an attribute for each; they do not change. Settings(algorithm="ppo", seed=1): the others
     have their defaults.
@@ -122,7 +127,7 @@ class Settings:
     def __init__(self, /, **given):
         algorithm = EVERY_RUN["algorithm"].checked("algorithm", given.get("algorithm", "grpo"))
         large = board_size_of(given) > LARGEST_MLP_BOARD
-        network = EVERY_RUN["network"].checked("network", given.get("network")) or (Fleet if large else MLP).name
+        network = EVERY_RUN["network"].checked("network", given.get("network")) or default_network(algorithm, large)
         known = known_settings(algorithm, network, large, bool(given.get("init")), given.get("optim"))
         for name in given.keys() - known.keys():
             users = ", ".join(users_of(name))
