@@ -67,12 +67,11 @@ def test_what_makes_a_recipe_stays_in_runs_that_go_on_from_a_policy():
     assert Settings(init="x").advantage_baseline == "luck_adjusted"
 
 
-@pytest.mark.parametrize(("algorithm", "network", "bound"), [
-    ("pretrain", "fleet", 53), ("grpo", "fleet", 70), ("pretrain", "window", 70), ("grpo", "window", 90)])
-def test_large_boards_learn_and_never_collapse(algorithm, network, bound):
+@pytest.mark.parametrize(("algorithm", "bound"), [("pretrain", 60), ("grpo", 90)])
+def test_large_boards_learn_and_never_collapse(algorithm, bound):
     """A few dozen iterations at the full rate. Random play takes 95.3; a mean of 100 games is off by 3 at most."""
-    settings = Settings(algorithm=algorithm, network=network, rules="classic", hidden_sizes=(16, 16), num_boards=8,
-                        num_minibatches=4, iterations=40, lr_scheduler_type="constant", processes=1)
+    settings = Settings(algorithm=algorithm, rules="classic", hidden_sizes=(16, 16), num_boards=8, num_minibatches=4,
+                        iterations=40, lr_scheduler_type="constant", processes=1)
     learner = build(settings)
     learn(learner, settings)
     assert judge(Trained("", learner.policy), learner.env, 100, 0).mean_shots < bound
