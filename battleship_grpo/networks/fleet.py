@@ -55,6 +55,7 @@ class Fleet(Layered):
 
     name = "fleet"
     default_hidden_sizes = predicting_hidden_sizes = (32,) * 6
+    step_size = 0.25  # a weight acts at every cell
 
     def lay_out(self, observation_size, num_outputs, hidden_sizes, encoding):
         self.channels, self.planes = hidden_sizes, planes_of(encoding)
