@@ -1,6 +1,7 @@
 """How much better was it than expected? Scores or rewards in, advantages out.
 
-Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (PPO, TRPO).
+Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (PPO, TRPO). What is taken over a whole
+batch is taken over that of all ranks: `all_gatherv` and `all_reduce` are those of a `World`.
 """
 
 import numpy as np
@@ -10,19 +11,22 @@ from .backend import array_module, to_numpy
 SCALES = ("group", "batch", "centred", "mean", "none")
 
 
+def of_one_process(values):
+    """Values of a batch that no other process has a part of."""
+    return values
+
+
+# ------------------------------------------------------------------------------------- the group
+
+
 def groups_with_variance(scores, num_generations):
     """Which boards have games with different scores, bool (B,): the others teach nothing."""
     groups = scores.reshape(-1, num_generations)
     return groups.max(axis=1) > groups.min(axis=1)
 
 
-def of_this_process(values):
-    """Values of a batch that no other process has a part of; else `Team.gathered` has those of all."""
-    return values
-
-
-def group_advantages(scores, num_generations, scale_rewards="group", baseline="group_mean", eps=1e-4,
-                     gathered=of_this_process):
+def group_advantages(scores, num_generations, scale_rewards="group", baseline="group_mean", all_gatherv=of_one_process,
+                     eps=1e-4):
     """Group-relative advantages (N,) from scores (N,), group after group of `num_generations` games.
 
     baseline       "group_mean":    r − mean of the group                       (DeepSeekMath, §4.1.2)
@@ -46,9 +50,9 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
     if scale_rewards == "group":
         centred /= groups.std(axis=1, ddof=1, keepdims=True) + eps
     elif scale_rewards == "batch":
-        centred /= gathered(scores).std(ddof=1) + eps
+        centred /= all_gatherv(scores).std(ddof=1) + eps
     elif scale_rewards == "centred":
-        centred /= gathered(centred.reshape(-1)).std(ddof=1) + eps
+        centred /= all_gatherv(centred.reshape(-1)).std(ddof=1) + eps
     elif scale_rewards == "mean":
         centred /= means + eps
     return xp.where(groups_with_variance(scores, num_generations)[:, None], centred, 0).reshape(-1)
@@ -66,38 +70,43 @@ def process_advantages(rollout, eps=1e-4):
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
 
 
-def step_advantages(rollout, luck=None, eps=1e-4, gathered=of_this_process, total=of_this_process):
-    """What every shot and those after it earned, less what the other games on its board earned from the same step on;
-    over the deviation of all. Returns (S,).
+def step_advantages(rollout, variates=None, all_gatherv=of_one_process, all_reduce=of_one_process, eps=1e-4):
+    """What a shot and those after it earned, less what the other games on its board earned from the same step on; over
+    the standard deviation of all. Returns (S,).
 
-    A baseline that follows the step (Greensmith et al. 2004) knows how far a game is, and the group which board it is:
-    what is left is what this game's shots did, and luck. luck: (S, K), numbers that nobody who fires can foresee, of
-    mean 0; so what the advantages owe to those of this shot and the ones after it, by least squares, can go without
-    moving their mean (control variates; for games of chance: Burch et al. 2018, AIVAT). total: `Team.sum`.
+    A baseline that follows the step (Greensmith et al. 2004) takes out how far a game is, and the group which board it
+    is: what is left is what this game's shots did, and chance.
+
+    variates: (S, K), control variates: numbers of mean 0 whatever is fired at. The part of the advantages that those of
+    this shot and the ones after it explain, by least squares, is subtracted. That leaves the mean as it is, and takes
+    out some of the chance (in games: AIVAT, Burch et al. 2018).
     """
     advantages = beyond_the_others(rollout, rollout.rewards)
-    if luck is not None:
-        columns = [beyond_the_others(rollout, luck[:, k]) for k in range(luck.shape[1])]
-        lucks = array_module(luck).stack(columns, axis=1)
-        advantages = advantages - lucks @ least_squares(lucks, advantages, total)
-    return advantages / (gathered(advantages).std() + eps)
+    if variates is not None:
+        columns = [beyond_the_others(rollout, variates[:, k]) for k in range(variates.shape[1])]
+        columns = array_module(variates).stack(columns, axis=1)
+        advantages = advantages - columns @ least_squares(columns, advantages, all_reduce)
+    return advantages / (all_gatherv(advantages).std() + eps)
 
 
 def beyond_the_others(rollout, values):
     """A value summed over every shot and those after it, less the mean of what the other games on its board sum up to
-    from the same step on: (S,). Games that are over have nothing more to add, and count.
+    from the same step on: (S,). Games that are over count as 0 from then on.
     """
     to_go, group = discounted_sums(rollout, values, 1.0), rollout.num_generations
     sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
     return to_go - (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
 
 
-def least_squares(columns, values, total):
-    """The factors (K,) with which columns (S, K) add up to values (S,) as nearly as can be, over all processes."""
+def least_squares(columns, values, all_reduce):
+    """The factors (K,) with which columns (S, K) add up to values (S,) as nearly as can be, over all ranks."""
     xp = array_module(values)
     both = xp.concatenate([columns, values[:, None]], axis=1).astype(np.float64)
-    products = to_numpy(total((both.T @ both).reshape(-1))).reshape(both.shape[1], -1)
+    products = to_numpy(all_reduce((both.T @ both).reshape(-1))).reshape(both.shape[1], -1)
     return xp.asarray(np.linalg.pinv(products[:-1, :-1]) @ products[:-1, -1], values.dtype)
+
+
+# ------------------------------------------------------------------------------------- the batch, and a critic
 
 
 def shot_rewards(rollout, supervision):
@@ -117,11 +126,11 @@ def discounted_sums(rollout, values, discount):
     return sums[rollout.position, rollout.games]
 
 
-def normalised(values, baseline="batch_mean", scale="batch", eps=1e-8, gathered=of_this_process):
+def normalised(values, baseline="batch_mean", scale="batch", all_gatherv=of_one_process, eps=1e-8):
     """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
-    everyones = gathered(values)
-    centred = values - everyones.mean() if baseline == "batch_mean" else values
-    return centred / (everyones.std() + eps) if scale == "batch" else centred
+    whole = all_gatherv(values)
+    centred = values - whole.mean() if baseline == "batch_mean" else values
+    return centred / (whole.std() + eps) if scale == "batch" else centred
 
 
 def gae(rollout, rewards, values, gamma, lam):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .backend import array_module
-from .game import Rules, chances_given_the_others, covered, random_boards, random_fleets, score
+from .game import Rules, covered, random_boards, random_fleets, score, ship_posteriors
 
 
 class Environment(Protocol):
@@ -79,31 +79,29 @@ class BattleshipEnv:
         """`count` uniform random boards: bool (count, A)."""
         return random_boards(self.rules, count, rng).reshape(count, -1)
 
-    def open_tasks(self, count, rng):
-        """`count` tasks, and what is hidden in them, int (count, ships): for who learns with hindsight, by `chances`
-        (pretraining) or by `luck` (GRPO's `advantage_baseline` luck_adjusted).
-        """
+    def privileged_tasks(self, count, rng):
+        """`count` tasks, and what is hidden in them, int (count, ships): privileged information, for learning only."""
         fleets = random_fleets(self.rules, count, rng)
         return covered(self.rules, fleets) > 0, fleets
 
-    def chances(self, fleets, observations):
-        """How likely a ship lies at each action's cell, (S, A), for someone who knows all of the fleet but one ship."""
-        return sum(chances for chances, _ in chances_given_the_others(self.rules, fleets, observations))
+    def privileged_posterior(self, fleets, observations):
+        """How likely a ship lies at each action's cell, (S, A), given for each ship where all the others lie."""
+        return sum(posterior for posterior, _ in ship_posteriors(self.rules, fleets, observations))
 
-    def luck(self, fleets, observations, actions):
-        """How far a shot hit beyond its chance, as in `chances`: (S, 2), on average 0 whatever is seen and fired at.
+    def control_variates(self, fleets, observations, actions):
+        """How far a shot hit beyond what `ship_posteriors` expects: (S, 2), on average 0 whatever is fired at.
 
-        What such a surprise is worth depends on how many cells are left to find, and on how likely it was: hence its
-        two columns, divided by √left, and times √chance as well.
+        What such a surprise is worth depends on how many cells are left to find, and on how likely it was: hence two
+        columns, divided by √left, and the second multiplied by √probability as well.
         """
         xp = array_module(actions)
-        shots, luck = (xp.arange(len(actions)), actions), xp.zeros((len(actions), 2), xp.float32)
-        for chances, ship in chances_given_the_others(self.rules, fleets, observations):
-            chance = chances[shots]
-            surprise = ship[shots] - chance
-            luck += xp.stack([surprise, surprise * xp.sqrt(chance)], axis=1)
+        shots, variates = (xp.arange(len(actions)), actions), xp.zeros((len(actions), 2), xp.float32)
+        for posterior, ship in ship_posteriors(self.rules, fleets, observations):
+            expected = posterior[shots]
+            surprise = ship[shots] - expected
+            variates += xp.stack([surprise, surprise * xp.sqrt(expected)], axis=1)
         left = self.rules.ship_cells - (observations > 0).sum(axis=1, keepdims=True)
-        return luck / xp.sqrt(left.astype(xp.float32))
+        return variates / xp.sqrt(left.astype(xp.float32))
 
     def reset(self, tasks):
         xp = array_module(tasks)

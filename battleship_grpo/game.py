@@ -270,13 +270,13 @@ def _crowded(rules, xp):
     return xp.asarray(fleets)
 
 
-def chances_given_the_others(rules, fleets, observations):
-    """For each ship: where it may lie, as far as what was seen and where *all the others* lie tell. Yields the chances,
-    float32 (N, cells), 0 on cells fired at, and where it does lie, uint8 (N, cells).
+def ship_posteriors(rules, fleets, observations):
+    """For each ship, the posterior of its cells given what was seen and where *all the other* ships lie. Yields that
+    posterior, float32 (N, cells), 0 on cells fired at, and where the ship lies, uint8 (N, cells).
 
     fleets: int (N, ships), the hidden truth. observations: int8 (N, cells), 0 fog, −1 miss, +1 hit. On average over
-    the fleets that agree with what was seen it is the chance that the ship lies there, as the truth itself is, but with
-    much less noise: a conditional expectation (Rao & Blackwell).
+    the fleets that agree with what was seen it is the probability that the ship lies there. So is the truth itself, but
+    with much more noise: this is a conditional expectation of it (Rao & Blackwell).
     """
     xp, truth = array_module(observations), covered(rules, fleets) > 0
     for ship, placements in enumerate(_ship_tables(rules, xp)):

@@ -1,13 +1,14 @@
 """Objectives: log-probabilities in, one number per shot out, dL/dlogπ(a|s).
 
 Each is a pure function of arrays; what follows that number (softmax, layers, AdamW) is the same for all. Losses are
-minimised. Three families, by what a loss looks at:
+minimised. There are three families, by what a loss looks at:
 
     a shot        surrogates of the ratio ρ = π/π_old, and estimates of KL(π‖π_ref)
     two games     preferences: one was better than the other
     a whole group ranking: all of its pairs at once
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .backend import array_module
@@ -18,7 +19,7 @@ PREFERENCE_LOSSES = ("sigmoid", "ipo", "simpo")
 
 
 class PerShot(NamedTuple):
-    """A loss on each shot, and its derivative by that shot's log-probability: float (S,) both."""
+    """A loss on each shot, and its derivative with respect to that shot's log-probability: float (S,) both."""
 
     loss: Any
     d_log_prob: Any
@@ -81,14 +82,26 @@ def sapo(log_ratio, advantages, temperature_pos=1.0, temperature_neg=1.05):
     return PerShot(-advantages * gate * 4 / temperature, -advantages * ratio * 4 * gate * (1 - gate))
 
 
-SURROGATES = {  # name → function of log π, log ρ, advantages (S,) and settings: a `PerShot`
-    "clipped": lambda log_probs, log_ratio, advantages, s: clipped_surrogate(
-        log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta),
-    "cispo": lambda log_probs, log_ratio, advantages, s: cispo(
-        log_ratio, log_probs, advantages, s.epsilon if s.epsilon_high is None else s.epsilon_high),
-    "sapo": lambda log_probs, log_ratio, advantages, s: sapo(
-        log_ratio, advantages, s.sapo_temperature_pos, s.sapo_temperature_neg),
-    "policy_gradient": lambda log_probs, log_ratio, advantages, s: policy_gradient(log_probs, advantages),
+class Surrogate(NamedTuple):
+    of: Callable  # of log π, log ρ, advantages (S,) and settings: a `PerShot`
+    uses: tuple  # the settings that it depends on
+
+
+SURROGATES = {
+    "clipped": Surrogate(
+        lambda log_probs, log_ratio, advantages, s: clipped_surrogate(
+            log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta),
+        uses=("epsilon", "epsilon_high", "delta", "importance_sampling_level")),
+    "cispo": Surrogate(
+        lambda log_probs, log_ratio, advantages, s: cispo(
+            log_ratio, log_probs, advantages, s.epsilon if s.epsilon_high is None else s.epsilon_high),
+        uses=("epsilon", "epsilon_high", "importance_sampling_level")),
+    "sapo": Surrogate(
+        lambda log_probs, log_ratio, advantages, s: sapo(
+            log_ratio, advantages, s.sapo_temperature_pos, s.sapo_temperature_neg),
+        uses=("sapo_temperature_pos", "sapo_temperature_neg", "importance_sampling_level")),
+    "policy_gradient": Surrogate(
+        lambda log_probs, log_ratio, advantages, s: policy_gradient(log_probs, advantages), uses=()),
 }
 
 
@@ -109,31 +122,31 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
     return PerShot(inverse_ratio + d - 1, 1 - inverse_ratio)
 
 
-def shot_weights(shots, minibatch, loss_type, max_steps):
-    """How much each of some shots of a minibatch counts in its loss, (S,): TRL's `loss_type`. minibatch: its `Counts`.
+def shot_weights(shots, counts, loss_type, max_steps):
+    """How much each of some shots of a minibatch counts in its loss, (S,): TRL's `loss_type`. counts: the minibatch's.
 
     "grpo"     1 / (games · shots of this game): every game counts the same, a shot of a long game less
     "dr_grpo"  1 / (games · max_steps): every shot the same, whatever the lengths (Dr. GRPO, Liu et al. 2025)
     "bnpo"     1 / shots of this minibatch: every shot the same
     "dapo"     1 / (games · shots per game of the whole batch): as bnpo, for the batch (DAPO, eq. 8)
     """
-    xp, games = array_module(shots.lengths), minibatch.num_games
+    xp, games = array_module(shots.lengths), counts.num_games
     if loss_type == "grpo":
         return (1 / (games * shots.lengths)).astype(shots.log_probs.dtype)[shots.games]
-    count = {"dr_grpo": games * max_steps, "bnpo": minibatch.num_shots,
-             "dapo": games * minibatch.shots_per_game}[loss_type]
+    count = {"dr_grpo": games * max_steps, "bnpo": counts.num_shots,
+             "dapo": games * counts.shots_per_game}[loss_type]
     return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)
 
 
 def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
-    """The loss of pairs of games, (n,), and its slope by the margin, (n,): functions of one number per pair.
+    """The loss of pairs of games, (n,), and its derivative with respect to the margin, (n,).
 
     The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots. `loss` names:
 
     "sigmoid"  −log σ(β·margin)                   DPO (Rafailov et al. 2023, eq. 7)
     "ipo"      (margin − 1/(2β))²                 IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
     "simpo"    −log σ(β·margin − γ)               SimPO (Meng et al. 2024, eq. 6), whose margin is of mean log π, and
-                                                  knows no reference
+                                                  has no reference
 
     A published tutorial has −mean(σ(·)) for DPO, without the logarithm. That is no likelihood: its slope σ(1 − σ)
     vanishes for the pairs that the policy has most wrong, where DPO's, 1 − σ, is largest.
@@ -149,7 +162,7 @@ def ranking_loss(log_probs, scores, beta):
     """Mean of −log σ(β(ℓᵢ − ℓⱼ)) over all ordered pairs of a group in which game i scored more than game j.
 
     log_probs, scores: (B, G), ℓ a game's log-probability. Returns the loss of each group (B,), 0 where all scored the
-    same, and its slope by ℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's by as much.
+    same, and its derivative with respect to ℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's by as much.
     """
     xp = array_module(log_probs)
     better = scores[:, :, None] > scores[:, None, :]  # (B, G, G): i beats j

@@ -1,7 +1,7 @@
 """The policy: from an observation to a probability for each legal action.
 
 Two classes: `Policy`, a network whose outputs are logits, and `MaskedSoftmax`, the distribution that logits and legal
-actions make. What learning needs is the slope of some number by the logits, and all the slopes are here:
+actions make. What learning needs is the derivative of some number with respect to the logits, and all of them are here:
 
     dlogπ(a)/dlogits = onehot(a) − π     backward: from the one number per shot, dL/dlogπ(a|s)
     dH/dlogits       = −π·(log π + H)    entropy bonus
@@ -109,11 +109,11 @@ class MaskedSoftmax:
         return -self.xp.einsum("na,na->n", targets, self.log_probs())
 
     def cross_entropy_slope(self, targets):
-        """Its slope by the logits: (N, A)."""
+        """dCE/dlogits: (N, A)."""
         return (self.probs - targets) / self.temperature
 
     def fisher(self, d_logits):
-        """F·dlogits (N, A): how the slope of KL(π_old‖π) by the logits grows as they move along `d_logits`."""
+        """F·dlogits (N, A): how dKL(π_old‖π)/dlogits grows as the logits move along `d_logits`."""
         moved = self.probs * d_logits
         moved -= self.probs * (moved @ self.xp.ones(moved.shape[1], moved.dtype))[:, None]
         return moved / self.temperature**2
@@ -129,7 +129,7 @@ class Policy:
     """A network whose outputs are the logits of actions.
 
     rules        the Battleship rules that it plays; None in another environment
-    temperature  the one that it was trained to play at
+    temperature  the one that it plays at, unless it is asked for another
     """
 
     def __init__(self, network, rules=None, temperature=1.0):
@@ -149,9 +149,9 @@ class Policy:
         """The array library that it lives in."""
         return array_module(self.parameters)
 
-    def distribution(self, observations, legal, temperature=1.0):
-        """π(·|s) for observations (N, F) and legal actions bool (N, A)."""
-        return MaskedSoftmax(self.network.forward(observations)[0], legal, temperature)
+    def distribution(self, observations, legal, temperature=None):
+        """π(·|s) for observations (N, F) and legal actions bool (N, A); at the policy's own temperature by default."""
+        return MaskedSoftmax(self.network.forward(observations)[0], legal, temperature or self.temperature)
 
     def copy(self, xp=None):
         """An independent policy with equal parameters, in array library `xp` if given."""

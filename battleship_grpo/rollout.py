@@ -19,8 +19,8 @@ from .policy import MaskedSoftmax
 class Counts(NamedTuple):
     """How much a minibatch holds: what losses divide by.
 
-    In a team, the mean over the processes, each of which has a part of it: so the team's mean of sums divided by it is
-    the sum of all divided by the number of all.
+    Each rank has a part of the minibatch, and these are means over the ranks. So the mean over ranks of sums divided by
+    a count is the sum over all shots divided by the number of all.
     """
 
     num_shots: float
@@ -43,15 +43,15 @@ class Shots:
         ref_log_probs      (S, A)      log π_ref(·|s), where the KL is exact
         values, returns    (S,)        what the critic predicted, V(s), and what it is to learn
         old_logits         (S, A)      of the policy that fired it, for TRPO
-        hidden             (S, ships)  the hidden fleet, for pretraining
-        chances            (S, A)      how likely it makes a ship at each cell
+        hidden             (S, ships)  the hidden fleet: privileged information
+        posterior          (S, A)      how likely a ship lies at each cell, for pretraining
         teacher_action     (S,)        what the teacher would fire at, for SFT
         teacher_probs      (S, A)      the teacher's probabilities, for distillation
     """
 
     columns: dict  # name → array (S, …)
     measured: dict = field(default_factory=dict, kw_only=True)  # name → number: what was measured while collecting it
-    counts: Any = field(default=None, kw_only=True)  # `Counts`, of a minibatch; None before a learner has counted
+    counts: Any = field(default=None, kw_only=True)  # `Counts`, of a minibatch
 
     def __getattr__(self, name):
         if name == "columns" or name not in self.columns:
@@ -64,7 +64,7 @@ class Shots:
 
     @property
     def size(self):
-        """How many things it can be cut between: shots here, boards in a `Rollout`."""
+        """How many things it can be divided between: shots here, boards in a `Rollout`."""
         return self.num_shots
 
     @property
@@ -72,17 +72,17 @@ class Shots:
         """Shots, games and boards in it: a position by itself belongs to none."""
         return self.num_shots, 0, 0
 
-    def cut(self, part):
+    def part(self, part):
         """The same record of a contiguous part, a slice of `range(size)`; no shot is copied."""
         return replace(self, columns={name: column[part] for name, column in self.columns.items()})
 
-    def parts(self, count):
+    def minibatches(self, count):
         """About equal parts."""
-        return [self.cut(part) for part in split(self.size, count)]
+        return [self.part(part) for part in split(self.size, count)]
 
-    def pieces(self, rows):
+    def chunks(self, rows):
         """Parts of about so many shots, to be worked on one by one."""
-        return self.parts(-(-self.num_shots // rows))
+        return self.minibatches(-(-self.num_shots // rows))
 
     def with_columns(self, **columns):
         """The same record with more columns. Raises ValueError for a name that means something else."""
@@ -109,10 +109,6 @@ class Rollout(Shots):
     @property
     def num_boards(self):
         return self.num_games // self.num_generations
-
-    @property
-    def shots_per_game(self):
-        return self.num_shots / self.num_games
 
     @property
     def size(self):
@@ -145,17 +141,17 @@ class Rollout(Shots):
         per_board = to_numpy(self.lengths).reshape(-1, self.num_generations).sum(axis=1)
         return np.concatenate([[0], np.cumsum(per_board)])
 
-    def cut(self, part):
+    def part(self, part):
         start, stop, _ = part.indices(self.num_boards)
         shots = slice(int(self.first_shots[start]), int(self.first_shots[stop]))
         return self._some(shots, slice(start * self.num_generations, stop * self.num_generations))
 
-    def take_games(self, games, num_generations):
+    def select_games(self, games, num_generations):
         """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
         xp, lengths = array_module(self.lengths), self.lengths[games]
         places = xp.arange(int(lengths.sum()))
-        shots = places + (self.starts[games] - starts_of(lengths))[
-            xp.searchsorted(lengths.cumsum(), places, side="right")]
+        game = xp.searchsorted(lengths.cumsum(), places, side="right")
+        shots = places + (self.starts[games] - starts_of(lengths))[game]
         return replace(self._some(shots, games), num_generations=num_generations)
 
     def _some(self, shots, games):
@@ -177,7 +173,7 @@ class Rollout(Shots):
         return (self.sum_games(values) / self.lengths).astype(values.dtype)[self.games]
 
     def steps(self, values):
-        """A value per shot, (S,), as a table of steps by games, (T, N); 0 behind the end of a game."""
+        """A value per shot, (S,), as a table of steps by games, (T, N); 0 after the end of a game."""
         xp = array_module(values)
         table = xp.zeros((int(self.lengths.max()), self.num_games), values.dtype)
         table[self.position, self.games] = values
@@ -185,7 +181,7 @@ class Rollout(Shots):
 
 
 def starts_of(lengths):
-    """Where each of some runs of these lengths starts, laid end to end: int (n,)."""
+    """Where runs of these lengths start when one follows the other: int (n,)."""
     return array_module(lengths).cumsum(lengths) - lengths
 
 
@@ -194,9 +190,10 @@ def concatenate(rollouts):
     first, xp = rollouts[0], array_module(rollouts[0].scores)
     if len(rollouts) == 1:
         return first
-    columns = {name: xp.concatenate([part.columns[name] for part in rollouts]) for name in first.columns}
-    lengths, scores = (xp.concatenate([getattr(part, name) for part in rollouts]) for name in ("lengths", "scores"))
-    return replace(first, columns=columns, lengths=lengths, scores=scores)
+    columns = {name: xp.concatenate([rollout.columns[name] for rollout in rollouts]) for name in first.columns}
+    lengths = xp.concatenate([rollout.lengths for rollout in rollouts])
+    return replace(first, columns=columns, lengths=lengths,
+                   scores=xp.concatenate([rollout.scores for rollout in rollouts]))
 
 
 # ------------------------------------------------------------------------------------- playing
@@ -256,8 +253,8 @@ def record(env, tasks, choose, num_generations):
     return Rollout(columns, num_generations, *results(turns, tasks))
 
 
-def sample_groups(env, policy, tasks, num_generations, rng, temperature=1.0, rows=None):
-    """Play `num_generations` games on each of `tasks` by sampling from a policy, or whatever has its `distribution`.
+def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, rows=None):
+    """Play `num_generations` games on each of `tasks` by sampling from a policy, or from a player's `distribution`.
 
     Every game has its own column of random numbers, drawn beforehand: how many are played at a time (`rows`; by
     default what fits a cache), and when others end, changes nothing in it.
@@ -272,56 +269,55 @@ def sample_groups(env, policy, tasks, num_generations, rng, temperature=1.0, row
     return concatenate(rollouts)
 
 
-class Watcher:
-    """What a policy makes of every position of some games, shot by shot; good for one `play` after the other.
+class Chooser:
+    """A policy's distribution in every position of some games, shot by shot; good for one `play`.
 
     Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
-    date: one row of weights to add instead of a product with all of them. So it must be told what was `fired`.
+    date (its `stepper`): one row of weights to add instead of a product with all of them.
     """
 
-    def __init__(self, policy, temperature=1.0, reveals_one_cell=True):
+    def __init__(self, policy, temperature=None, reveals_one_cell=True):
         self.policy, self.temperature = policy, temperature
-        self.step_by_step = reveals_one_cell and policy.network is not None and policy.network.stepper is not None
+        self.network = policy.network if reveals_one_cell else None
+        self.games = self.actions = None  # of the turn before
 
     def distribution(self, step, games, observations, legal):
-        if self.step_by_step:
-            return MaskedSoftmax(self._logits(step, games, observations), legal, self.temperature)
-        return self.policy.distribution(observations, legal, self.temperature)
-
-    def fired(self, games, actions):
-        self.games, self.actions = games, actions
-
-    def _logits(self, step, games, observations):
+        if self.network is None or self.network.stepper is None:
+            return self.policy.distribution(observations, legal, self.temperature)
         if step == 0:
-            self.stepper = self.policy.network.stepper(observations)
-            return self.stepper.outputs()
+            self.stepper = self.network.stepper(observations)
+        else:
+            self._reveal(games, observations)
+        return MaskedSoftmax(self.stepper.outputs(), legal, self.temperature or self.policy.temperature)
+
+    def _reveal(self, games, observations):
+        """What the last shot of each game showed; games that are over leave."""
         xp, actions = array_module(games), self.actions
         if len(games) < len(self.games):
             still_played = xp.searchsorted(self.games, games)
             self.stepper.keep(still_played)
             actions = actions[still_played]
         self.stepper.reveal(actions, observations[xp.arange(len(games)), actions])
-        return self.stepper.outputs()
 
 
-class Sampler(Watcher):
+class Sampler(Chooser):
     """Draws every action from the policy, with uniform random numbers (T, N): one for each step of each game."""
 
-    def __init__(self, policy, uniforms, temperature=1.0, reveals_one_cell=True):
+    def __init__(self, policy, uniforms, temperature=None, reveals_one_cell=True):
         super().__init__(policy, temperature, reveals_one_cell)
         self.uniforms = uniforms
 
     def __call__(self, step, games, observations, legal):
         distribution = self.distribution(step, games, observations, legal)
         actions = distribution.sample(self.uniforms[step, games])
-        self.fired(games, actions)
+        self.games, self.actions = games, actions
         return actions, distribution.log_prob(actions)
 
 
-class Greedy(Watcher):
+class Greedy(Chooser):
     """Takes the most probable action, every time."""
 
     def __call__(self, step, games, observations, legal):
         actions = self.distribution(step, games, observations, legal).greedy()
-        self.fired(games, actions)
+        self.games, self.actions = games, actions
         return actions, None

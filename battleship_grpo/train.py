@@ -16,11 +16,13 @@ from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
 from .players.trained import Sampled, Trained
 from .runs.assembly import build, input_digests, with_inherited
 from .runs.files import refusing
+from .runs.checkpoint import load_state
 from .runs.folder import RunFolder
 from .runs.loop import learn, share_done
 from .runs.metrics import MetricsFile, rows_behind
 from .runs.mpi import over_ranks
-from .runs.settings import PRESETS, Settings, read_config
+from dataclasses import asdict, replace
+from .runs.settings import PRESETS, RunSettings, make_settings, read_config
 from .runs.signals import stop_on_signal
 from .runs.team import gather
 from .screens.command import command
@@ -68,7 +70,7 @@ def settings_of(folder, saved, say):
     except ValueError as error:
         say(f"{error}; going on with the settings in {saved.path}")
         return saved.settings
-    for name, value in vars(saved.settings).items():
+    for name, value in asdict(saved.settings).items():
         if name not in CHANGEABLE and value != getattr(settings, name, None):
             raise ValueError(f"{name} is {value!r} in {saved.path}, but {getattr(settings, name, None)!r} in "
                              f"{folder.config}: one of the two is another run's")
@@ -95,7 +97,7 @@ def changed(settings, changes, folder):
             raise ValueError(f"{name} is {getattr(settings, name, None)!r} in {folder}, not {value!r}: a run goes on "
                              f"as it was, but for {', '.join(CHANGEABLE)}")
     limits = {"iterations": None, "seconds": None} if {"iterations", "seconds"} & changes.keys() else {}
-    return settings.replace(**limits | changes)
+    return replace(settings, **limits | changes)
 
 
 def run(folder, settings, saved, console, stopped, world):
@@ -104,7 +106,7 @@ def run(folder, settings, saved, console, stopped, world):
     processes = settings.processes or (default_processes(settings) if backend == "numpy" else 1)
     if backend != "numpy" and processes > 1 and world is None:
         raise ValueError("processes must be 1 with --backend cupy: one process fills the GPU")
-    settings = settings.replace(backend=backend, processes=processes)  # what they are, for whoever goes on
+    settings = replace(settings, backend=backend, processes=processes)  # what they are, for whoever goes on
     inputs = input_digests(settings)
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"), (world.gather if world else gather)(
@@ -140,9 +142,9 @@ def prepare(settings, team, saved):
     """The algorithm, and how far it is: from the start where `saved` is None, else as that checkpoint has it."""
     if saved is None:
         return build(settings, team), None
-    algorithm = build(settings.replace(init=""), team)  # it has had its first weights: the file may be gone
+    algorithm = build(replace(settings, init=""), team)  # it has had its first weights: the file may be gone
     with refusing(saved.path, "checkpoint of this run"):
-        algorithm.load_state(saved.state)
+        load_state(algorithm, saved.state)
     return algorithm, saved.done
 
 
@@ -206,7 +208,7 @@ def parse(arguments, world=None):
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, as if it had never been "
                         f"interrupted; only {', '.join(CHANGEABLE)} may be changed")
     parser.add_argument("--quiet", action="store_true", help="a line now and then instead of the live screen")
-    add_settings(parser)
+    add_settings(parser, arguments)
     options = vars(parser.parse_args(arguments))
     preset, config, folder, quiet = (options.pop(name) for name in ("preset", "config", "resume", "quiet"))
     if sum(given is not None for given in (preset, config, folder)) > 1:
@@ -217,7 +219,7 @@ def parse(arguments, world=None):
         return (folder, options), quiet
     given = read_config(config) | {"output_dir": ""} if config is not None else PRESETS.get(preset, {})
     ranks = {"processes": world.size} if world else {}
-    return Settings(**with_inherited(given | options | ranks)), quiet
+    return make_settings(**with_inherited(given | options | ranks)), quiet
 
 
 @over_ranks
@@ -226,7 +228,7 @@ def main(arguments=None, world=None):
     job, quiet = parse(arguments, world)
     console = stderr_console(force_terminal=False if quiet else None)
     with stop_on_signal() as stopped:
-        if isinstance(job, Settings):
+        if isinstance(job, RunSettings):
             folder, summary = train(job, console, stopped, world)
         else:
             folder, summary = resume(*job, console, stopped, world)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
 from battleship_grpo.networks import MLP, NETWORKS, Fleet
+from battleship_grpo.networks.symmetry import symmetrise
 from battleship_grpo.players.heuristics import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import make_preferences, make_reference, make_teacher
-from battleship_grpo.runs.settings import Settings, known_settings
+from battleship_grpo.runs.settings import make_settings, options_of_algorithm
 
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 seeds = st.integers(0, 2**32 - 1)
@@ -83,27 +85,28 @@ def some_observations(network, rng, count=5):
 # ------------------------------------------------------------------------------------- learners
 
 SMALL = {"board_size": 3, "fleet": (2,), "hidden_sizes": (4,), "critic_hidden_sizes": (4,), "activation": "tanh",
-         "equivariant": False, "num_boards": 4, "num_generations": 4, "num_minibatches": 1, "memory_size": 200,
+         "equivariant": False, "num_boards": 4, "num_generations": 4, "num_minibatches": 1, "replay_capacity": 200,
          "batch_shots": 64}
 
 
 def settings_of(algorithm, options):
     """Settings with those of the options that mean something to the algorithm."""
-    known = known_settings(algorithm)
-    return Settings(**{"algorithm": algorithm} | {name: value for name, value in options.items() if name in known})
+    known = options_of_algorithm(algorithm)
+    return make_settings(**{name: value for name, value in options.items() if name in known} | {"algorithm": algorithm})
 
 
 def small_learner(algorithm, rng, rows=50, **changes):
     """The algorithm on 3×3 with random networks in float64: what gradients can be checked on."""
-    s = settings_of(algorithm, SMALL).replace(**changes)
+    s = replace(settings_of(algorithm, SMALL), **changes)
     env = BattleshipEnv(s.make_rules(), s.max_shots)
     policy = MLPPolicy(env.observation_size, env.num_actions, s.hidden_sizes, s.activation, s.encoding, env.rules, rng,
                        np.float64, s.equivariant)
+    policy.network.rows = rows
     makers = {"reference": make_reference, "teacher": make_teacher, "preferences": make_preferences, "critic": critic}
     parts = {name: makers[name](s, env, policy) for name in s.kind.needs}
-    learner = s.kind(s, env, policy, rows=rows, **parts)
-    for network in learner.networks().values():
-        network.parameters += network.tied(rng.normal(size=network.parameters.shape) * 0.5)
+    learner = s.kind(s, env, policy, **parts)
+    for network in learner.networks.values():
+        network.parameters += symmetrise(network, rng.normal(size=network.parameters.shape) * 0.5)
     return learner
 
 
@@ -113,11 +116,10 @@ def critic(s, env, policy):
                env.rules.board_size if s.equivariant else None)
 
 
-def with_settings(learner, rows=None, **changes):
+def with_settings(learner, **changes):
     """The same algorithm on the same networks, under other settings."""
-    s = learner.settings.replace(**changes)
-    parts = {name: getattr(learner, name) for name in s.kind.needs}
-    return s.kind(s, learner.env, learner.policy, rows=rows or learner.rows, **parts)
+    s = replace(learner.settings, **changes)
+    return s.kind(s, learner.env, learner.policy, **{name: getattr(learner, name) for name in s.kind.needs})
 
 
 def play_randomly(rules, seed, num_boards=4, num_generations=3, max_shots=None):

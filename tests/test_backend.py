@@ -11,6 +11,7 @@ import strict_arrays
 from helpers import settings_of
 
 from battleship_grpo import backend
+from battleship_grpo.algorithms.learner import step
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
 from battleship_grpo.env import BattleshipEnv
@@ -20,6 +21,7 @@ from battleship_grpo.players.judge import judge
 from battleship_grpo.players.trained import Sampled, Trained
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.checkpoint import state_of
 from battleship_grpo.runs.preferences import play_preferences, write_preferences
 from battleship_grpo.train import main
 
@@ -59,13 +61,13 @@ COMBINATIONS = {
     "leave one out, k1, moving reference": {
         "algorithm": "grpo", "advantage_baseline": "leave_one_out", "kl_estimator": "k1", "reference": "initial",
         "sync_ref_model": True, "ref_model_sync_steps": 2},
-    "without luck": {"algorithm": "grpo", "supervision": "process", "advantage_baseline": "luck_adjusted"},
+    "control variates": {"algorithm": "grpo", "supervision": "process", "advantage_baseline": "control_variates"},
     "exact KL, entropy, uniform": {"algorithm": "grpo", "kl_estimator": "exact", "entropy_coef": 0.01},
     "exact KL, initial, sequences": {"algorithm": "gspo", "kl_estimator": "exact", "reference": "initial", "beta": 0.1},
     "reinforce, outcome": {"algorithm": "reinforce", "supervision": "outcome", "entropy_coef": 0.01, "gamma": 0.9},
     "ppo, value clip, early end": {"algorithm": "ppo", "value_clip": 0.2, "target_kl": 1e-5, "num_iterations": 3},
     "ranked, means": {"algorithm": "ranked_grpo", "importance_sampling_level": "sequence"},
-    "distill, offline": {"algorithm": "distill", "lmbda": 0.5, "memory_size": 300},
+    "distill, offline": {"algorithm": "distill", "lmbda": 0.5, "replay_capacity": 300},
 }
 CASES = {name: {"algorithm": name} for name in RECIPES} | COMBINATIONS
 
@@ -76,7 +78,7 @@ def train_a_little(xp, changes, steps=3, num_boards=6):
                "hidden_sizes": (16,), "critic_hidden_sizes": (8,), "batch_shots": 64, "output_gain": 1.0}
     settings = settings_of(changes["algorithm"], options | changes)
     learner = build(settings, xp=xp)
-    measured = [learner.step(replayed(xp, step), 1e-2) for step in range(steps)]
+    measured = [step(learner, replayed(xp, number), 1e-2) for number in range(steps)]
     return to_numpy(learner.policy.parameters), measured, learner
 
 
@@ -88,8 +90,8 @@ def test_training_on_a_device_agrees_with_numpy(xp, changes):
     assert np.abs(actual - expected).max() < (1e-6 if xp is strict_arrays else 1e-3)
     for one, other in zip(on_device, on_numpy, strict=True):
         assert one == pytest.approx(other, abs=1e-6 if xp is strict_arrays else 1e-2)
-    assert all(array_module(network.parameters) is xp for network in learner.networks().values())
-    assert all(isinstance(array, np.ndarray) for array in learner.state().values())
+    assert all(array_module(network.parameters) is xp for network in learner.networks.values())
+    assert all(isinstance(array, np.ndarray) for array in state_of(learner).values())
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo", "dpo", "ranked_grpo", "distill"])

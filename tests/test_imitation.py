@@ -9,46 +9,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo import train
+from battleship_grpo.algorithms.imitation import ReplayBuffer
+from battleship_grpo.algorithms.learner import step
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules
+from battleship_grpo.networks.symmetry import symmetrise
 from battleship_grpo.players import BASELINES, find_player
 from battleship_grpo.players.trained import Trained
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.assembly import build, make_policy
-from battleship_grpo.runs.settings import Settings
+from battleship_grpo.runs.checkpoint import state_of
+from battleship_grpo.runs.settings import make_settings
 
-# ------------------------------------------------------------------------------------- the memory
+# ------------------------------------------------------------------------------------- the replay buffer
+
+
+def buffer_of(capacity):
+    """An empty buffer of shots that are only numbers."""
+    return ReplayBuffer({"legal": np.zeros((capacity, 9), bool), "number": np.zeros(capacity, np.int64),
+                         "twice": np.zeros(capacity, np.int64)})
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 40), seeds)
-def test_the_memory_holds_exactly_the_newest_shots(writes, memory_size, seed):
-    """However they come: in writes smaller and larger than the ring. Only what was written is ever recalled."""
-    learner = small_learner("sft", np.random.default_rng(0), memory_size=memory_size)
-    written = 0
-    for count in writes:
-        numbers = np.arange(written, written + count)
-        learner.remember(observations=digits(numbers), legal=np.ones((count, 9), bool), teacher_action=numbers)
-        written += count
-        newest = set(range(max(0, written - memory_size), written))
-        assert set(learner.memory["teacher_action"][: min(written, memory_size)].tolist()) == newest
-        recalled = learner.recall(np.random.default_rng(seed))
-        assert set(recalled.teacher_action.tolist()) <= newest
-        assert (recalled.observations == digits(recalled.teacher_action)).all()  # shots stay whole
+def test_the_buffer_holds_exactly_the_newest_shots(added, capacity, seed):
+    """However they come: fewer and more at once than it can hold. Only what was added is ever sampled."""
+    buffer, total = buffer_of(capacity), 0
+    for count in added:
+        numbers = np.arange(total, total + count)
+        buffer.add(legal=np.ones((count, 9), bool), number=numbers, twice=2 * numbers)
+        total += count
+        newest = set(range(max(0, total - capacity), total))
+        assert set(buffer.columns["number"][: min(total, capacity)].tolist()) == newest
+        sampled = buffer.sample(50, np.random.default_rng(seed))
+        assert set(sampled["number"].tolist()) <= newest
+        assert (sampled["twice"] == 2 * sampled["number"]).all()  # shots stay whole
 
 
-def digits(numbers):
-    """What stands for the position of a shot that is only a number: (N, 9)."""
-    return (numbers[:, None] // 10 ** np.arange(9) % 10).astype(np.int8)
-
-
-def test_what_is_recalled_is_drawn_from_all_that_is_remembered():
+def test_samples_are_drawn_from_all_that_the_buffer_holds():
     """2000 draws from 10 shots: that one is missing has a probability of 10 · 0.9²⁰⁰⁰ < 1e-90."""
-    learner = small_learner("sft", np.random.default_rng(0), memory_size=10, batch_shots=2000)
-    learner.remember(observations=np.zeros((25, 9)), legal=np.ones((25, 9), bool),
-                     teacher_action=np.arange(25))
-    recalled = learner.recall(np.random.default_rng(0))
-    assert recalled.size == recalled.num_shots == 2000
-    assert set(recalled.teacher_action.tolist()) == set(range(15, 25))
+    buffer = buffer_of(10)
+    buffer.add(legal=np.ones((25, 9), bool), number=np.arange(25), twice=np.arange(25))
+    assert set(buffer.sample(2000, np.random.default_rng(0))["number"].tolist()) == set(range(15, 25))
 
 
 # ------------------------------------------------------------------------------------- lessons
@@ -107,7 +108,7 @@ def test_lambda_is_the_share_of_boards_that_the_student_plays(lmbda, own):
 
 def test_offline_it_is_the_students_own_play_that_is_shown():
     """Untrained it takes 23.4 shots, its teacher 18.6. Six deviations of the mean of 64 games, each about 1.9."""
-    settings = Settings(algorithm="sft", teacher="hunt_target", lmbda=0.0, num_boards=64, num_minibatches=2)
+    settings = make_settings(algorithm="sft", teacher="hunt_target", lmbda=0.0, num_boards=64, num_minibatches=2)
     rollout = build(settings).play_games(np.random.default_rng(0))
     assert rollout.measured["shots"] == rollout.num_shots < 20 * rollout.num_games
     assert rollout.measured["mean_shots"] == pytest.approx(23.4, abs=6 * 1.9 / 8)
@@ -156,9 +157,9 @@ def test_a_run_starts_from_the_policy_that_init_names(tmp_path):
     assert train.main([*TINY, "--iterations", "0", "--init", path, "--output-dir", str(tmp_path / "run")]) == 0
     one, other = MLPPolicy.load(path), MLPPolicy.load(tmp_path / "run" / "policy.npz")
     assert (one.parameters == other.parameters).all()
-    tied = make_policy(Settings(rules="tiny", hidden_sizes=(16,), init=path),
+    tied = make_policy(make_settings(rules="tiny", hidden_sizes=(16,), init=path),
                              BattleshipEnv(one.rules))
-    assert (tied.network.tied(tied.parameters) == one.parameters).all() and tied.network.orbits is not None
+    assert (symmetrise(tied.network, tied.parameters) == one.parameters).all() and tied.network.orbits is not None
 
 
 @pytest.mark.parametrize(("changes", "says"), [
@@ -186,10 +187,10 @@ def test_a_teacher_that_cannot_teach_these_rules_is_refused_in_one_line(teacher,
     assert says in shown and "\n" not in shown and not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_holds_the_memory():
+def test_a_checkpoint_holds_the_buffer():
     learner = small_learner("sft", np.random.default_rng(0))
-    learner.step(np.random.default_rng(0), 1e-2)
-    state = learner.state()
-    filled = min(learner.written, SMALL["memory_size"])
-    assert state["written"] == [learner.written] and state["memory_teacher_action"].shape == (1, filled)
-    assert (state["memory_teacher_action"][0] == learner.memory["teacher_action"][:filled]).all()
+    step(learner, np.random.default_rng(0), 1e-2)
+    state, buffer = state_of(learner), learner.buffer
+    filled = min(int(buffer.added), SMALL["replay_capacity"])
+    assert state["added"] == [buffer.added] and state["buffer_teacher_action"].shape == (1, filled)
+    assert (state["buffer_teacher_action"][0] == buffer.columns["teacher_action"][:filled]).all()

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo.advantages import group_advantages, groups_with_variance
-from battleship_grpo.algorithms.critic import value_loss
+from battleship_grpo.algorithms.ppo import value_loss
 from battleship_grpo.objectives import (
     PREFERENCE_LOSSES,
     SURROGATES,
@@ -22,7 +22,7 @@ from battleship_grpo.objectives import (
     shot_weights,
     sigmoid,
 )
-from battleship_grpo.runs.settings import Settings
+from battleship_grpo.runs.settings import make_settings
 
 ABOVE_ONE = {name: {"surrogate": name} for name in SURROGATES} | {"cispo": {"surrogate": "cispo", "epsilon_high": 5.0}}
 optional_delta = st.none() | st.floats(1.5, 4.0)
@@ -92,8 +92,8 @@ def test_at_a_ratio_of_one_every_surrogate_has_the_slope_of_the_policy_gradient(
     _, log_probs, advantages = some_shots(seed)
     assert (slope(lambda x: policy_gradient(x, advantages).loss, log_probs) == pytest.approx(-advantages, abs=1e-6))
     for name in SURROGATES:
-        settings = Settings(**ABOVE_ONE[name])
-        actual = SURROGATES[name](log_probs, 0 * log_probs, advantages, settings)
+        settings = make_settings(**ABOVE_ONE[name])
+        actual = SURROGATES[name].of(log_probs, 0 * log_probs, advantages, settings)
         assert actual.d_log_prob == pytest.approx(-advantages, rel=1e-12)
 
 

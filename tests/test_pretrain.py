@@ -8,11 +8,12 @@ from helpers import seeds, small_learner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from battleship_grpo.algorithms.learner import step
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules, all_fleets, covered, ship_placements
 from battleship_grpo.players.bayes import Bayes
 from battleship_grpo.runs.assembly import build
-from battleship_grpo.runs.settings import Settings
+from battleship_grpo.runs.settings import make_settings
 
 SMALL_RULES = [Rules(3, (2,)), Rules(3, (2, 2)), Rules(4, (2, 3)), Rules(3, (3, 1))]
 
@@ -34,11 +35,11 @@ def means_of_alike(seen, values):
 
 
 @given(st.sampled_from(SMALL_RULES), seeds, st.integers(0, 6))
-def test_chances_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(rules, seed, count):
+def test_privileged_posteriors_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(rules, seed, count):
     """After any shots: the mean over all fleets that agree with them; and each by counting, ship by ship."""
     fleets, seen = fleets_after_some_shots(rules, seed, count)
-    chances, fog = BattleshipEnv(rules).chances(fleets, seen), seen == 0
-    assert np.allclose(means_of_alike(seen, chances), Bayes(rules).posterior(seen) * fog, atol=1e-5)
+    posterior, fog = BattleshipEnv(rules).privileged_posterior(fleets, seen), seen == 0
+    assert np.allclose(means_of_alike(seen, posterior), Bayes(rules).posterior(seen) * fog, atol=1e-5)
 
     ships = [ship_placements(rules.board_size, n) for n in rules.fleet]
     for game in np.random.default_rng(seed).integers(0, len(fleets), 5):
@@ -48,25 +49,25 @@ def test_chances_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(
             whole = rest + places  # (placements, cells)
             agrees = (whole.max(axis=1) <= 1) & ((whole > 0) == (seen[game] > 0))[:, seen[game] != 0].all(axis=1)
             expected += places[agrees].mean(axis=0)
-        assert np.allclose(chances[game], expected * fog[game], atol=1e-5)
+        assert np.allclose(posterior[game], expected * fog[game], atol=1e-5)
 
 
 @given(st.sampled_from(SMALL_RULES), seeds, st.integers(0, 6))
-def test_whatever_is_seen_and_fired_at_luck_is_none_on_average(rules, seed, count):
-    """Over all fleets that are not sunk yet and agree with what is seen; though each first shot is lucky or unlucky."""
+def test_control_variates_have_mean_0_whatever_is_seen_and_fired_at(rules, seed, count):
+    """Over all fleets that are not sunk yet and agree with what is seen; though each first shot is variatesy or unvariatesy."""
     fleets, seen = fleets_after_some_shots(rules, seed, count)
     afloat = (seen > 0).sum(axis=1) < rules.ship_cells
     fleets, seen = fleets[afloat], seen[afloat]
     for cell in np.flatnonzero(seen[0] == 0):
-        luck = BattleshipEnv(rules).luck(fleets, seen, np.full(len(fleets), cell))
-        assert np.allclose(means_of_alike(seen, luck), 0, atol=1e-5)
-        assert count > 0 or np.abs(luck).max() > 0.1
+        variates = BattleshipEnv(rules).control_variates(fleets, seen, np.full(len(fleets), cell))
+        assert np.allclose(means_of_alike(seen, variates), 0, atol=1e-5)
+        assert count > 0 or np.abs(variates).max() > 0.1
 
 
 @pytest.mark.parametrize(("network", "hidden_sizes"), [("mlp", (512,)), ("fleet", (16, 16))])
 def test_a_pretrained_policy_knows_the_posterior(network, hidden_sizes):
     """On tiny, π times the ship cells left, in the positions of its own games: against exact Bayes."""
-    settings = Settings(algorithm="pretrain", rules="tiny", num_boards=128, iterations=150, processes=1,
+    settings = make_settings(algorithm="pretrain", rules="tiny", num_boards=128, iterations=150, processes=1,
                         network=network, hidden_sizes=hidden_sizes)
     learner, bayes = build(settings), Bayes(settings.make_rules())
 
@@ -77,16 +78,16 @@ def test_a_pretrained_policy_knows_the_posterior(network, hidden_sizes):
         return np.abs(found - bayes.posterior(batch.observations))[batch.legal].mean()
 
     before = distance()
-    for step in range(150):
-        learner.step(np.random.default_rng([0, step]), settings.learning_rate * (1 - step / 150))
+    for number in range(150):
+        step(learner, np.random.default_rng([0, number]), settings.learning_rate * (1 - number / 150))
     after = distance()
     assert before > 2 * after and after < 0.04
 
 
 @given(seeds)
-def test_it_learns_from_every_position_where_ships_are_left(seed):
+def test_pretraining_learns_from_every_position_where_ships_are_left(seed):
     learner = small_learner("pretrain", np.random.default_rng(seed))
     batch = learner.collect(np.random.default_rng(seed))
     assert batch.num_shots == batch.measured["shots"]
-    assert np.allclose(batch.chances.sum(axis=1), 2 - (batch.observations > 0).sum(axis=1))
-    assert (batch.chances[~batch.legal] == 0).all()
+    assert np.allclose(batch.posterior.sum(axis=1), 2 - (batch.observations > 0).sum(axis=1))
+    assert (batch.posterior[~batch.legal] == 0).all()

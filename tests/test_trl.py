@@ -10,9 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo.advantages import group_advantages
+from battleship_grpo.algorithms.learner import gradient, with_counts
 from battleship_grpo.objectives import preference_loss
 from battleship_grpo.optim import schedule
-from battleship_grpo.runs.settings import known_settings
+from battleship_grpo.runs.settings import make_settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "trl.md"
 
@@ -82,12 +83,12 @@ def test_the_loss_of_a_step_and_what_is_logged_are_trl_s(seed, data, level, loss
                             **data.draw(BOUNDS[surrogate]))
     batch = learner.collect(rng)
     learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.2
-    for minibatch in learner.minibatches(batch):
+    for minibatch in with_counts(learner.world, batch.minibatches(2)):
         log_probs = log_softmax(learner, minibatch)
         entropies = -(np.exp(log_probs) * np.where(minibatch.legal, log_probs, 0)).sum(axis=1)
         expected = trl_loss(learner.settings, minibatch, 2, batch.num_shots,
                             log_probs[np.arange(minibatch.num_shots), minibatch.actions], entropies)
-        measured = learner.gradient(minibatch)[1]
+        measured = gradient(learner, minibatch)[1]
         assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
@@ -141,5 +142,5 @@ def test_the_table_s_defaults_are_the_code_s():
                       PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(rows) > 30
     for name, algorithm, shown in rows:
-        default = known_settings(algorithm or "grpo")[name].default
+        default = getattr(make_settings(algorithm=algorithm or "grpo"), name)
         assert ("none" if default is None else str(default)) == shown.split(":")[0], name

@@ -1,6 +1,6 @@
 """Group Relative Policy Optimization: DeepSeekMath (Shao et al. 2024), Algorithm 1, on boards instead of prompts.
 
-One step is one pass of the algorithm's inner loop:
+One iteration is one pass of the algorithm's inner loop:
 
     collect       sample G games on each of B boards with π_old                            line 7
                   score each game: the only reward there is                                line 8
@@ -8,71 +8,116 @@ One step is one pass of the algorithm's inner loop:
     learn_from    μ times over the minibatches: a step of AdamW down the gradient of       lines 10, 11
                       −min(ρA, clip(ρ, 1−ε, 1+ε)·A) + β·KL(π‖π_ref)                        eq. 3, 4
 
-Differences from the paper: the score is exact, so there is no reward model; the reference is uniform play and stays as
-it is (`reference`, `sync_ref_model`), where the paper resets it in an outer loop; every shot counts the same
-(`loss_type` dapo), where eq. 3 first averages over each game (`loss_type` grpo).
+Differences from the paper: the score is exact, so there is no reward model; the reference stays as it is (unless
+`sync_ref_model`), where the paper resets it in an outer loop; every shot counts the same (`loss_type` dapo), where eq. 3
+first averages over each game (`loss_type` grpo).
 
-GRPO's many descendants change a setting or two of the same objective: they are data, in `recipes`. What can be set
-stands first; the algorithm is the class behind it.
+GRPO's many descendants change a setting or two of the same objective: they are data, in `recipes`.
 """
+
+import time
+from dataclasses import dataclass
 
 from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages, step_advantages
 from ..backend import array_module
 from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, held_by_clip, kl_penalty, shot_weights
 from ..rollout import concatenate
-from .learner import ENTROPY, SUPERVISION
-from .ppo import CLIP
-from .reference import WithReference
-from .setting import Setting
+from .learner import DescentSettings, EntropySettings, Learner, descend, means, passes, setting
 
-BASELINES = {"outcome": ("group_mean", "leave_one_out"), "process": ("group_mean", "step", "luck_adjusted")}
-ADVANTAGES = {
-    "scale_rewards": Setting("group", "divide advantages by the standard deviation of the group, of the batch, of the "
-                             "batch's centred scores, by the group's mean, or not at all", choices=SCALES,
-                             unless={"supervision": ("process",)}),
-    "advantage_baseline": Setting("group_mean", "what a score is compared with: the mean of its group, of the others "
-                                  "in it, or, under process supervision, of what these earned from the same step on, "
-                                  "and then without what was luck",
-                                  choices=("group_mean", "leave_one_out", "step", "luck_adjusted")),
-    "dynamic_sampling": Setting(False, "drop boards whose games all scored the same and draw others (DAPO)"),
-    "max_resamples": Setting(8, "how often dynamic sampling draws again before it takes what it has", low=1,
-                             unless={"dynamic_sampling": (False,)}),
-    "top_entropy_quantile": Setting(1.0, "learn from this share of the shots, the most undecided ones", above=0,
-                                    high=1),
-}
-WITHOUT_GATE = {"surrogate": ("clipped", "cispo", "policy_gradient")}
-OBJECTIVE = {
-    "surrogate": Setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft gate "
-                         "(sapo), or left out", choices=SURROGATES),
-    "sapo_temperature_pos": Setting(1.0, "steepness of sapo's gate for good games", above=0, unless=WITHOUT_GATE),
-    "sapo_temperature_neg": Setting(1.05, "and for bad ones", above=0, unless=WITHOUT_GATE),
-    "importance_sampling_level": Setting("token", "ratio per shot, or per game (sequence: GSPO)",
-                                         choices=("token", "sequence"), unless={"surrogate": ("policy_gradient",)}),
-    "loss_type": Setting("dapo", "normalisation of the loss: per game, constant, or over all shots",
-                         choices=LOSS_TYPES),
-    "kl_estimator": Setting("k3", "estimator of the KL to the reference, or exact, over all actions",
-                            choices=KL_ESTIMATORS, unless={"beta": (0.0,)}),
-}
+BASELINES = {"outcome": ("group_mean", "leave_one_out"), "process": ("group_mean", "step", "control_variates")}
+WITHOUT_REFERENCE = {"preference_loss": ("simpo",), "beta": (0.0,)}
 
 
-class GRPO(WithReference):
-    hyperparameters = WithReference.hyperparameters | SUPERVISION | ADVANTAGES | CLIP | OBJECTIVE | ENTROPY
+def ignored_by_surrogates(name):
+    """`unless` of a setting that only some surrogates use."""
+    return {"surrogate": tuple(key for key, surrogate in SURROGATES.items() if name not in surrogate.uses)}
 
-    @classmethod
-    def check(cls, settings):
-        super().check(settings)
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceSettings(DescentSettings):
+    """The reference is the policy that a KL penalty pulls towards, or that a margin is measured from."""
+
+    beta: float = setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none", low=0)
+    reference: str = setting("initial", "the reference: initial, the frozen policy that the run starts from, which is "
+                             "uniform play where it starts from nothing; uniform over legal cells; or a policy.npz or "
+                             "run folder", unless=WITHOUT_REFERENCE)
+    sync_ref_model: bool = setting(False, "move the reference towards the policy now and then",
+                                   unless=WITHOUT_REFERENCE)
+    ref_model_mixup_alpha: float = setting(0.6, "how far it moves: reference ← α·policy + (1−α)·reference", low=0,
+                                           high=1, unless={"sync_ref_model": (False,)})
+    ref_model_sync_steps: int = setting(512, "how many steps of the optimiser apart", low=1,
+                                        unless={"sync_ref_model": (False,)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOSettings(EntropySettings, ReferenceSettings):
+    # advantages
+    supervision: str = setting("outcome", "what is rewarded: the outcome, a game's score at its end, or the process, "
+                               "every shot by itself", choices=tuple(BASELINES))
+    advantage_baseline: str = setting(
+        "group_mean", "what a score is compared with: the mean of its group, or of the others in it; under process "
+        "supervision, what these earned from the same step on, and that with control variates from the hidden fleet",
+        choices=("group_mean", "leave_one_out", "step", "control_variates"))
+    scale_rewards: str = setting(
+        "group", "divide advantages by the standard deviation of the group, of the batch, of the batch's centred "
+        "scores, by the group's mean, or not at all", choices=SCALES, unless={"supervision": ("process",)})
+    dynamic_sampling: bool = setting(False, "drop boards whose games all scored the same and draw others (DAPO)")
+    max_resamples: int = setting(8, "how often dynamic sampling draws again before it takes what it has", low=1,
+                                 unless={"dynamic_sampling": (False,)})
+    top_entropy_quantile: float = setting(1.0, "learn from this part of the shots, those of highest entropy", above=0,
+                                          high=1)
+    # objective
+    surrogate: str = setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft "
+                             "gate (sapo), or left out", choices=tuple(SURROGATES))
+    epsilon: float = setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1,
+                             unless=ignored_by_surrogates("epsilon"))
+    epsilon_high: float | None = setting(
+        None, "clip of the ratio above: 1 + epsilon_high; with cispo the bound itself (default: epsilon)", low=0,
+        unless=ignored_by_surrogates("epsilon_high"))
+    delta: float | None = setting(None, "bound of the ratio in the unclipped term too (two-sided clip)", above=1,
+                                  unless=ignored_by_surrogates("delta"))
+    sapo_temperature_pos: float = setting(1.0, "steepness of sapo's gate for good games", above=0,
+                                          unless=ignored_by_surrogates("sapo_temperature_pos"))
+    sapo_temperature_neg: float = setting(1.05, "and for bad ones", above=0,
+                                          unless=ignored_by_surrogates("sapo_temperature_neg"))
+    importance_sampling_level: str = setting("token", "ratio per shot, or per game (sequence: GSPO)",
+                                             choices=("token", "sequence"),
+                                             unless=ignored_by_surrogates("importance_sampling_level"))
+    loss_type: str = setting("dapo", "normalisation of the loss: per game, constant, or over all shots",
+                             choices=LOSS_TYPES)
+    kl_estimator: str = setting("k3", "estimator of the KL to the reference, or exact, over all actions",
+                                choices=KL_ESTIMATORS, unless={"beta": (0.0,)})
+
+
+class GRPO(Learner):
+    """reference: the policy that the KL penalty pulls towards; None stands for uniform play."""
+
+    Settings = GRPOSettings
+    needs = ("reference",)
+
+    def __init__(self, settings, env, policy, reference=None, world=None):
+        super().__init__(settings, env, policy, world)
+        add_reference(self, reference)
+
+    @staticmethod
+    def check(settings):
+        check_groups(settings)
         if settings.advantage_baseline not in (allowed := BASELINES[settings.supervision]):
             raise ValueError(f"advantage_baseline must be {' or '.join(allowed)} with supervision "
                              f"{settings.supervision}, not {settings.advantage_baseline}")
 
     def collect(self, rng):
+        """Lines 7 to 9, and the reference's log-probabilities."""
+        s = self.settings
         rollout = self.sample(rng)
         rollout = rollout.with_columns(advantages=self.advantages(rollout))
-        if not self.settings.beta:
-            return rollout
-        if self.settings.kl_estimator == "exact":
-            return rollout.with_columns(ref_log_probs=self.ref_log_probs(rollout))
-        return rollout.with_columns(ref_log_prob=self.ref_log_prob(rollout))
+        if s.beta and s.kl_estimator == "exact":
+            return rollout.with_columns(ref_log_probs=ref_log_probs(self, rollout))
+        return rollout.with_columns(ref_log_prob=ref_log_prob(self, rollout)) if s.beta else rollout
+
+    def learn_from(self, batch, learning_rate):
+        """Lines 10 and 11: μ passes over the minibatches, a step of the optimiser for each."""
+        return learn_beside_reference(self, batch, learning_rate)
 
     def sample(self, rng):
         """Lines 7 and 8, and DAPO's dynamic sampling: boards whose games all scored the same are replaced by others.
@@ -82,83 +127,145 @@ class GRPO(WithReference):
         the first draw, which is unselected.
         """
         s = self.settings
-        first = super().collect(rng)
+        privileged = s.advantage_baseline == "control_variates"
+        first = self.play(rng, privileged=privileged)
         if not s.dynamic_sampling:
             return first
-
         draws, kept = [first], [with_variance(first)]
-        while len(draws) <= s.max_resamples and not self.late() and (
-                missing := first.num_boards - sum(rollout.num_boards for rollout in kept)):
-            draws.append(self.play(missing, rng))
+        while len(draws) <= s.max_resamples and time.perf_counter() < self.deadline:
+            missing = first.num_boards - sum(rollout.num_boards for rollout in kept)
+            if not missing:
+                break
+            draws.append(self.play(rng, missing, privileged))
             kept.append(with_variance(draws[-1]))
         batch = concatenate(kept)
-        played = {name: sum(draw.measured[name] for draw in draws) for name in ("games", "shots")}
+        played = {name: sum(rollout.measured[name] for rollout in draws) for name in ("games", "shots")}
         return (batch if batch.num_boards >= s.num_minibatches else first).with_measured(**played)
-
-    def play(self, num_boards, rng):
-        with_hindsight = self.settings.advantage_baseline == "luck_adjusted"
-        return self.play_open(num_boards, rng) if with_hindsight else super().play(num_boards, rng)
 
     def advantages(self, rollout):
         """Line 9: one number per game, the same on each of its shots, (S,); or per shot, by process supervision.
 
         Shots outside the `top_entropy_quantile` get 0 (Wang et al. 2025, eq. 6): only the forks in the road count.
         """
-        s = self.settings
-        if s.advantage_baseline in ("step", "luck_adjusted"):
-            advantages = step_advantages(rollout, self.luck(rollout), gathered=self.team.gathered, total=self.team.sum)
+        s, world = self.settings, self.world
+        if s.advantage_baseline in ("step", "control_variates"):
+            variates = None
+            if s.advantage_baseline == "control_variates":
+                variates = self.in_chunks(rollout, lambda chunk: self.env.control_variates(
+                    chunk.hidden, chunk.observations, chunk.actions))
+            advantages = step_advantages(rollout, variates, world.all_gatherv, world.all_reduce)
         elif s.supervision == "process":
             advantages = process_advantages(rollout)
         else:
             advantages = group_advantages(rollout.scores, s.num_generations, s.scale_rewards, s.advantage_baseline,
-                                          gathered=self.team.gathered)[rollout.games]
+                                          world.all_gatherv)[rollout.games]
         if s.top_entropy_quantile < 1:
-            entropy = self.in_pieces(rollout, lambda piece: self.policy.distribution(
-                piece.observations, piece.legal, s.temperature).entropy())
-            everyones = self.team.gathered(entropy)
-            advantages[entropy < array_module(entropy).quantile(everyones, 1 - s.top_entropy_quantile)] = 0
+            entropy = self.in_chunks(rollout, lambda chunk: self.policy.distribution(
+                chunk.observations, chunk.legal).entropy())
+            threshold = array_module(entropy).quantile(world.all_gatherv(entropy), 1 - s.top_entropy_quantile)
+            advantages[entropy < threshold] = 0
         return advantages.astype(rollout.log_probs.dtype)
 
-    def luck(self, rollout):
-        """What of every shot nobody could foresee, (S, K); None where it is to count."""
-        if self.settings.advantage_baseline != "luck_adjusted":
-            return None
-        return self.in_pieces(rollout, lambda piece: self.env.luck(piece.hidden, piece.observations, piece.actions))
-
-    def objective(self, distribution, shots, minibatch):
+    def objective(self, distribution, shots, counts):
         """Line 11, equations 3 and 4."""
-        s, advantages = self.settings, shots.advantages
-        weights = shot_weights(shots, minibatch, s.loss_type, self.env.max_steps)  # (S,)
+        s, count = self.settings, counts.num_shots
+        weights = shot_weights(shots, counts, s.loss_type, self.env.max_steps)  # (S,)
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
-
         log_ratio = new - old
         if s.importance_sampling_level == "sequence":  # of the game, but each shot has a slope of its own: GSPO-token
             log_ratio = shots.game_means(log_ratio)
-        surrogate_loss, d_surrogate = SURROGATES[s.surrogate](new, log_ratio, advantages, s)
-        low, high = held_by_clip(log_ratio, advantages, d_surrogate)
-        entropy, count = distribution.entropy(), minibatch.num_shots
-        loss = (weights * surrogate_loss).sum()
-        sums = {"kl_old": kl_penalty(old, new, "k3").loss, "clip_low": low, "clip_high": high, "entropy": entropy}
 
-        d_new, d_all = weights * d_surrogate, []  # the one number per shot, (S,); slopes by the logits of all actions
+        surrogate = SURROGATES[s.surrogate]
+        surrogate_loss, d_surrogate = surrogate.of(new, log_ratio, shots.advantages, s)
+        loss = (weights * surrogate_loss).sum()
+        d_log_prob = weights * d_surrogate  # the one number per shot, (S,)
+
+        stats = {}
+        exact = s.beta and s.kl_estimator == "exact"
+        if exact:
+            kl = distribution.kl(shots.ref_log_probs)
+        elif s.beta:
+            kl, d_kl = kl_penalty(new, shots.ref_log_prob, s.kl_estimator)
+            d_log_prob += s.beta * weights * d_kl
         if s.beta:
-            if s.kl_estimator == "exact":
-                kl = distribution.kl(shots.ref_log_probs)
-                d_all.append((s.beta * weights)[:, None] * distribution.kl_slope(shots.ref_log_probs))
-            else:
-                kl, d_kl = kl_penalty(new, shots.ref_log_prob, s.kl_estimator)
-                d_new += s.beta * weights * d_kl
             loss += s.beta * (weights * kl).sum()
-            sums["kl_ref"] = kl
+            stats["kl_ref"] = kl
+
+        d_logits = distribution.backward(shots.actions, d_log_prob)  # (S, A)
+        if exact:
+            d_logits += (s.beta * weights)[:, None] * distribution.kl_slope(shots.ref_log_probs)
+        entropy = distribution.entropy()
         if s.entropy_coef:
-            d_all.append(-s.entropy_coef / count * distribution.entropy_slope())
             loss -= s.entropy_coef * entropy.sum() / count
-        d_logits = sum(d_all, start=distribution.backward(shots.actions, d_new))
-        return d_logits, {"loss": loss} | {name: values.sum() / count for name, values in sums.items()}
+            d_logits -= s.entropy_coef / count * distribution.entropy_slope()
+
+        low, high = held_by_clip(log_ratio, shots.advantages, d_surrogate)
+        stats |= {"kl_old": kl_penalty(old, new, "k3").loss, "clip_low": low, "clip_high": high, "entropy": entropy}
+        return d_logits, {"loss": loss} | {name: values.sum() / count for name, values in stats.items()}
 
 
 def with_variance(rollout):
     """The boards that teach: those whose games did not all score the same."""
     xp, size = array_module(rollout.scores), rollout.num_generations
     teaches = groups_with_variance(rollout.scores, size)
-    return rollout.take_games(xp.nonzero(xp.repeat(teaches, size))[0], size)
+    return rollout.select_games(xp.nonzero(xp.repeat(teaches, size))[0], size)
+
+
+# ------------------------------------------------------------------------------------- the reference
+
+
+def add_reference(learner, reference):
+    """Give a learner the reference, a policy; None stands for uniform play."""
+    learner.reference = reference
+    if reference is not None:
+        learner.networks["reference"] = reference.network
+
+
+def check_groups(settings):
+    """Raise ValueError where games of one board cannot be compared, or the reference cannot move."""
+    if settings.num_generations < 2:
+        raise ValueError(f"num_generations must be ≥ 2 with {settings.algorithm}, not {settings.num_generations}: "
+                         "a group of one has nothing to compare with")
+    if settings.sync_ref_model and settings.reference == "uniform":
+        raise ValueError("sync_ref_model needs a reference that can move: --reference initial, or a policy")
+
+
+def learn_beside_reference(learner, batch, learning_rate):
+    """μ passes over the minibatches, a step of the optimiser for each; the reference follows as `sync_ref_model` says.
+
+    π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` steps of the optimiser, as in TRL.
+    """
+    s, measured = learner.settings, []
+    learner.optimiser.learning_rate = learning_rate
+    for minibatch in passes(learner, batch, s.num_iterations):
+        measured.append(descend(learner, minibatch))
+        if s.sync_ref_model and learner.optimiser.steps % s.ref_model_sync_steps == 0:
+            reference = learner.reference.parameters
+            reference += s.ref_model_mixup_alpha * (learner.policy.parameters - reference)
+    return means(measured)
+
+
+def ref_log_prob(learner, rollout):
+    """log π_ref(a|s) of every shot played: (S,)."""
+    if learner.reference is None:
+        return uniform_log_prob(rollout)
+    return learner.in_chunks(rollout, lambda chunk: ref_distribution(learner, chunk).log_prob(chunk.actions))
+
+
+def ref_log_probs(learner, rollout):
+    """log π_ref(·|s) of every action: (S, A)."""
+    if learner.reference is None:
+        uniform = uniform_log_prob(rollout)[:, None]
+        return array_module(uniform).broadcast_to(uniform, rollout.legal.shape)
+    return learner.in_chunks(rollout, lambda chunk: ref_distribution(learner, chunk).log_probs())
+
+
+def ref_distribution(learner, shots):
+    """π_ref at the temperature of play."""
+    return learner.reference.distribution(shots.observations, shots.legal, learner.settings.temperature)
+
+
+def uniform_log_prob(rollout):
+    """log of 1 / legal actions, for every shot: (S,)."""
+    xp, dtype = array_module(rollout.legal), rollout.log_probs.dtype
+    return -xp.log(rollout.legal.astype(dtype) @ xp.ones(rollout.legal.shape[1], dtype))

@@ -1,162 +1,220 @@
-"""Learning from a teacher: supervised fine-tuning (SFT) and distillation, offline and on-policy.
+"""Learning from answers: pretraining, supervised fine-tuning (SFT) and distillation.
+
+**Pretraining** predicts what is hidden, before any reward. A language model predicts what comes next, and the labels are
+free, for they stand in the text; here the hidden fleet is known once a game is over.
+
+    a batch of games that the policy plays nearly greedily, so that it sees where its best shots lead
+    for every position on the way, the target: each ship cell not yet hit, equally
+    cross-entropy, −Σₐ target(a)·log π(a)                    π − target with respect to the logits
+
+Given what was seen, a cell is a target as often as a ship lies there, so the minimum of the loss is
+
+    π(a|s) = P(ship at a | s) / ship cells left
+
+the exact posterior, on any board: no list of placements, no player to imitate. A teacher that sees what the student may
+not is called privileged (Chen et al. 2019, "Learning by cheating"). A target of one fleet is right on average, but noisy;
+so each ship of it is averaged over all the places that the others, and what was seen, leave it
+(`game.ship_posteriors`): the mean stays, most of the noise goes.
+
+**Imitation** learns from a teacher, offline and on-policy:
 
     a batch of games, played by the teacher (offline) or by the student itself (on-policy)
-    the teacher says what it would have done in every position
-    into the memory; minibatches drawn from there:
+    for every position, what the teacher would have done, into the replay buffer; minibatches drawn from there:
         SFT         −log π(teacher's shot)            −1/S on that shot
-        distill     −Σₐ teacher(a)·log π(a)           π − teacher by the logits (Hinton et al. 2015)
+        distill     −Σₐ teacher(a)·log π(a)           π − teacher with respect to the logits (Hinton et al. 2015)
 
 A student that only ever saw its teacher's games does not know what to do after its own mistakes. On its own games, and
-with a memory of all of them, this is DAgger (Ross et al. 2011); with soft targets, generalised knowledge distillation
+with a buffer of all of them, this is DAgger (Ross et al. 2011); with soft targets, generalised knowledge distillation
 (Agarwal et al. 2024), whose λ, the share of the student's own games, is `lmbda`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ..backend import array_module, make_generator, to_numpy
+from ..backend import array_module, make_generator
 from ..rollout import Shots, concatenate
-from .learner import Learner, checked, measure
-from .setting import Setting, with_defaults
+from .dpo import play_of_student
+from .learner import DescentSettings, Learner, measure, setting
 
-LARGEST_MEMORY = 2**31  # bytes of shots to remember: what a checkpoint can hold beside everything else
+LARGEST_BUFFER = 2**31  # bytes of shots: what a checkpoint can hold beside everything else
 
-TEACHER = {
-    "teacher": Setting("bayes", "bayes, density, hunt_target, random, or a run folder or policy.npz"),
-    "teacher_temperature": Setting(0.1, "temperature of the teacher's probabilities", above=0),
-    "lmbda": Setting(1.0, "λ, share of the games played by the student itself: 0 offline, 1 on-policy", low=0, high=1),
-    "memory_size": Setting(2**18, "labelled shots to remember", low=1, high=2**26),
-    "batch_shots": Setting(2048, "shots per minibatch, drawn from the memory", low=1, high=2**24),
-}
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(DescentSettings):
+    num_generations: int = 1
+    temperature: float = setting(0.1, "softmax temperature of play, in training and after it; what is learnt is the "
+                                 "distribution at temperature 1", above=0)
+    optim: str = "muon"
+    learning_rate: float = 2e-2
+
+
+class Pretrain(Learner):
+    """The environment must reveal what is hidden: `privileged_tasks` and `privileged_posterior`, as `BattleshipEnv`."""
+
+    Settings = PretrainSettings
+
+    def __init__(self, settings, env, policy, world=None):
+        super().__init__(settings, env, policy, world)
+        self.learning_temperature = 1.0
+
+    def collect(self, rng):
+        rollout = self.play(rng, privileged=True)
+        return rollout.with_columns(posterior=self.in_chunks(
+            rollout, lambda chunk: self.env.privileged_posterior(chunk.hidden, chunk.observations)))
+
+    def objective(self, distribution, shots, counts):
+        posterior = shots.posterior.astype(distribution.logits.dtype)
+        targets = posterior / posterior.sum(axis=1, keepdims=True)
+        share = 1 / counts.num_shots
+        d_logits, stats = cross_entropy(distribution, targets, share)
+        precision = posterior[distribution.rows, distribution.greedy()].sum() * share
+        return d_logits, stats | {"precision": precision}
+
+
+def cross_entropy(distribution, targets, share):
+    """dL/dlogits (S, A) of the cross-entropy with distributions `targets` (S, A), and what was measured.
+
+    share: what each shot counts.
+    """
+    d_logits = distribution.cross_entropy_slope(targets) * share
+    loss, entropy = distribution.cross_entropy(targets), distribution.entropy()
+    return d_logits, {"loss": loss.sum() * share, "entropy": entropy.sum() * share}
+
+
+# ------------------------------------------------------------------------------------- imitation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImitationSettings(DescentSettings):
+    num_generations: int = 1
+    temperature: float = setting(0.1, "softmax temperature of play while training: low, so that the student sees where "
+                                 "its best shots lead; what is learnt is the distribution at temperature 1", above=0)
+    learning_rate: float = 2e-2
+    teacher: str = setting("bayes", "bayes, density, hunt_target, random, or a run folder or policy.npz")
+    teacher_temperature: float = setting(0.1, "temperature of the teacher's probabilities", above=0)
+    lmbda: float = setting(1.0, "λ, share of the games played by the student itself: 0 offline, 1 on-policy", low=0,
+                           high=1)
+    replay_capacity: int = setting(2**18, "labelled shots in the replay buffer", low=1, high=2**26)
+    batch_shots: int = setting(2048, "shots per minibatch, sampled from the buffer", low=1, high=2**24)
 
 
 class Imitation(Learner):
-    """`teacher`: a player. A subclass says what it answers, `label`, as which `column`, and the loss, `objective`.
+    """Learns from `teacher`, a player. SFT and Distill say what its labels are, and add the loss.
 
-    What the memory holds is no part of `arrays`: `restore` does not bring back shots that were overwritten.
+    Undoing a step does not bring back shots that it overwrote in the buffer.
     """
 
-    hyperparameters = with_defaults(Learner.hyperparameters | TEACHER, num_generations=1, temperature=0.1,
-                                    learning_rate=2e-2)
+    Settings = ImitationSettings
     needs = ("teacher",)
-    learnt_temperature = 1.0  # that of play is low: the student sees where its best shots lead
 
-    def __init__(self, settings, env, policy, teacher, team=None, rows=None):
-        super().__init__(settings, env, policy, team, rows)
+    def __init__(self, settings, env, policy, teacher, world=None):
+        super().__init__(settings, env, policy, world)
         self.teacher = teacher
-        policy.temperature = self.learnt_temperature  # at which it does as the teacher does
-        self.room = -(-settings.memory_size // self.team.size)  # shots in this process's part of the memory
-        self.memory = self.empty_memory()  # a ring of shots
-        self.written = np.zeros((), np.int64)  # how many ever were
+        self.learning_temperature = policy.temperature = 1.0  # at which it reproduces the teacher
 
-    @classmethod
-    def check(cls, settings):
+    @staticmethod
+    def check(settings):
         shot = 6 * settings.make_rules().cells  # bytes: seen, legal, a float32 of the teacher's
-        if settings.memory_size * shot > LARGEST_MEMORY:
-            raise ValueError(f"memory_size must be ≤ {LARGEST_MEMORY // shot} on this board, not "
-                             f"{settings.memory_size}: it takes {shot} bytes per shot, of {LARGEST_MEMORY:,} at most")
+        if settings.replay_capacity * shot > LARGEST_BUFFER:
+            raise ValueError(f"replay_capacity must be ≤ {LARGEST_BUFFER // shot} on this board, not "
+                             f"{settings.replay_capacity}: a shot takes {shot} bytes, of {LARGEST_BUFFER:,} at most")
         if settings.batch_shots < (settings.processes or 1):
             raise ValueError(f"batch_shots must be ≥ {settings.processes}, not {settings.batch_shots}: each process "
-                             "takes a share")
+                             "takes a part")
 
-    @classmethod
-    def fewest_boards(cls, settings):
-        """Minibatches come from the memory."""
+    @staticmethod
+    def fewest_boards(settings):
+        """Minibatches come from the buffer."""
         return 1
 
-    def empty_memory(self):
-        """Room for what this environment shows, and the labels: arrays (room, …) by name."""
-        xp = self.policy.xp
-        state = self.env.reset(self.env.tasks(1, make_generator(xp, 0)))
-        shown = {"observations": self.env.observations(state), "legal": self.env.legal_actions(state)}
-        return {name: xp.zeros((self.room, array.shape[1]), array.dtype) for name, array in shown.items()} | {
-            self.column: self.empty_labels()}
+    def labelled(self, rng, name, label):
+        """Games, with the teacher's label of each position, into the buffer; then minibatches sampled from it.
 
-    def collect(self, rng):
+        label: from the teacher's distribution in some positions to the column `name`.
+        """
+        s = self.settings
         rollout = self.play_games(rng)
-        labels = self.in_pieces(rollout, lambda piece: self.label(self.teacher_distribution(piece), rng))
-        self.remember(observations=rollout.observations, legal=rollout.legal, **{self.column: labels})
-        return self.recall(rng).with_measured(**rollout.measured)
+        labels = self.in_chunks(rollout, lambda chunk: label(
+            self.teacher.soft_distribution(chunk.observations, chunk.legal, s.teacher_temperature)))
+        self.buffer.add(observations=rollout.observations, legal=rollout.legal, **{name: labels})
+        count = self.world.part_of(s.batch_shots * s.num_minibatches)
+        return Shots(self.buffer.sample(count, rng), measured=rollout.measured)
 
     def play_games(self, rng):
         """Games to be labelled: a share `lmbda` of the boards is played by the student, the rest by the teacher."""
-        boards = self.env.tasks(self.team.share(self.settings.num_boards), rng)
-        own = round(len(boards) * self.settings.lmbda)
-        played = [self.play_on(some, player, rng) for player, some in
-                  ((self.policy, boards[:own]), (self.teacher, boards[own:])) if len(some)]
-        rollout, students = concatenate(played), played[0].measured if own else self.own_play(rng)
-        students = {name: students[name] for name in ("mean_shots", "mean_score")}
-        return rollout.with_measured(**measure(rollout) | students)
-
-    def teacher_distribution(self, piece):
-        return self.teacher.soft_distribution(piece.observations, piece.legal, self.settings.teacher_temperature)
-
-    def remember(self, **shots):
-        """Write shots into the ring, over the oldest once it is full."""
-        count = len(shots["legal"])
-        places = (int(self.written) + array_module(shots["legal"]).arange(count)) % self.room
-        for name, column in shots.items():
-            self.memory[name][places[-self.room :]] = column[-self.room :]
-        self.written += count
-
-    def recall(self, rng):
-        """`batch_shots` shots from the memory, drawn with replacement."""
-        s = self.settings
-        count = self.team.share(s.batch_shots * s.num_minibatches)
-        chosen = (rng.random(count) * min(int(self.written), self.room)).astype(int)
-        return Shots({name: ring[chosen] for name, ring in self.memory.items()})
-
-    def arrays(self):
-        return super().arrays() | {"written": self.written}
-
-    def state(self):
-        """With the memories of all processes, (processes, shots, …), as far as they are filled."""
-        written = self.team.all_gather(self.written[None])[:, 0]
-        filled = min(self.room, int(written.max()))
-        return super().state() | {"written": written} | {
-            f"memory_{name}": self.team.all_gather(to_numpy(ring[:filled])) for name, ring in self.memory.items()}
-
-    def load_state(self, state):
-        written = checked(state, "written", (self.team.size,), np.int64)
-        filled = min(self.room, int(written.max()))
-        memory = {name: checked(state, f"memory_{name}", (self.team.size, filled, *ring.shape[1:]), ring.dtype)
-                  for name, ring in self.memory.items()}
-        own = {name: array for name, array in state.items() if name.removeprefix("memory_") not in memory}
-        super().load_state(own | {"written": np.array(written[self.team.rank])})
-        for name, ring in self.memory.items():
-            ring[:filled] = array_module(ring).asarray(memory[name][self.team.rank])
+        tasks = self.env.tasks(self.world.part_of(self.settings.num_boards), rng)
+        own = round(len(tasks) * self.settings.lmbda)
+        played = [self.play_on(some, player, rng)
+                  for player, some in ((self.policy, tasks[:own]), (self.teacher, tasks[own:])) if len(some)]
+        rollout = concatenate(played)
+        student = played[0].measured if own else play_of_student(self, rng)
+        student = {name: student[name] for name in ("mean_shots", "mean_score")}
+        return rollout.with_measured(**measure(rollout) | student)
 
 
 class SFT(Imitation):
-    column = "teacher_action"
+    def __init__(self, settings, env, policy, teacher, world=None):
+        super().__init__(settings, env, policy, teacher, world)
+        self.buffer = empty_buffer(self, teacher_action=((), np.int64))
 
-    def empty_labels(self):
-        return self.policy.xp.zeros(self.room, np.int64)
+    def collect(self, rng):
+        return self.labelled(rng, "teacher_action", lambda teacher: teacher.sample(
+            rng.random(len(teacher.rows), dtype=teacher.logits.dtype)))
 
-    def label(self, distribution, rng):
-        """The teacher's shot: int (S,)."""
-        return distribution.sample(rng.random(len(distribution.rows), dtype=distribution.logits.dtype))
-
-    def objective(self, distribution, shots, minibatch):
-        teachers, share = shots.teacher_action, 1 / minibatch.num_shots
-        log_probs = distribution.log_prob(teachers)
+    def objective(self, distribution, shots, counts):
+        actions, share = shots.teacher_action, 1 / counts.num_shots
+        log_probs = distribution.log_prob(actions)
         d_log_prob = 0 * log_probs - share  # the one number per shot
-        return distribution.backward(teachers, d_log_prob), {
-            "loss": -log_probs.sum() * share, "accuracy": (distribution.greedy() == teachers).sum() * share,
+        return distribution.backward(actions, d_log_prob), {
+            "loss": -log_probs.sum() * share, "accuracy": (distribution.greedy() == actions).sum() * share,
             "entropy": distribution.entropy().sum() * share}
 
 
 class Distill(Imitation):
-    column = "teacher_probs"
+    def __init__(self, settings, env, policy, teacher, world=None):
+        super().__init__(settings, env, policy, teacher, world)
+        self.buffer = empty_buffer(self, teacher_probs=((env.num_actions,), policy.parameters.dtype))
 
-    def empty_labels(self):
-        return self.policy.xp.zeros((self.room, self.env.num_actions), self.policy.parameters.dtype)
+    def collect(self, rng):
+        return self.labelled(rng, "teacher_probs", lambda teacher: teacher.probs)
 
-    def label(self, distribution, rng):
-        """The teacher's probabilities: (S, A)."""
-        return distribution.probs
+    def objective(self, distribution, shots, counts):
+        share = 1 / counts.num_shots
+        d_logits, stats = cross_entropy(distribution, shots.teacher_probs, share)
+        agree = distribution.greedy() == shots.teacher_probs.argmax(axis=1)
+        return d_logits, stats | {"accuracy": agree.sum() * share}
 
-    def objective(self, distribution, shots, minibatch):
-        targets, share = shots.teacher_probs, 1 / minibatch.num_shots
-        return distribution.cross_entropy_slope(targets) * share, {
-            "loss": distribution.cross_entropy(targets).sum() * share, "entropy": distribution.entropy().sum() * share,
-            "accuracy": (distribution.greedy() == targets.argmax(axis=1)).sum() * share}
+
+class ReplayBuffer:
+    """A ring of shots: columns by name, each (capacity, …), the oldest overwritten once it is full."""
+
+    def __init__(self, columns):
+        self.columns = columns
+        self.added = np.zeros((), np.int64)  # how many shots ever were
+
+    @property
+    def capacity(self):
+        return len(next(iter(self.columns.values())))
+
+    def add(self, **shots):
+        count = len(shots["legal"])
+        places = (int(self.added) + array_module(shots["legal"]).arange(count)) % self.capacity
+        for name, column in shots.items():
+            self.columns[name][places[-self.capacity :]] = column[-self.capacity :]
+        self.added += count
+
+    def sample(self, count, rng):
+        """`count` shots, drawn with replacement: their columns by name."""
+        chosen = (rng.random(count) * min(int(self.added), self.capacity)).astype(int)
+        return {name: column[chosen] for name, column in self.columns.items()}
+
+
+def empty_buffer(learner, **labels):
+    """This rank's part of the buffer, for what the environment shows beside the labels: name → (shape, dtype)."""
+    env, xp = learner.env, learner.policy.xp
+    capacity = -(-learner.settings.replay_capacity // learner.world.world_size)
+    state = env.reset(env.tasks(1, make_generator(xp, 0)))
+    shown = {"observations": env.observations(state), "legal": env.legal_actions(state)}
+    columns = {name: (array.shape[1:], array.dtype) for name, array in shown.items()} | labels
+    return ReplayBuffer({name: xp.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()})

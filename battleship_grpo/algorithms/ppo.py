@@ -7,50 +7,150 @@
         a step of AdamW for the critic down                     ½(V − R)²
     stop the epochs early once π has moved `target_kl` from π_old
 
-The textbook's one loss for both networks falls into two here, for they share no parameters.
+The textbook's one loss for both networks becomes two here, for they share no parameters. The critic is a second network
+that predicts from what the player sees what the rest of the game will earn. GRPO's whole point is to do without it.
 """
 
-from ..objectives import clipped_surrogate, held_by_clip, kl_penalty
-from .critic import ActorCritic
-from .learner import ENTROPY
-from .setting import Setting, with_defaults
+from dataclasses import dataclass
 
-CLIP = {
-    "epsilon": Setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1,
-                       unless={"surrogate": ("sapo", "policy_gradient")}),
-    "epsilon_high": Setting(None, "clip of the ratio above: 1 + epsilon_high; with cispo the bound itself (default: "
-                            "epsilon)", float, low=0, unless={"surrogate": ("sapo", "policy_gradient")}),
-    "delta": Setting(None, "bound of the ratio in the unclipped term too (two-sided clip)", float, above=1,
-                     unless={"surrogate": ("cispo", "sapo", "policy_gradient")}),
-}
+from ..advantages import gae, normalised, shot_rewards
+from ..backend import array_module
+from ..networks.symmetry import symmetrise
+from ..objectives import PerShot, clipped_surrogate, held_by_clip, kl_penalty
+from ..optim import clip_by_global_norm
+from .learner import (
+    DescentSettings,
+    EntropySettings,
+    Learner,
+    ReturnSettings,
+    descend,
+    make_optimiser,
+    means,
+    passes,
+    require_finite,
+    setting,
+    sum_of_chunks,
+)
 
 
-class PPO(ActorCritic):
-    hyperparameters = with_defaults(ActorCritic.hyperparameters | CLIP | ENTROPY | {
-        "target_kl": Setting(None, "leave a batch once the policy is this far from the one that played", float,
-                             above=0)},
-        num_minibatches=4)
+@dataclass(frozen=True, kw_only=True)
+class CriticSettings(ReturnSettings):
+    critic_hidden_sizes: tuple | None = setting(None, "units of the critic's hidden layers, as in hidden_sizes")
+    critic_max_grad_norm: float | None = setting(None, "clip the critic's gradient to this global norm", above=0)
+    value_clip: float | None = setting(None, "keep a value within this of its old one", above=0)
+    gae_lambda: float = setting(0.95, "λ of generalised advantage estimation", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings(EntropySettings, CriticSettings, DescentSettings):
+    num_boards: int = 512
+    num_generations: int = 1
+    num_minibatches: int = 4
+    critic_learning_rate: float = setting(3e-3, "the critic's peak learning rate", above=0)
+    epsilon: float = setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1)
+    epsilon_high: float | None = setting(None, "clip of the ratio above: 1 + epsilon_high (default: epsilon)", low=0)
+    delta: float | None = setting(None, "bound of the ratio in the unclipped term too (two-sided clip)", above=1)
+    target_kl: float | None = setting(None, "leave a batch once the policy is this far from the one that played",
+                                      above=0)
+
+
+class PPO(Learner):
+    Settings = PPOSettings
+    step_bounds = ("learning_rate", "max_grad_norm", "critic_learning_rate", "critic_max_grad_norm")
+    needs = ("critic",)
+
+    def __init__(self, settings, env, policy, critic, world=None):
+        super().__init__(settings, env, policy, world)
+        add_critic(self, critic)
+
+    def collect(self, rng):
+        return with_gae(self, self.play(rng))
 
     def learn_from(self, batch, learning_rate):
-        s = self.settings  # the critic follows the policy's schedule
+        """Epochs over the minibatches, a step for the policy and one for the critic on each."""
+        s, measured = self.settings, []
+        self.optimiser.learning_rate = learning_rate
+        # the critic follows the policy's schedule
         self.critic_optimiser.learning_rate = s.critic_learning_rate * learning_rate / s.learning_rate
-        return super().learn_from(batch, learning_rate)
+        for minibatch in passes(self, batch, s.num_iterations):
+            measured.append(descend(self, minibatch) | improve_critic(self, minibatch))
+            if s.target_kl is not None and measured[-1]["kl_old"] > s.target_kl:
+                break
+        return means(measured)
 
-    def learn_from_minibatch(self, minibatch):
-        return super().learn_from_minibatch(minibatch) | self.improve_critic(minibatch)
-
-    def went_far_enough(self, stats):
-        return self.settings.target_kl is not None and stats["kl_old"] > self.settings.target_kl
-
-    def objective(self, distribution, shots, minibatch):
-        s, advantages, count = self.settings, shots.advantages, minibatch.num_shots
+    def objective(self, distribution, shots, counts):
+        s, count = self.settings, counts.num_shots
         new, old = distribution.log_prob(shots.actions), shots.log_probs  # (S,)
-        loss, d_new = clipped_surrogate(new - old, advantages, s.epsilon, s.epsilon_high, s.delta)
-        d_logits = distribution.backward(shots.actions, d_new / count)  # the one number per shot
+        loss, d_log_prob = clipped_surrogate(new - old, shots.advantages, s.epsilon, s.epsilon_high, s.delta)
+        d_logits = distribution.backward(shots.actions, d_log_prob / count)  # from the one number per shot
         entropy = distribution.entropy()
         if s.entropy_coef:
+            loss = loss - s.entropy_coef * entropy
             d_logits -= s.entropy_coef / count * distribution.entropy_slope()
-        low, high = held_by_clip(new - old, advantages, d_new)
-        sums = {"loss": loss - s.entropy_coef * entropy, "kl_old": kl_penalty(old, new, "k3").loss,
-                "clip_low": low, "clip_high": high, "entropy": entropy}
+
+        low, high = held_by_clip(new - old, shots.advantages, d_log_prob)
+        sums = {"loss": loss, "kl_old": kl_penalty(old, new, "k3").loss, "clip_low": low, "clip_high": high,
+                "entropy": entropy}
         return d_logits, {name: values.sum() / count for name, values in sums.items()}
+
+
+# ------------------------------------------------------------------------------------- the critic, TRPO's as well
+
+
+def add_critic(learner, critic):
+    """Give a learner the critic, a network of one output, and an optimiser for it."""
+    learner.critic = learner.networks["critic"] = critic
+    learner.critic_optimiser = learner.optimisers["critic"] = make_optimiser(learner.settings, critic)
+
+
+def with_gae(learner, rollout):
+    """The record with Â by GAE, normalised, the values V, and the returns R = Â + V that the critic is to learn.
+
+    Measured: `explained_variance`, the part of the returns' variance that the values explain.
+    """
+    s, critic, world = learner.settings, learner.critic, learner.world
+    values = learner.in_chunks(rollout, lambda chunk: critic.forward(chunk.observations)[0][:, 0])
+    advantages = gae(rollout, shot_rewards(rollout, s.supervision), values, s.gamma, s.gae_lambda)
+    returns = advantages + values
+    explained = float(1 - (returns - values).var() / (returns.var() + 1e-12))
+    advantages = normalised(advantages, "batch_mean", s.scale_rewards, world.all_gatherv)
+    return rollout.with_measured(explained_variance=explained).with_columns(
+        advantages=advantages, values=values, returns=returns)
+
+
+def value_loss(values, old_values, returns, value_clip=None):
+    """½(V − R)² and its derivative with respect to V, (S,) both.
+
+    With `value_clip` the larger of that and the same for V kept within ±value_clip of its old value, so that the
+    critic cannot jump either (PPO's reference implementation).
+    """
+    error = values - returns
+    if value_clip is None:
+        return PerShot(error**2 / 2, error)
+    xp = array_module(values)
+    clipped = xp.clip(values, old_values - value_clip, old_values + value_clip)  # within them V itself, to the bit
+    held = (clipped - returns) ** 2 > error**2  # here the clipped term is the larger; it does not change with V
+    return PerShot(xp.where(held, (clipped - returns) ** 2, error**2) / 2, xp.where(held, 0, error))
+
+
+def value_gradient(learner, minibatch):
+    """dL/dparameters of the critic over a minibatch with `values` and `returns`, and what was measured."""
+    critic, value_clip = learner.critic, learner.settings.value_clip
+
+    def gradient_of(chunk, counts):
+        outputs, tape = critic.forward(chunk.observations)
+        loss, d_values = value_loss(outputs[:, 0], chunk.values, chunk.returns, value_clip)
+        gradient = critic.backward(tape, d_values[:, None] / counts.num_shots)
+        return gradient, {"value_loss": loss.sum() / counts.num_shots}
+
+    gradient, stats = sum_of_chunks(learner.world, minibatch, learner.policy.network.rows, gradient_of)
+    return symmetrise(critic, gradient), stats
+
+
+def improve_critic(learner, minibatch):
+    """A step of the optimiser for the critic."""
+    gradient, stats = value_gradient(learner, minibatch)
+    gradient, norm = clip_by_global_norm(gradient, learner.settings.critic_max_grad_norm)
+    require_finite(stats | {"critic's grad_norm": norm})
+    learner.critic_optimiser.step([gradient])
+    return stats

@@ -5,33 +5,43 @@
     gradient           −Σ A·∇log π / S
 
 By default it takes one step per batch, for nothing corrects for a policy that has moved since it played. No clip, no
-reference, no critic: what keeps the variance down is the mean alone.
+reference, no critic: only the mean keeps the variance down.
 """
+
+from dataclasses import dataclass
 
 from ..advantages import discounted_sums, normalised, shot_rewards
 from ..objectives import policy_gradient
-from .learner import ENTROPY, RETURNS, Learner
-from .setting import Setting, with_defaults
+from .learner import DescentSettings, EntropySettings, Learner, ReturnSettings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSettings(EntropySettings, ReturnSettings, DescentSettings):
+    num_boards: int = 512
+    num_generations: int = 1
+    num_minibatches: int = 1
+    gamma: float = 0.9
+    learning_rate: float = 1e-2
+    advantage_baseline: str = setting("batch_mean", "what a return is compared with: the mean of the batch, or nothing",
+                                      choices=("batch_mean", "none"))
 
 
 class Reinforce(Learner):
-    hyperparameters = with_defaults(Learner.hyperparameters | RETURNS | ENTROPY | {
-        "advantage_baseline": Setting("batch_mean", "what a return is compared with: the mean of the batch, or nothing",
-                                      choices=("batch_mean", "none"))},
-        num_boards=512, num_generations=1, num_minibatches=1, gamma=0.9, learning_rate=1e-2)
-    on_large_boards = {"num_boards": 256}
+    Settings = ReinforceSettings
 
     def collect(self, rng):
-        s, rollout = self.settings, super().collect(rng)
+        s, rollout = self.settings, self.play(rng)
         returns = discounted_sums(rollout, shot_rewards(rollout, s.supervision), s.gamma)
-        return rollout.with_columns(advantages=normalised(returns, s.advantage_baseline, s.scale_rewards,
-                                                          gathered=self.team.gathered))
+        return rollout.with_columns(
+            advantages=normalised(returns, s.advantage_baseline, s.scale_rewards, self.world.all_gatherv))
 
-    def objective(self, distribution, shots, minibatch):
-        s, count = self.settings, minibatch.num_shots
+    def objective(self, distribution, shots, counts):
+        s = self.settings
         loss, d_log_prob = policy_gradient(distribution.log_prob(shots.actions), shots.advantages)
-        d_logits = distribution.backward(shots.actions, d_log_prob / count)  # the one number per shot
+        d_log_prob /= counts.num_shots  # the one number per shot
+        d_logits = distribution.backward(shots.actions, d_log_prob)
         entropy = distribution.entropy()
         if s.entropy_coef:
-            d_logits -= s.entropy_coef / count * distribution.entropy_slope()
-        return d_logits, {"loss": (loss - s.entropy_coef * entropy).sum() / count, "entropy": entropy.sum() / count}
+            loss = loss - s.entropy_coef * entropy
+            d_logits -= s.entropy_coef / counts.num_shots * distribution.entropy_slope()
+        return d_logits, {"loss": loss.sum() / counts.num_shots, "entropy": entropy.sum() / counts.num_shots}

@@ -33,6 +33,15 @@ class Network:
     step_size = 1.0  # factor on AdamW's default learning rates, which suit an MLP
     width = 256  # numbers that its widest layer has for one observation: how many rows fit a cache follows from it
 
+    @property
+    def rows(self):
+        from ..backend import array_module, rows_that_fit
+        return self.__dict__.get("_rows") or rows_that_fit(array_module(self.parameters), self.width)
+
+    @rows.setter
+    def rows(self, rows):
+        self._rows = rows
+
     def hidden_weights(self, vector):
         """Of a vector (P,) laid out like the parameters, as views: the matrices from inputs or hidden units to hidden
         units, without biases, which Muon makes orthogonal. Here it knows of none."""

@@ -43,6 +43,14 @@ def side_by_side(*moves):
     return np.concatenate([move + start for move, start in zip(moves, starts, strict=False)], axis=1)
 
 
+def tie(network, board_size):
+    network.tie(board_size)
+
+
+def symmetrise(network, vector):
+    return network.tied(vector)
+
+
 def parameter_orbits(matrices):
     """int (P,): parameters with the same number must be equal. P are the entries of some matrices, laid end to end.
 

@@ -24,10 +24,10 @@ class Player:
         """
         return legal
 
-    def distribution(self, observations, legal, temperature=1.0):
+    def distribution(self, observations, legal, temperature=None):
         """π(·|s), uniform over the preferred cells at any temperature."""
         preferred = self.preferred(observations, legal)
-        return MaskedSoftmax(array_module(preferred).zeros(preferred.shape, np.float32), preferred, temperature)
+        return MaskedSoftmax(array_module(preferred).zeros(preferred.shape, np.float32), preferred)
 
     def soft_distribution(self, observations, legal, temperature=1.0):
         """What it teaches: like `distribution`, but where it knows by how much one cell is better, it says so."""

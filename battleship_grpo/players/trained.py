@@ -15,7 +15,7 @@ class Trained(Player):
         self.name, self.policy = name, policy
         self.games_at_once = rows_that_fit(policy.xp, policy.network.width)
 
-    def distribution(self, observations, legal, temperature=1.0):
+    def distribution(self, observations, legal, temperature=None):
         return self.policy.distribution(observations, legal, temperature)
 
     def chooser(self, num_games, rng):

@@ -1,4 +1,4 @@
-"""From settings to an algorithm that is ready for its first step."""
+"""From settings to a learner that is ready for its first step."""
 
 import os
 
@@ -7,22 +7,23 @@ import numpy as np
 from ..backend import load_backend
 from ..env import BattleshipEnv
 from ..networks import NETWORKS
+from ..networks.symmetry import tie
 from ..players import BASELINES, find_player, load_policy
 from ..policy import FILE_NAME, Policy
 from .checkpoint import digest
 from .files import read_arrays, refusing
 from .preferences import read_preferences
-from .settings import RUN
+from .settings import RunSettings, checked, options_of
 
 
-def build(settings, team=None, xp=None):
-    """The algorithm with its environment, its policy, and whatever else it needs.
+def build(settings, world=None, xp=None):
+    """The learner with its environment, its policy, and whatever else it needs.
 
-    The policy starts from the seed alone: it is equal in every process, and on every backend. Raises ValueError, in
-    one line, where a file that the settings name is missing or does not fit.
+    The policy starts from the seed alone: it is equal in every rank, and on every backend. Raises ValueError, in one
+    line, where a file that the settings name is missing or does not fit.
     """
-    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend, team.local_rank if team else 0))
-    return settings.kind(settings, env, policy, team=team, **parts)
+    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend, world.local_rank if world else 0))
+    return settings.kind(settings, env, policy, world=world, **parts)
 
 
 def make_parts(settings, xp=np):
@@ -35,10 +36,10 @@ def make_parts(settings, xp=np):
 
 
 def with_inherited(given):
-    """Some settings, name → value, under them what a run that starts from the policy of `init` takes over from it."""
+    """Some settings, name → value, with what a run that starts from the policy of `init` takes over from it."""
     if not given.get("init"):
         return given
-    policy = load_policy(RUN["init"].checked("init", given["init"]))
+    policy = load_policy(checked("init", given["init"], options_of(RunSettings)["init"]))
     return {"network": policy.network.name, "temperature": policy.temperature} | policy.network.options() | given
 
 
@@ -53,23 +54,8 @@ def make_policy(settings, env):
             text = ",".join(map(str, found)) if isinstance(found, tuple) else found
             raise ValueError(f"{settings.init} has other {name}: add --{name.replace('_', '-')} {text}")
     if settings.equivariant:
-        policy.network.tie(env.rules.board_size)
+        tie(policy.network, env.rules.board_size)
     return policy
-
-
-NO_FILES = {"reference": ("uniform", "initial"), "teacher": BASELINES, "preferences": ("",)}  # what else they may be
-
-
-def input_digests(settings):
-    """What tells the files that a run reads besides its own from others: setting that names one → digest, as text."""
-    digests = {}
-    for name, others in NO_FILES.items():
-        path = getattr(settings, name, None)
-        if path is not None and path not in others and os.path.exists(path):
-            path = os.path.join(path, FILE_NAME) if os.path.isdir(path) else path
-            with refusing(path, "file of arrays"):
-                digests[name] = digest(read_arrays(path))
-    return digests
 
 
 def make_network(settings, env, num_outputs, hidden_sizes, rng, dtype=np.float32):
@@ -86,11 +72,11 @@ def make_critic(settings, env, policy):
 
 
 def make_reference(settings, env, policy):
-    """The policy that the KL penalty pulls towards; None stands for uniform play."""
-    if settings.reference == "uniform":
+    """The policy that the KL penalty pulls towards; None stands for uniform play, and where no reference is used."""
+    if settings.beta == 0 or getattr(settings, "preference_loss", None) == "simpo" or settings.reference == "uniform":
         return None
     if settings.reference == "initial":
-        return policy.copy()
+        return policy.copy() if settings.init or settings.sync_ref_model else None
     return load_policy(settings.reference, env.rules, policy.xp)
 
 
@@ -102,3 +88,18 @@ def make_teacher(settings, env, policy):
 def make_preferences(settings, env, policy):
     """The pairs of the file that `preferences` names; None where the policy is to play its own."""
     return read_preferences(settings.preferences, env, policy.xp) if settings.preferences else None
+
+
+NO_FILES = {"reference": ("uniform", "initial"), "teacher": BASELINES, "preferences": ("",)}  # what else they may be
+
+
+def input_digests(settings):
+    """What tells the files that a run reads besides its own from others: setting that names one → digest, as text."""
+    digests = {}
+    for name, others in NO_FILES.items():
+        path = getattr(settings, name, None)
+        if path is not None and path not in others and os.path.exists(path):
+            path = os.path.join(path, FILE_NAME) if os.path.isdir(path) else path
+            with refusing(path, "file of arrays"):
+                digests[name] = digest(read_arrays(path))
+    return digests

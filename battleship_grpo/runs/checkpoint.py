@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..algorithms.learner import checked
-from ..backend import only
+from ..backend import array_module, only, to_numpy
 from .files import read_arrays, refusing, write_arrays
-from .settings import Settings, from_json
+from dataclasses import asdict
+from .settings import RunSettings, from_json, num_parameters, whole_settings
 
 FORMAT_VERSION = 1
 LARGEST_CHECKPOINT = 2**32  # bytes: an algorithm's memory is bounded to less
@@ -31,7 +31,7 @@ LARGEST_DONE = 2**53  # up to here a float64 tells whole numbers apart
 
 class Checkpoint(NamedTuple):
     path: Path
-    settings: Settings
+    settings: RunSettings
     done: dict  # iterations, games, shots, seconds
     state: dict  # name → array, for the algorithm's `load_state`
     inputs: dict  # setting → digest of the file that it names
@@ -50,7 +50,7 @@ def digest(arrays):
 def save(path, previous, settings, done, state, inputs):
     """Write a checkpoint; the one before goes to `previous`. Raises OSError, ValueError if it is too large."""
     arrays = state | {name: np.array(done[name]) for name in DONE} | {
-        "settings": np.array(json.dumps(settings.to_json())), "format_version": np.array(FORMAT_VERSION)}
+        "settings": np.array(json.dumps(asdict(settings))), "format_version": np.array(FORMAT_VERSION)}
     if inputs:
         arrays["inputs"] = np.array(json.dumps(inputs))
     write_arrays(path, arrays | {"digest": np.array(digest(arrays))}, LARGEST_CHECKPOINT, previous)
@@ -70,13 +70,83 @@ def checkpoint_of(path, arrays):
     if digest(arrays) != expected:
         raise ValueError("it is damaged: its contents are not those that were written")
     del arrays["format_version"]
-    settings = Settings.whole(from_json(only(arrays.pop("settings"))))
+    settings = whole_settings(from_json(only(arrays.pop("settings"))))
     inputs = from_json(only(arrays.pop("inputs"))) if "inputs" in arrays else {}
     done = {name: kind(checked(arrays, name, (), kind)) for name, kind in DONE.items()}
     if not all(0 <= number <= LARGEST_DONE for number in done.values()):
         raise ValueError(f"{done} is not how far a run can be")
-    for name, count in settings.num_parameters().items():  # before networks of that size are made
+    for name, count in num_parameters(settings).items():  # before networks of that size are made
         if count is not None:
             checked(arrays, name, (count,), np.float32)
     state = {name: array for name, array in arrays.items() if name not in DONE}
     return Checkpoint(path, settings, done, state, inputs)
+
+
+# ------------------------------------------------------------------------------------- the state of a learner
+
+
+def arrays_of(learner):
+    """Every array that training changes, by name; not copies."""
+    arrays = {name: network.parameters for name, network in learner.networks.items()}
+    for name, optimiser in learner.optimisers.items():
+        arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0],
+                   f"{name}_adam_steps": optimiser.steps}
+    if hasattr(learner, "buffer"):
+        arrays["added"] = learner.buffer.added
+    return arrays
+
+
+def snapshot(learner):
+    return {name: array.copy() for name, array in arrays_of(learner).items()}
+
+
+def restore(learner, before):
+    for name, array in arrays_of(learner).items():
+        array[...] = before[name]
+
+
+def require_finite_arrays(learner):
+    for name, array in arrays_of(learner).items():
+        if not array_module(array).isfinite(array).all():
+            raise FloatingPointError(f"{name} holds a NaN or an infinity")
+
+
+def state_of(learner):
+    state = {name: to_numpy(array) for name, array in arrays_of(learner).items()}
+    if not hasattr(learner, "buffer"):
+        return state
+    added = learner.world.all_gather(learner.buffer.added[None])[:, 0]
+    filled = min(learner.buffer.capacity, int(added.max()))
+    return state | {"added": added} | {
+        f"buffer_{name}": learner.world.all_gather(to_numpy(column[:filled])) for name, column in learner.buffer.columns.items()}
+
+
+def load_state(learner, state):
+    world = learner.world
+    if hasattr(learner, "buffer"):
+        added = checked(state, "added", (world.world_size,), np.int64)
+        filled = min(learner.buffer.capacity, int(added.max()))
+        saved = {name: checked(state, f"buffer_{name}", (world.world_size, filled, *column.shape[1:]), column.dtype)
+                 for name, column in learner.buffer.columns.items()}
+        state = {n: a for n, a in state.items() if not n.startswith("buffer_")} | {"added": np.array(added[world.rank])}
+        for name, column in learner.buffer.columns.items():
+            column[:filled] = array_module(column).asarray(saved[name][world.rank])
+    own = {name: array_module(array).asarray(checked(state, name, array.shape, array.dtype))
+           for name, array in arrays_of(learner).items()}
+    if unknown := state.keys() - own.keys():
+        raise ValueError(f"{', '.join(sorted(unknown))}: not something that {learner.settings.algorithm} holds")
+    restore(learner, own)
+
+
+def checked(state, name, shape, dtype):
+    """`state[name]`. Raises ValueError if it is missing, of another shape or type, or not finite."""
+    if name not in state:
+        raise ValueError(f"{name} is missing")
+    array = state[name]
+    if (array.shape, array.dtype) != (tuple(shape), dtype):
+        raise ValueError(f"{name} must be {np.dtype(dtype)} {tuple(shape)}, not {array.dtype} {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name} holds a NaN or an infinity")
+    if array.dtype.kind == "i" and not array.shape and array < 0:
+        raise ValueError(f"{name} counts something, and is {array}")
+    return array

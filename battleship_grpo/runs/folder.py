@@ -8,7 +8,8 @@ from ..policy import FILE_NAME
 from . import checkpoint
 from .files import UNFINISHED, read_text, require_regular, write_text
 from .metrics import as_columns, read_table
-from .settings import Settings, from_json, read_config
+from dataclasses import asdict
+from .settings import whole_settings, from_json, read_config
 
 try:
     import fcntl
@@ -65,7 +66,7 @@ class RunFolder(AbstractContextManager):
                 raise ValueError(f"cannot make the run folder {error.filename}: {error.strerror}") from None
             self._take()
             self._require_empty()  # still
-        write_json(self.config, settings.to_json())
+        write_json(self.config, asdict(settings))
 
     def __exit__(self, *_):
         if self._lock is not None:
@@ -86,7 +87,7 @@ class RunFolder(AbstractContextManager):
     def read_settings(self):
         """Raises ValueError, in one line, where config.json does not hold all of them."""
         try:
-            return Settings.whole(read_config(self.config))
+            return whole_settings(read_config(self.config))
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from None
 

@@ -5,70 +5,72 @@ import time
 
 import numpy as np
 
+from ..algorithms.learner import step
 from ..backend import make_generator
 from ..optim import schedule
 from ..rollout import sample_groups
+from .checkpoint import require_finite_arrays, restore, snapshot, state_of
 
-VALIDATION = 2**32 - 1  # stands where a process's number does, in the seed of validation's random numbers
+VALIDATION = 2**32 - 1  # stands where a rank does, in the seed of validation's random numbers
 
 
-def learn(algorithm, settings, on_iteration=lambda share, metrics: None, stopped=lambda: False, done=None, save=None):
+def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=lambda: False, done=None, save=None):
     """Iterate until done; `on_iteration(share done, metrics)` after each. Returns seconds, iterations, games, shots.
 
     `done`: the same four of a run to go on with. `save(done, state)` is called every `checkpoint_seconds`, and at the
     end, whatever that is.
 
-    Every iteration of every process has a random generator of its own, made from the seed, the iteration and the
-    process: nothing needs remembering between iterations. In a team the first process's clock and wishes count.
-    Within an iteration the clock is asked only where seconds are limited: with iterations alone no bit depends on it.
-    Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up; what is saved then, and what the
-    algorithm holds, is what it held before that iteration.
+    Every iteration of every rank has a random generator of its own, made from the seed, the iteration and the rank:
+    nothing needs remembering between iterations. The clock and the wishes of rank 0 count. Within an iteration the
+    clock is asked only where seconds are limited: with iterations alone no bit depends on it. Raises FloatingPointError,
+    with the iteration, where a NaN or an infinity turns up; the learner, and what is saved then, are as they were before
+    that iteration.
     """
-    team, xp = algorithm.team, algorithm.policy.xp
+    world, xp = learner.world, learner.policy.xp
     done = dict(done or {"seconds": 0.0, "iterations": 0, "games": 0, "shots": 0})
 
-    def keep():
-        state = algorithm.state()  # to which every process gives its part
+    def checkpoint():
+        state = state_of(learner)  # to which every rank gives its part
         if save:
             save(dict(done), state)
 
-    team.barrier()  # the clock starts when everybody is here
+    world.barrier()  # the clock starts when every rank is here
     start, saved = time.perf_counter() - done["seconds"], done["seconds"]
     deadline = math.inf if settings.seconds is None else start + settings.seconds
     while True:
         share = 1.0 if stopped() else share_done(settings, done)
         due = save is not None and (share >= 1 or 0 < done["seconds"] - saved >= settings.checkpoint_seconds)
-        share, due = team.broadcast(np.array([share, due])).tolist()
+        share, due = world.broadcast(np.array([share, due])).tolist()
         if due:
-            keep()
+            checkpoint()
             saved = done["seconds"]
         if share >= 1:
             return done
         iteration = done["iterations"] + 1
-        learning_rate = settings.learning_rate * schedule(
-            settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio)
-        rng = make_generator(xp, settings.seed, done["iterations"], team.rank)
+        factor = schedule(settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio)
+        learning_rate = settings.learning_rate * factor
+        rng = make_generator(xp, settings.seed, done["iterations"], world.rank)
         try:
-            measured = over_team(team, step_or_undo(algorithm, rng, learning_rate, deadline))
+            measured = over_ranks(world, step_or_undo(learner, rng, learning_rate, deadline))
         except FloatingPointError as error:
-            keep()
-            raise FloatingPointError(f"iteration {iteration}: {error}; kept is what was before it. Try a lower "
-                                     f"{advice(algorithm)}") from None
+            checkpoint()
+            raise FloatingPointError(f"iteration {iteration}: {error}; what was before it is saved. Try a lower "
+                                     f"{advice(learner)}") from None
         seconds = time.perf_counter() - start
         rate = measured["shots"] / (seconds - done["seconds"])
         totals = {name: done[name] + measured[name] for name in ("games", "shots")}
         done = {"seconds": seconds, "iterations": iteration, **totals}
         metrics = {"iteration": iteration, "seconds": seconds, **measured, **totals,
                    "learning_rate": learning_rate, "shots_per_second": rate}
-        if team.rank == 0 and settings.validate_every and iteration % settings.validate_every == 0:
-            metrics |= validate(algorithm, settings, make_generator(xp, settings.seed, iteration, VALIDATION))
+        if world.rank == 0 and settings.validate_every and iteration % settings.validate_every == 0:
+            metrics |= validate(learner, settings, make_generator(xp, settings.seed, iteration, VALIDATION))
             done["seconds"] = time.perf_counter() - start
         on_iteration(share_done(settings, done), metrics)
 
 
-def advice(algorithm):
+def advice(learner):
     """The options that bound the steps of an algorithm, in words."""
-    *others, last = ("--" + name.replace("_", "-") for name in algorithm.step_bounds)
+    *others, last = ("--" + name.replace("_", "-") for name in learner.step_bounds)
     return f"{', '.join(others)} or {last}"
 
 
@@ -78,28 +80,29 @@ def share_done(settings, done):
     return max(done[name] / limit if limit else 1.0 for name, limit in limits.items() if limit is not None)
 
 
-def step_or_undo(algorithm, rng, learning_rate, deadline):
+def step_or_undo(learner, rng, learning_rate, deadline):
     """A step of the algorithm; or none, and FloatingPointError, where it would leave a NaN or an infinity."""
-    before = algorithm.snapshot()
+    before = snapshot(learner)
     try:
-        measured = algorithm.step(rng, learning_rate, deadline)
-        algorithm.require_finite_arrays()
+        measured = step(learner, rng, learning_rate, deadline)
+        require_finite_arrays(learner)
     except FloatingPointError:
-        algorithm.restore(before)
+        restore(learner, before)
         raise
     return measured
 
 
-def over_team(team, measured):
-    """What one process measured → the same over all: games and shots added up, everything else averaged."""
-    totals = dict(zip(measured, team.sum(np.array(list(measured.values()))).tolist(), strict=True))
-    return {name: int(total) if name in ("games", "shots") else total / team.size for name, total in totals.items()}
+def over_ranks(world, measured):
+    """What one rank measured → the same over all: games and shots added up, everything else averaged."""
+    totals = dict(zip(measured, world.all_reduce(np.array(list(measured.values()))).tolist(), strict=True))
+    return {name: int(total) if name in ("games", "shots") else total / world.world_size
+            for name, total in totals.items()}
 
 
-def validate(algorithm, settings, rng):
+def validate(learner, settings, rng):
     """Mean shots and score of sampled play on fresh boards."""
-    boards = algorithm.env.tasks(settings.validation_boards, rng)
-    rollout = sample_groups(algorithm.env, algorithm.policy, boards, settings.validation_generations, rng,
-                            algorithm.policy.temperature, algorithm.rows)
+    tasks = learner.env.tasks(settings.validation_boards, rng)
+    rollout = sample_groups(learner.env, learner.policy, tasks, settings.validation_generations, rng,
+                            rows=learner.policy.network.rows)
     return {"validation_mean_shots": float(rollout.lengths.mean()),
             "validation_mean_score": float(rollout.scores.mean())}

@@ -15,7 +15,7 @@ from functools import wraps
 
 import numpy as np
 
-from ..algorithms.alone import Alone
+from ..algorithms.world import World as Alone
 from ..backend import array_module, to_numpy
 from .team import in_order
 

@@ -1,68 +1,101 @@
 """Every setting of a training run: the experiment, whole. The command line follows from it.
 
-What an algorithm can be told stands in its own class (`hyperparameters`), what all runs can be told stands here.
-Settings that Hugging Face TRL's GRPOConfig has too bear its names and its meaning, or docs/trl.md says what differs.
+What an algorithm can be told stands in its own file (`Settings` of its class), what every run can be told stands here; the
+settings of a run are both at once. Defaults are those of the classes, but for what the row of `algorithms.recipes` says.
+Settings that Hugging Face TRL's GRPOConfig has too bear its names and its meaning; docs/trl.md says what differs.
 """
 
 import json
+import math
+import re
 import reprlib
-from dataclasses import replace
+from dataclasses import MISSING, asdict, dataclass, fields, make_dataclass
+from functools import lru_cache
+from numbers import Integral, Real
+from typing import Any, NamedTuple, get_args
 
 from ..algorithms import RECIPES
-from ..algorithms.setting import Setting
+from ..algorithms.learner import setting
+from ..algorithms.recipes import LARGEST_SMALL_BOARD
 from ..game import NAMED_RULES, Rules
-from ..networks import MLP, NETWORKS, Fleet, Window
+from ..networks import MLP, NETWORKS
 from ..networks.parts import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
 from .files import read_text, refusing
 
 BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
-LARGEST_MLP_BOARD = 6  # on larger ones a network at every cell is the default
-DEFAULT_SIZES = ", ".join(f"{','.join(map(str, family.default_hidden_sizes))} in {name}"
-                          for name, family in NETWORKS.items())
+LARGEST_FLOAT = 2**1000  # a whole number far above has no float
+TEXT = re.compile("[^\0-\x1f\x7f-\x9f]{0,4096}")  # no longer than a path can be
+KINDS = {str: "text without control characters, at most 4096", bool: "true or false", int: "a whole number",
+         float: "a number", tuple: "a list of whole numbers such as 2,3,4"}
+FAMILIES = ", ".join(f"{','.join(map(str, family.default_hidden_sizes))} in {name}"
+                     for name, family in NETWORKS.items())
 
-RUN = {
-    "algorithm": Setting("grpo", "how to learn", choices=RECIPES),
-    "init": Setting("", "start from the policy of this run folder or policy.npz, not from scratch"),
-    "seconds": Setting(None, "end training after this many seconds; the learning rate follows the clock then", float,
-                       above=0),
-    "iterations": Setting(None, f"end training after this many iterations (default: {ITERATIONS}, if there is no limit "
-                          "on seconds)", int, low=0),
-    "seed": Setting(0, "seed of every random number: same seed, same machine, same run", low=0),
-    "output_dir": Setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)"),
-    "backend": Setting("numpy", "array library: numpy, cupy (one NVIDIA GPU), or auto: cupy where it can run",
-                       choices=BACKENDS),
-    "processes": Setting(None, "processes that train together, each on its share of the boards (default: the number of "
-                         "cores, at most 8; under mpiexec, its ranks)", int, low=1, high=2**16),
-    "checkpoint_seconds": Setting(30.0, "save everything this often, in seconds; 0: after every iteration. --resume "
-                                  "goes on from there", low=0),
-    "validate_every": Setting(0, "play validation games every this many iterations; 0 for never", low=0),
-    "validation_boards": Setting(64, "fresh random boards per validation", low=1, high=2**20,
-                                 unless={"validate_every": (0,)}),
-    "validation_generations": Setting(8, "sampled games per validation board", low=1, high=2**16,
-                                      unless={"validate_every": (0,)}),
-}
-GAME = {
-    "rules": Setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet 2,3,3,4,5",
-                     choices=NAMED_RULES),
-    "board_size": Setting(None, "board size, with --fleet, instead of --rules", int, low=1),
-    "fleet": Setting(None, "ship lengths, with --board-size, instead of --rules", tuple),
-    "max_shots": Setting(None, "a game ends unsunk, with score 0, after this many shots (default: cells)", int, low=1),
-}
-POLICY = {
-    "network": Setting(None, f"the family of the network (default: mlp up to {LARGEST_MLP_BOARD}×{LARGEST_MLP_BOARD}, "
-                       "on larger boards window, and fleet for pretrain)", str, choices=NETWORKS),
-    "hidden_sizes": Setting(None, "units of each hidden layer; in window and fleet, at each cell (default: "
-                            f"{DEFAULT_SIZES})", tuple),
-    "activation": Setting("relu", "activation of the hidden layers", choices=ACTIVATIONS),
-    "encoding": Setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
-                        choices=ENCODINGS),
-    "equivariant": Setting(True, "tie weights so that turned and mirrored boards are played alike: every game teaches "
-                           "eight; needs hidden sizes that are multiples of 8"),
-    "output_gain": Setting(0.01, "factor on the last layer's first weights; near 0, play starts near uniform", low=0),
-}
-EVERY_RUN = RUN | GAME | POLICY
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Of every run."""
+
+    # the run
+    algorithm: str = setting("grpo", "how to learn", choices=tuple(RECIPES))
+    init: str = setting("", "start from the policy of this run folder or policy.npz, not from scratch")
+    seconds: float | None = setting(None, "end training after this many seconds; the learning rate follows the clock "
+                                    "then", above=0)
+    iterations: int | None = setting(None, f"end training after this many iterations (default: {ITERATIONS}, if there "
+                                     "is no limit on seconds)", low=0)
+    seed: int = setting(0, "seed of every random number: same seed, same machine, same run", low=0)
+    output_dir: str = setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)")
+    backend: str = setting("numpy", "array library: numpy, cupy (one NVIDIA GPU), or auto: cupy where it can run",
+                           choices=BACKENDS)
+    processes: int | None = setting(None, "processes that train together, each on its part of the boards (default: the "
+                                    "number of cores, at most 8; under mpiexec, its ranks)", low=1, high=2**16)
+    checkpoint_seconds: float = setting(30.0, "save everything this often, in seconds; 0: after every iteration. "
+                                        "--resume goes on from there", low=0)
+    validate_every: int = setting(0, "play validation games every this many iterations; 0 for never", low=0)
+    validation_boards: int = setting(64, "fresh random boards per validation", low=1, high=2**20,
+                                     unless={"validate_every": (0,)})
+    validation_generations: int = setting(8, "sampled games per validation board", low=1, high=2**16,
+                                          unless={"validate_every": (0,)})
+    # the game
+    rules: str = setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet "
+                         "2,3,3,4,5", choices=tuple(NAMED_RULES))
+    board_size: int | None = setting(None, "board size, with --fleet, instead of --rules", low=1)
+    fleet: tuple | None = setting(None, "ship lengths, with --board-size, instead of --rules")
+    max_shots: int | None = setting(None, "a game ends unsunk, with score 0, after this many shots (default: cells)",
+                                    low=1)
+    # the policy
+    network: str = setting(MLP.name, "the family of the network", choices=tuple(NETWORKS))
+    hidden_sizes: tuple | None = setting(None, f"units of each hidden layer, in window and fleet at each cell (default "
+                                         f"of a family: {FAMILIES})")
+    activation: str = setting("relu", "activation of the hidden layers", choices=ACTIVATIONS)
+    encoding: str = setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
+                            choices=ENCODINGS)
+    equivariant: bool = setting(True, "tie weights so that turned and mirrored boards are played alike: every game "
+                                "teaches eight; needs hidden sizes that are multiples of 8")
+    output_gain: float = setting(0.01, "factor on the last layer's first weights; near 0, play starts near uniform",
+                                 low=0)
+
+    def __post_init__(self):
+        for name, option in options_of(type(self)).items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), option))
+        check(self)
+
+    def __reduce__(self):
+        return restored, (asdict(self),)  # for other processes: its class is made when asked for
+
+    @property
+    def kind(self):
+        """The class that runs the algorithm."""
+        return RECIPES[self.algorithm].kind
+
+    def make_rules(self):
+        """The rules of the game that these settings name."""
+        return NAMED_RULES[self.rules] if self.fleet is None else Rules(self.board_size, self.fleet)
+
+    def rules_name(self):
+        return self.rules if self.fleet is None else f"{self.board_size}x{self.board_size}"
+
 
 PRESETS = {  # name → what changes against the defaults
     # a small tanh network, 4 boards × 16 games, 10 full-batch steps, validation every iteration: the setting of the
@@ -79,140 +112,179 @@ PRESETS = {  # name → what changes against the defaults
 }
 
 
-def known_settings(algorithm, network=MLP.name, large=False, init=False, optim=None):
-    """All that a run of this algorithm can be told: name → `Setting`, with its defaults.
+# ------------------------------------------------------------------------------------- what there is to set
 
-    They are those of its class, with what this has for large boards; then those of its recipe, with what this has for
-    runs that go on from another one's policy; AdamW's learning rates times the step size that suits the family of the
-    network.
-    """
-    recipe, family = RECIPES[algorithm], NETWORKS[network]
-    known = EVERY_RUN | recipe.kind.hyperparameters
-    defaults = ((recipe.kind.on_large_boards if large else {}) | recipe.settings
-                | (recipe.from_a_policy if init else {}))
-    for name in ("hidden_sizes", "critic_hidden_sizes"):
-        defaults[name] = family.predicting_hidden_sizes if recipe.kind.predicts else family.default_hidden_sizes
-    if (optim or defaults.get("optim", known["optim"].default)) == "adamw":
-        for name in {"learning_rate", "critic_learning_rate"} & known.keys():
-            defaults[name] = defaults.get(name, known[name].default) * family.step_size
-    return known | {name: replace(known[name], default=value) for name, value in defaults.items() if name in known}
+
+class Option(NamedTuple):
+    """What a field of settings may be: see `learner.setting`."""
+
+    kind: type
+    optional: bool  # may be None
+    default: Any
+    meaning: str
+    limits: dict
+
+
+@lru_cache(maxsize=64)
+def options_of(settings_class):
+    """name → Option, of all fields. A field that a subclass gives another default keeps its meaning and limits."""
+    found = {}
+    for field in fields(settings_class):
+        known = [base.__dataclass_fields__[field.name].metadata for base in settings_class.__mro__
+                 if field.name in getattr(base, "__dataclass_fields__", {})]
+        limits = dict(next(metadata for metadata in known if metadata))
+        kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not type(None)]
+        found[field.name] = Option(kinds[0], field.type != kinds[0], field.default, limits.pop("meaning"), limits)
+    return found
+
+
+@lru_cache(maxsize=16)
+def settings_class(kind):
+    """Of a run of one kind of algorithm: the settings of every run, and its own."""
+    return make_dataclass(kind.Settings.__name__, (), bases=(RunSettings, kind.Settings), frozen=True, kw_only=True)
+
+
+def options_of_algorithm(algorithm):
+    return options_of(settings_class(RECIPES[algorithm].kind))
 
 
 def users_of(name):
     """The algorithms that a setting means something to, one name for each class."""
     first = {recipe.kind: algorithm for algorithm, recipe in reversed(RECIPES.items())}
-    return [algorithm for algorithm, recipe in RECIPES.items()
-            if first[recipe.kind] == algorithm and name in EVERY_RUN | recipe.kind.hyperparameters]
+    return [algorithm for algorithm in RECIPES if algorithm in first.values() and name in options_of_algorithm(algorithm)]
 
 
-def board_size_of(given):
-    """Of the game that some settings name."""
-    size = GAME["board_size"].checked("board_size", given.get("board_size"))
-    return size or NAMED_RULES[GAME["rules"].checked("rules", given.get("rules", GAME["rules"].default))].board_size
+# ------------------------------------------------------------------------------------- making settings
 
 
-def default_network(algorithm, large):
-    """The family that suits an algorithm and a board: to predict ships, one that knows what a ship is."""
-    return (MLP if not large else Fleet if RECIPES[algorithm].kind.predicts else Window).name
-
-
-class Settings:
-    """The settings of a run, an attribute for each; they do not change. Settings(algorithm="ppo", seed=1): the others
-    have their defaults.
+def make_settings(**given):
+    """The settings of a run: those given, and for the others their defaults.
 
     Raises ValueError, naming the setting and its range, for one that makes no sense, or that means nothing to the
     algorithm or beside the others.
     """
+    every = options_of(RunSettings)
+    algorithm = checked("algorithm", given.get("algorithm", "grpo"), every["algorithm"])
+    options, recipe = options_of_algorithm(algorithm), RECIPES[algorithm]
+    for name in given.keys() - options.keys():
+        users = ", ".join(users_of(name))
+        raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
+                         f"{reprlib.repr(name)} is not a setting")
+    given = {name: value for name, value in given.items()
+             if value is not None or name not in ("network", "hidden_sizes", "critic_hidden_sizes")}
+    values = {name: option.default for name, option in options.items() if option.default is not MISSING}
+    values |= (recipe.large if board_size_of(given) > LARGEST_SMALL_BOARD else {}) | recipe.settings
+    values["learning_rate"] /= recipe.init_slowdown if given.get("init") else 1
+    network = checked("network", given.get("network", values["network"]), every["network"])
+    for name in {"hidden_sizes", "critic_hidden_sizes"} & options.keys():
+        if network != MLP.name or values[name] is None:  # those of a recipe are for an MLP
+            values[name] = NETWORKS[network].default_hidden_sizes
+    values |= given
+    if values["iterations"] is None and values["seconds"] is None:
+        values["iterations"] = ITERATIONS
+    return settings_class(recipe.kind)(**values)
 
-    def __init__(self, /, **given):
-        algorithm = EVERY_RUN["algorithm"].checked("algorithm", given.get("algorithm", "grpo"))
-        large = board_size_of(given) > LARGEST_MLP_BOARD
-        network = EVERY_RUN["network"].checked("network", given.get("network")) or default_network(algorithm, large)
-        known = known_settings(algorithm, network, large, bool(given.get("init")), given.get("optim"))
-        for name in given.keys() - known.keys():
-            users = ", ".join(users_of(name))
-            raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
-                             f"{reprlib.repr(name)} is not a setting")
-        for name, setting in (known | {"network": replace(known["network"], default=network)}).items():
-            vars(self)[name] = setting.checked(name, given.get(name, setting.default))
-        if self.iterations is None and self.seconds is None:
-            vars(self)["iterations"] = ITERATIONS
-        self._check()
-        for name, setting in known.items():
-            setting.require_effect(name, vars(self))
 
-    @classmethod
-    def whole(cls, given):
-        """Settings of which every one is given. Raises ValueError, naming those that are not."""
-        settings = cls(**given)
-        if missing := vars(settings).keys() - given.keys():
-            raise ValueError(f"settings lack {', '.join(sorted(missing))}")
-        return settings
+def whole_settings(given):
+    """Settings of which every one is given. Raises ValueError, naming those that are not."""
+    settings = make_settings(**given)
+    if missing := asdict(settings).keys() - given.keys():
+        raise ValueError(f"settings lack {', '.join(sorted(missing))}")
+    return settings
 
-    def replace(self, /, **changes):
-        """The same settings with some changed."""
-        return Settings(**vars(self) | changes)
 
-    def __setattr__(self, name, value):
-        raise AttributeError(f"settings do not change: use replace({name}=…)")
+def restored(given):
+    return make_settings(**given)
 
-    def __eq__(self, other):
-        return isinstance(other, Settings) and vars(self) == vars(other)
 
-    def __hash__(self):
-        return hash(tuple(vars(self).items()))
+def board_size_of(given):
+    """Of the game that some settings name."""
+    options = options_of(RunSettings)
+    size = checked("board_size", given.get("board_size"), options["board_size"])
+    return size or NAMED_RULES[checked("rules", given.get("rules", options["rules"].default), options["rules"])].board_size
 
-    def __repr__(self):
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
-    def to_json(self):
-        return dict(vars(self))
+# ------------------------------------------------------------------------------------- checking them
 
-    @property
-    def kind(self):
-        """The class that runs the algorithm."""
-        return RECIPES[self.algorithm].kind
 
-    def make_rules(self):
-        """The rules of the game that these settings name."""
-        return NAMED_RULES[self.rules] if self.fleet is None else Rules(self.board_size, self.fleet)
+def checked(name, value, option):
+    """The value as an option has it: 3 → 3.0, [2, 3] → (2, 3). Raises ValueError, by name, for any other."""
+    if value is None and option.optional:
+        return None
+    value, limits = typed(name, value, option.kind), option.limits
+    if "choices" in limits and value not in limits["choices"]:
+        raise ValueError(f"{name} must be one of {', '.join(limits['choices'])}, not {reprlib.repr(value)}")
+    signs = {"low": "≥", "above": ">", "high": "≤", "below": "<"}
+    bounds = {limit: limits[limit] for limit in signs if limit in limits}
+    holds = {"low": lambda b: value >= b, "above": lambda b: value > b,
+             "high": lambda b: value <= b, "below": lambda b: value < b}
+    if bounds and (value == math.inf or not all(holds[limit](bound) for limit, bound in bounds.items())):
+        allowed = " and ".join(f"{signs[limit]} {bound}" for limit, bound in bounds.items())
+        raise ValueError(f"{name} must be {allowed}, not {reprlib.repr(value)}")
+    return value
 
-    def rules_name(self):
-        return self.rules if self.fleet is None else f"{self.board_size}x{self.board_size}"
 
-    def num_parameters(self):
-        """How many parameters each network will have, by name; None where its family cannot tell.
+def typed(name, value, kind):
+    """The value as one of this kind. Raises ValueError where it is another."""
+    if kind is str and isinstance(value, str) and TEXT.fullmatch(value):
+        return value
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and is_number(value, Integral):
+        return int(value)
+    if kind is float and is_number(value, Real) and not (is_number(value, Integral) and abs(value) > LARGEST_FLOAT):
+        return float(value)
+    if kind is tuple and isinstance(value, list | tuple) and all(is_number(part, Integral) for part in value):
+        return tuple(map(int, value))
+    raise ValueError(f"{name} must be {KINDS[kind]}, not {reprlib.repr(value)}")
 
-        Raises ValueError, by the name of the setting, where there can be no such network.
-        """
-        cells, found = self.make_rules().cells, {}
-        for network, name, outputs in (("policy", "hidden_sizes", cells), ("critic", "critic_hidden_sizes", 1)):
-            if hasattr(self, name):
-                try:
-                    found[network] = NETWORKS[self.network].num_parameters(
-                        cells, outputs, getattr(self, name), self.activation, self.encoding, self.make_rules().fleet)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from None
-        return found
 
-    def _check(self):
-        """What has to fit together."""
-        if (self.board_size is None) != (self.fleet is None):
-            raise ValueError("--board-size and --fleet go together")
-        cells = self.make_rules().cells
-        self.num_parameters()
-        for name in ("hidden_sizes", "critic_hidden_sizes"):
-            sizes = getattr(self, name, ())
-            if self.equivariant and any(size % ORDER for size in sizes):
-                raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or "
-                                 "--no-equivariant")
-        fewest = self.kind.fewest_boards(self) * (self.processes or 1)
-        if self.num_boards < fewest:
-            raise ValueError(f"num_boards must be ≥ {fewest}, not {self.num_boards}: each process needs boards of its "
-                             "own, one at least for each of num_minibatches")
-        if self.max_shots is not None and self.max_shots > cells:
-            raise ValueError(f"max_shots must be ≤ {cells}, the cells, not {self.max_shots}")
-        self.kind.check(self)
+def is_number(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def check(settings):
+    """Raise ValueError where settings, each by itself allowed, make no sense together."""
+    s = settings
+    if (s.board_size is None) != (s.fleet is None):
+        raise ValueError("--board-size and --fleet go together")
+    cells = s.make_rules().cells
+    num_parameters(s)
+    for name in ("hidden_sizes", "critic_hidden_sizes"):
+        sizes = getattr(s, name, ())
+        if s.equivariant and any(size % ORDER for size in sizes):
+            raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or --no-equivariant")
+    fewest = s.kind.fewest_boards(s) * (s.processes or 1)
+    if s.num_boards < fewest:
+        raise ValueError(f"num_boards must be ≥ {fewest}, not {s.num_boards}: each process needs boards of its own, one "
+                         "at least for each of num_minibatches")
+    if s.max_shots is not None and s.max_shots > cells:
+        raise ValueError(f"max_shots must be ≤ {cells}, the cells, not {s.max_shots}")
+    s.kind.check(s)
+    for name, option in options_of(type(s)).items():
+        for other, idle in option.limits.get("unless", {}).items():
+            default = RECIPES[s.algorithm].settings.get(name, option.default)
+            if getattr(s, other, None) in idle and getattr(s, name) != default:
+                raise ValueError(f"{name} means nothing with {other} {getattr(s, other)}: leave it at {default}")
+
+
+def num_parameters(settings):
+    """How many parameters each network will have, by name; None where its family cannot tell.
+
+    Raises ValueError, by the name of the setting, where there can be no such network.
+    """
+    rules, found = settings.make_rules(), {}
+    for network, name, outputs in (("policy", "hidden_sizes", rules.cells), ("critic", "critic_hidden_sizes", 1)):
+        if hasattr(settings, name):
+            try:
+                found[network] = NETWORKS[settings.network].num_parameters(
+                    rules.cells, outputs, getattr(settings, name), settings.activation, settings.encoding, rules.fleet)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+    return found
+
+
+# ------------------------------------------------------------------------------------- files of settings
 
 
 def read_config(path):

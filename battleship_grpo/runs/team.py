@@ -14,7 +14,7 @@ from multiprocessing import connection, resource_tracker
 
 import numpy as np
 
-from ..algorithms.alone import Alone
+from ..algorithms.world import World as Alone
 from ..backend import split
 
 CAPACITY = 2**25  # bytes that one process can give to a sum
@@ -27,6 +27,7 @@ class Team(Alone):
     def __init__(self, rank, size, slots, links, lost):
         """links: in each round of a barrier, where to write, and where to read. lost(): a process has ended early."""
         self.rank, self.size = rank, size
+        self.world_size = size
         self._slots, self._links, self._lost, self._turn = slots, links, lost, 0
 
     def sum(self, vector):
@@ -47,6 +48,9 @@ class Team(Alone):
         slots[self.rank] = vector
         self.barrier()
         return slots
+
+    def all_reduce(self, vector):
+        return self.sum(vector)
 
     def barrier(self):
         """In round k everybody tells whoever is 2ᵏ places on, and hears from 2ᵏ places back, that the 2ᵏ processes up

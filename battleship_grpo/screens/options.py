@@ -1,12 +1,13 @@
 """Options on the command line: they follow from the settings, and a mistake in them is one line."""
 
 import argparse
+from contextlib import suppress
 from textwrap import fill
 
 from ..algorithms import RECIPES
-from ..algorithms.learner import Learner
+from ..algorithms.learner import LearnerSettings
 from ..game import NAMED_RULES, Rules
-from ..runs.settings import GAME, POLICY, RUN, known_settings, users_of
+from ..runs.settings import RunSettings, make_settings, options_of, options_of_algorithm
 
 WIDTH = 79  # of help
 
@@ -53,54 +54,60 @@ def whole_numbers(text):
 
 FIRST = ("algorithm", "rules", "init", "seconds", "iterations", "seed", "output_dir", "num_generations",
          "learning_rate", "beta")  # settings that most people need
+DECIDING = ("algorithm", "rules", "board_size", "fleet", "network", "init")  # what the defaults of others depend on
 MOST_CHOICES = 8  # that are listed beside an option
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,…"}
+READERS = {tuple: whole_numbers}
 
 
-def add_settings(parser):
-    """One option per setting of any algorithm, with its meaning and default; none has a value unless given.
+def add_settings(parser, arguments):
+    """An option per setting, with its meaning and the default that a run with these arguments gets.
 
-    --help shows those that most people need, --help-all the rest, too.
+    --help shows those that most people need, --help-all all that the algorithm has. Those of other algorithms are read,
+    too, so that a mistake is explained.
     """
     parser.add_argument("--help-all", **HELP, help="show every setting, and exit")
-    variants = {}  # name → the setting as each algorithm has it
+    settings = settings_so_far(arguments)
+    own = options_of_algorithm(settings.algorithm)
+    others = {}
     for algorithm in RECIPES:
-        for name, setting in known_settings(algorithm).items():
-            variants.setdefault(name, {})[algorithm] = setting
-    groups = {"the run": RUN, "the game": GAME, "the policy": POLICY,
-              "every algorithm (but for what it does without)": Learner.hyperparameters}
+        others |= {name: option for name, option in options_of_algorithm(algorithm).items() if name not in own}
+    groups = {"the run, the game and the policy": options_of(RunSettings), "every algorithm": options_of(LearnerSettings)}
     listed = set().union(*groups.values())
-    for name in (name for name in variants if name not in listed):
-        groups.setdefault(f"for {', '.join(users_of(name))}", []).append(name)
+    groups[settings.algorithm] = [name for name in own if name not in listed]
     for title, names in groups.items():
         group = parser.add_argument_group(title)
         for name in names:
-            action = add_setting(group, name, variants[name])
+            action = add_setting(group, name, own[name], getattr(settings, name))
             if name not in FIRST:
                 parser.later.append(action)
+    for name, option in others.items():
+        add_setting(parser, name, option).help = argparse.SUPPRESS
 
 
-def add_setting(group, name, variants):
-    """An option for a setting. variants: algorithm → the setting as it has it; defaults and choices may differ."""
-    setting = next(iter(variants.values()))
-    defaults = {}  # default → the algorithms that have it
-    for algorithm, variant in variants.items():
-        defaults.setdefault(variant.default, []).append(algorithm)
-    common = max(defaults, key=lambda default: len(defaults[default]))
-    shown = [in_words(common)] + [f"{in_words(default)} for {', '.join(algorithms)}"
-                                  for default, algorithms in defaults.items() if default != common]
-    option, kind = "--" + name.replace("_", "-"), setting.type
-    meaning = "; ".join(dict.fromkeys(variant.meaning for variant in variants.values()))
-    text = meaning + (f" [{'; '.join(shown)}]" if any(shown) else "")
-    if kind is bool:
-        return group.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-    choices = dict.fromkeys(choice for variant in variants.values() for choice in variant.choices)
-    metavar = None if 0 < len(choices) <= MOST_CHOICES else "NAME" if choices else METAVARS[kind]
-    reader = whole_numbers if kind is tuple else kind
-    if any(variant.optional or variant.default is None for variant in variants.values()):
-        reader = or_none(reader)
-    return group.add_argument(option, type=reader, choices=choices or None, default=argparse.SUPPRESS, help=text,
-                              metavar=metavar)
+def settings_so_far(arguments):
+    """What a run gets that is told no more than those of these arguments that defaults depend on."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    for name in DECIDING:
+        add_setting(parser, name, options_of(RunSettings)[name])
+    given = {}
+    with suppress(argparse.ArgumentError, ValueError):  # mistakes are told when all is read
+        given = vars(parser.parse_known_args(arguments)[0])
+        return make_settings(**given)
+    return make_settings()
+
+
+def add_setting(group, name, option, default=None):
+    """An option for a setting."""
+    flag = "--" + name.replace("_", "-")
+    text = option.meaning + (f" [{in_words(default)}]" if in_words(default) else "")
+    if option.kind is bool:
+        return group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+    choices = option.limits.get("choices", ())
+    metavar = None if 0 < len(choices) <= MOST_CHOICES else "NAME" if choices else METAVARS[option.kind]
+    reader = READERS.get(option.kind, option.kind)
+    return group.add_argument(flag, type=or_none(reader) if option.optional else reader, choices=choices or None,
+                              default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
 
 
 def or_none(reader):
@@ -110,6 +117,15 @@ def or_none(reader):
 
     read.__name__ = reader.__name__  # argparse says it of what cannot be read
     return read
+
+
+def parsed(name, option, text):
+    """The value that some text means: "0.3", "true", "64,64", "none". Raises ValueError where it means none."""
+    parser = Parser("compare", "")
+    if option.kind is bool and text in ("true", "false"):
+        return text == "true"
+    add_setting(parser, name, option)
+    return vars(parser.parse_args([f"--{name.replace('_', '-')}={text}"]))[name]
 
 
 def algorithms_in_words():

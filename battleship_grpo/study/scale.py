@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..algorithms.alone import Alone
+from ..algorithms.world import World as Alone
 from ..backend import keep_freed_memory, make_generator
 from ..runs.assembly import build
 from ..runs.loop import over_team
