@@ -2,23 +2,25 @@
 
 import csv
 import json
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from battleship_grpo.algorithms.recipes import RECIPES
+from battleship_grpo.algorithms import GRPO, RECIPES
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.players.judge import judge
 from battleship_grpo.players.trained import Sampled, Trained
 from battleship_grpo.policy import MLPPolicy, Policy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
-from battleship_grpo.runs.settings import EVERY_RUN, PRESETS, Settings, known_settings, users_of
+from battleship_grpo.runs.settings import PRESETS, RunSettings, make_settings, options_of, options_of_algorithm, users_of, whole_settings
 from battleship_grpo.train import EVALUATION_SEED, main, parse
 
 QUICK = ["--rules", "tiny", "--iterations", "3", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8",
@@ -41,7 +43,7 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["1", "2", "3"] and {"mean_shots", "loss", "grad_norm"} <= set(rows[0])
     assert [bool(row["validation_mean_score"]) for row in rows] == [False, True, False]
-    assert Settings(**json.loads((folder / "config.json").read_text())) == parse(
+    assert make_settings(**json.loads((folder / "config.json").read_text())) == parse(
         [*QUICK, "--validate-every", "2", "--output-dir", str(folder)])[0]
     assert MLPPolicy.load(folder / "policy.npz").network.sizes == (32, 8, 16)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -50,27 +52,28 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
 
 
 def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given():
-    small, large = Settings(), Settings(board_size=7, fleet=(2, 3))
+    small, large = make_settings(), make_settings(board_size=7, fleet=(2, 3))
     assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "window")
     assert len(large.hidden_sizes) > 1 and large.learning_rate < small.learning_rate
-    assert Settings(rules="classic", network="mlp").hidden_sizes == (256,)
-    assert Settings(algorithm="pretrain").hidden_sizes == (512,)
-    assert Settings(rules="classic", algorithm="pretrain").network == "fleet"
-    assert Settings(rules="classic", learning_rate=0.1, hidden_sizes=(8,)).learning_rate == 0.1
-    assert Settings(rules="classic", algorithm="rloo").num_minibatches == 1  # what makes a recipe stays
+    assert make_settings(rules="classic", network="mlp").hidden_sizes == (256,)
+    assert make_settings(algorithm="pretrain").hidden_sizes == (512,)
+    assert make_settings(rules="classic", algorithm="pretrain").network == "fleet"
+    assert make_settings(rules="classic", learning_rate=0.1, hidden_sizes=(8,)).learning_rate == 0.1
+    assert make_settings(rules="classic", algorithm="rloo").num_minibatches == 1  # what makes a recipe stays
 
 
-def test_what_makes_a_recipe_stays_in_runs_that_go_on_from_a_policy():
-    """Only plain GRPO has defaults of its own for them."""
-    for name in RECIPES.keys() - {"grpo"}:
-        assert Settings(algorithm=name, init="x").replace(init="") == Settings(algorithm=name)
-    assert Settings(init="x").advantage_baseline == "luck_adjusted"
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_name_means_one_algorithm_however_a_run_starts(name):
+    """From a policy only the step size may be another."""
+    fresh, going_on = make_settings(algorithm=name), make_settings(algorithm=name, init="x")
+    assert replace(going_on, init="", learning_rate=fresh.learning_rate) == fresh
+    assert going_on.learning_rate == fresh.learning_rate / (10 if RECIPES[name].kind is GRPO else 1)
 
 
 @pytest.mark.parametrize(("algorithm", "bound"), [("pretrain", 60), ("grpo", 90)])
 def test_large_boards_learn_and_never_collapse(algorithm, bound):
     """A few dozen iterations at the full rate. Random play takes 95.3; a mean of 100 games is off by 3 at most."""
-    settings = Settings(algorithm=algorithm, rules="classic", hidden_sizes=(16, 16), num_boards=8, num_minibatches=4,
+    settings = make_settings(algorithm=algorithm, rules="classic", hidden_sizes=(16, 16), num_boards=8, num_minibatches=4,
                         iterations=40, lr_scheduler_type="constant", processes=1)
     learner = build(settings)
     learn(learner, settings)
@@ -84,10 +87,10 @@ def test_a_run_from_a_policy_takes_over_its_network_and_its_temperature(tmp_path
     assert main([*QUICK[:-4], "--init", str(first), "--output-dir", str(second)]) == 0
     config, summary = (json.loads((second / name).read_text()) for name in ("config.json", "summary.json"))
     assert (config["network"], config["hidden_sizes"], config["temperature"]) == ("window", [8, 8], 0.3)
-    assert config["advantage_baseline"] == "luck_adjusted" and Policy.load(second).temperature == 0.3
+    assert Policy.load(second).temperature == 0.3
     policy = Policy.load(second)
-    judged = judge(Sampled("", policy), BattleshipEnv(policy.rules), 20_000, EVALUATION_SEED, every_board=True)
-    assert judged.mean_shots == summary["sampled"]["mean_shots"] != summary["greedy"]["mean_shots"]
+    evaluated = judge(Sampled("", policy), BattleshipEnv(policy.rules), 20_000, EVALUATION_SEED, every_board=True)
+    assert evaluated.mean_shots == summary["sampled"]["mean_shots"] != summary["greedy"]["mean_shots"]
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
@@ -135,7 +138,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--learning-rate", "-1"], "learning_rate must be > 0"), (["--learning-rate", "nan"], "learning_rate"),
     (["--num-generations", "1"], "a group of one"), (["--seconds", "0"], "seconds must be > 0"),
     (["--epsilon", "1.5"], "epsilon must be ≥ 0 and < 1"), (["--num-minibatches", "129"], "num_minibatches"),
-    (["--sync-ref-model"], "sync_ref_model needs"), (["--hidden-sizes", "30"], "multiples of 8"),
+    (["--sync-ref-model", "--reference", "uniform"], "sync_ref_model needs"), (["--hidden-sizes", "30"], "multiples of 8"),
     (["--reference", "missing.npz"], "missing.npz: no such file"), (["--max-shots", "99"], "max_shots"),
     (["--backend", "abacus"], "--backend"), (["--seed", "x"], "--seed"), (["--nonsense"], "--nonsense"),
     (["--hidden-sizes", "0"], "hidden_sizes"), (["--num-boards", "100000000000"], "num_boards"),
@@ -145,15 +148,15 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--algorithm", "dpo", "--scale-rewards", "none"], "scale_rewards means nothing to dpo"),
     (["--algorithm", "sft", "--beta", "1"], "means nothing to sft: it is for dpo, ranked_grpo, grpo"),
     (["--teacher", "random"], "nothing to grpo: it is for sft, distill"),
-    (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of batch, none, not 'group'"),
-    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "must be one of batch_mean, none, not"),
-    (["--advantage-baseline", "batch_mean"], "must be one of group_mean, leave_one_out, step, luck_adjusted, not"),
-    (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "kl_estimator must be one of k1, k2, k3, not"),
+    (["--algorithm", "ppo", "--scale-rewards", "group"], "--scale-rewards: invalid choice: 'group'"),
+    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "--advantage-baseline: invalid choice: 'leave_one_out'"),
+    (["--advantage-baseline", "batch_mean"], "--advantage-baseline: invalid choice: 'batch_mean'"),
+    (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "--kl-estimator: invalid choice: 'exact'"),
     (["--supervision", "process", "--scale-rewards", "none"], "scale_rewards means nothing with supervision process"),
-    (["--algorithm", "grpo_process", "--advantage-baseline", "leave_one_out"], "or step or luck_adjusted with"),
+    (["--algorithm", "grpo_process", "--advantage-baseline", "leave_one_out"], "or step or control_variates with"),
     (["--sapo-temperature-neg", "2"], "sapo_temperature_neg means nothing with surrogate clipped: leave it at 1.05"),
     (["--algorithm", "sapo", "--epsilon", "0.3"], "epsilon means nothing with surrogate sapo"),
-    (["--algorithm", "simpo", "--reference", "initial"], "reference means nothing with preference_loss simpo"),
+    (["--algorithm", "simpo", "--reference", "uniform"], "reference means nothing with preference_loss simpo"),
     (["--max-resamples", "2"], "max_resamples means nothing with dynamic_sampling False"),
     (["--lr-scheduler-type", "constant", "--warmup-ratio", "0.1"], "warmup_ratio means nothing with lr_scheduler_type"),
     (["--preset", "article", "--config", "x.json"], "only one of them"),
@@ -179,72 +182,86 @@ def test_a_folder_with_files_in_it_is_left_alone(tmp_path, capsys):
 
 
 def test_a_run_ends_after_1100_iterations_unless_it_is_told_otherwise():
-    assert Settings().iterations == 1100 and Settings(seconds=1.0).iterations is None
-    assert Settings(seconds=1.0, iterations=7).iterations == 7 and Settings(**PRESETS["article"]).iterations == 2000
+    assert make_settings().iterations == 1100 and make_settings(seconds=1.0).iterations is None
+    assert make_settings(seconds=1.0, iterations=7).iterations == 7 and make_settings(**PRESETS["article"]).iterations == 2000
 
 
 def test_every_recipe_is_valid_and_uses_what_it_sets():
     for name, recipe in RECIPES.items():
-        settings = Settings(algorithm=name)
-        assert settings.kind is recipe.kind and recipe.settings.keys() <= recipe.kind.hyperparameters.keys()
-        assert all(getattr(settings, option) == value for option, value in recipe.settings.items())
+        settings = make_settings(algorithm=name)
+        assert settings.kind is recipe.kind
+        assert {option: getattr(settings, option) for option in recipe.settings} == recipe.settings
 
 
-def test_an_option_is_refused_by_every_algorithm_that_does_not_look_at_it():
-    every = {name: setting for algorithm in RECIPES for name, setting in known_settings(algorithm).items()}
+def test_an_option_is_refused_by_every_algorithm_that_does_not_use_it():
+    every = {name: option for algorithm in RECIPES for name, option in options_of_algorithm(algorithm).items()}
     assert len(every) > 70
-    for algorithm, recipe in RECIPES.items():
-        for name in every.keys() - EVERY_RUN.keys() - recipe.kind.hyperparameters.keys():
-            assert not hasattr(Settings(algorithm=algorithm), name) and users_of(name)
+    for algorithm in RECIPES:
+        for name in every.keys() - options_of_algorithm(algorithm).keys():
+            assert users_of(name)
             with pytest.raises(ValueError, match=f"{name} means nothing to {algorithm}: it is for"):
-                Settings(algorithm=algorithm, **{name: every[name].default})
+                make_settings(algorithm=algorithm, **{name: every[name].default})
 
 
 def test_what_has_no_effect_stays_at_its_default_and_whole_settings_can_be_read_back():
     """Every such pair of every algorithm is refused; the settings of every recipe, each of them given, are not."""
     refused, every = set(), set()
     for algorithm in RECIPES:
-        known, settings = known_settings(algorithm), Settings(algorithm=algorithm)
-        assert Settings.whole(vars(settings)) == settings
-        for name, setting in known.items():
-            for other, values in setting.unless.items():
-                for value in set(values) & set(known[other].choices or values) if other in known else ():
-                    given = {"algorithm": algorithm, other: value, name: another_value(setting)}
+        options, settings = options_of_algorithm(algorithm), make_settings(algorithm=algorithm)
+        assert whole_settings(asdict(settings)) == settings == pickle.loads(pickle.dumps(settings))
+        for name, option in options.items():
+            for other, values in option.limits.get("unless", {}).items():
+                for value in set(values) & set(options[other].limits.get("choices", values)) if other in options else ():
+                    given = {"algorithm": algorithm, other: value, name: another_value(option, getattr(settings, name))}
                     with pytest.raises(ValueError, match=r"means nothing|must be|needs") as why:
-                        Settings(**given)
+                        make_settings(**given)
                     every.add((name, other))
                     if f"{name} means nothing with {other} {value}" in str(why.value):
                         refused.add((name, other))
-    assert every - refused == {("sync_ref_model", "beta")}  # it needs a reference first, and that is refused
+    assert every == refused
 
 
-def another_value(setting):
+def another_value(option, default):
     """One that is allowed, and not the default."""
-    if setting.type is bool:
-        return not setting.default
-    if setting.choices:
-        return next(choice for choice in setting.choices if choice != setting.default)
-    if setting.type is str:
-        return "uniform" if setting.default == "initial" else "initial"
-    return 3 if setting.type is int else 0.5 if setting.high or setting.below else 1.5
+    if option.kind is bool:
+        return not default
+    if "choices" in option.limits:
+        return next(choice for choice in option.limits["choices"] if choice != default)
+    if option.kind is str:
+        return "uniform"
+    return 3 if option.kind is int else 0.5 if {"high", "below"} & option.limits.keys() else 1.5
 
 
-def help_of(option, capsys):
+def help_of(options, capsys):
     with pytest.raises(SystemExit) as stop:
-        parse([option])
+        parse(options)
     assert stop.value.code == 0
     return capsys.readouterr().out
 
 
 def test_help_shows_what_most_people_need_and_where_the_rest_is(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    every = {"--" + name.replace("_", "-") for algorithm in RECIPES for name in known_settings(algorithm)}
-    first, everything = (set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", help_of(option, capsys), re.MULTILINE))
+    every = {"--" + name.replace("_", "-") for name in options_of_algorithm("grpo")}
+    first, everything = (set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", help_of([option], capsys), re.MULTILINE))
                          for option in ("--help", "--help-all"))
     assert every < everything and len(first) <= 18 and {"--algorithm", "--seconds", "--help-all"} < first < everything
-    assert all(len(line) <= 80 for line in help_of("--help", capsys).splitlines())
-    words = " ".join(help_of("--help", capsys).split())
+    assert all(len(line) <= 80 for line in help_of(["--help"], capsys).splitlines())
+    words = " ".join(help_of(["--help"], capsys).split())
     assert all(recipe.idea in words for recipe in RECIPES.values())
+
+
+@pytest.mark.parametrize("options", [
+    [], ["--algorithm", "pretrain"], ["--rules", "classic"], ["--algorithm", "pretrain", "--rules", "classic"],
+    ["--algorithm", "ppo", "--rules", "classic"], ["--algorithm", "dapo", "--network", "window"],
+])
+def test_help_says_the_defaults_that_config_json_has(options, capsys, monkeypatch):
+    """Also where they depend on the algorithm, the board and the network."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    option_and_default = r"^  --([\w-]+)(?:(?!\n  --|\n\n).)*? \[([^][]*)\]$"
+    shown = dict(re.findall(option_and_default, help_of([*options, "--help-all"], capsys), re.MULTILINE | re.DOTALL))
+    settings = asdict(parse(options)[0])
+    assert shown == {name.replace("_", "-"): ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                     for name, value in settings.items() if value is not None and value != ""}
 
 
 def test_importing_the_package_loads_numpy_and_nothing_else():
