@@ -1,7 +1,6 @@
-"""The game: rules, fleets placed uniformly at random, and one game for a person to play.
+"""The game: rules, and fleets placed uniformly at random.
 
 A *board* is a bool array, True where a ship lies. In flow: `Rules` → `random_boards` → `env`.
-Nothing here knows of policies or training.
 """
 
 import math
@@ -35,12 +34,11 @@ class Rules:
 
     def __post_init__(self):
         object.__setattr__(self, "fleet", tuple(self.fleet))
+        size, fleet = reprlib.repr(self.board_size), reprlib.repr(self.fleet)
         if not all(isinstance(n, int | np.integer) and n > 0 for n in (self.board_size, *self.fleet)):
-            raise ValueError(f"board size and ship lengths must be whole numbers above 0, not "
-                             f"{reprlib.repr(self.board_size)} and {reprlib.repr(self.fleet)}")
+            raise ValueError(f"board size and ship lengths must be whole numbers above 0, not {size} and {fleet}")
         if self.board_size > LARGEST_BOARD:
-            raise ValueError(f"board size {reprlib.repr(self.board_size)} is above the largest supported, "
-                             f"{LARGEST_BOARD}")
+            raise ValueError(f"board size {size} is above the largest supported, {LARGEST_BOARD}")
         if not self.fleet:
             raise ValueError("the fleet is empty: name at least one ship, such as fleet 2,3,4")
         if len(self.fleet) > self.cells:
@@ -95,8 +93,8 @@ class Rules:
 
 def ship_placements(board_size, length):
     """Every way to lay one ship: bool (placements, cells), the horizontal ones first."""
-    behind = np.arange(board_size) - np.arange(board_size - length + 1)[:, None]  # how far a place is behind a start
-    in_a_row = (behind >= 0) & (behind < length)  # (starts, places of a row)
+    offset = np.arange(board_size) - np.arange(board_size - length + 1)[:, None]  # of a place from a start
+    in_a_row = (offset >= 0) & (offset < length)  # (starts, places of a row)
     horizontal = np.kron(np.eye(board_size, dtype=bool), in_a_row)  # the same in every row of the board
     vertical = horizontal.reshape(-1, board_size, board_size).transpose(0, 2, 1).reshape(horizontal.shape)
     return horizontal if length == 1 else np.concatenate([horizontal, vertical])
@@ -298,92 +296,3 @@ def _cannot_be_placed(rules):
 def score(rules, misses, sunk):
     """The reward at the end of a game: 1 − misses / (cells − ship cells + 1) once the fleet is sunk, else 0."""
     return sunk * (1 - misses / (rules.cells - rules.ship_cells + 1))
-
-
-class Game:
-    """One game to play by hand.
-
-    >>> game = Game(Rules(5, (2, 3, 4)), np.random.default_rng(0))
-    >>> game.play("B3"), game.score, game
-    """
-
-    def __init__(self, rules=NAMED_RULES["mini"], rng=None, board=None, max_shots=None):
-        self.rules, size = rules, rules.board_size
-        if board is None:
-            board = random_boards(rules, 1, rng or np.random.default_rng())[0]
-        self.board = np.array(board, bool)
-        if self.board.shape != (size, size) or self.board.sum() != rules.ship_cells:
-            raise ValueError(f"the board must be {size}×{size} with {rules.ship_cells} ship cells")
-        self.fired = np.zeros_like(self.board)
-        self.max_shots = max_shots or rules.cells
-
-    def play(self, cell):
-        """Fire at a cell, as "B3" (column letters, row number) or (row, column) from 0; True on a hit.
-
-        Raises ValueError for a cell off the board or fired at before, or once the game is over.
-        """
-        row, column = parse_cell(cell, self.rules.board_size) if isinstance(cell, str) else cell
-        if self.done:
-            raise ValueError("the game is over")
-        if not (0 <= row < self.rules.board_size and 0 <= column < self.rules.board_size):
-            raise ValueError(f"{cell} is off the board")
-        if self.fired[row, column]:
-            raise ValueError(f"{cell_name(row, column)} has been fired at already")
-        self.fired[row, column] = True
-        return bool(self.board[row, column])
-
-    @property
-    def shots(self):
-        return int(self.fired.sum())
-
-    @property
-    def hits(self):
-        return int((self.fired & self.board).sum())
-
-    @property
-    def misses(self):
-        return self.shots - self.hits
-
-    @property
-    def sunk(self):
-        return self.hits == self.rules.ship_cells
-
-    @property
-    def done(self):
-        return self.sunk or self.shots >= self.max_shots
-
-    @property
-    def score(self):
-        return score(self.rules, self.misses, self.sunk)
-
-    def __repr__(self):
-        """The sea as the shooter sees it; the ships show once the game is over."""
-        state = "fleet sunk" if self.sunk else "game over" if self.done else "at sea"
-        counts = f"{self.shots} shots, {self.hits} hits, {self.misses} misses"
-        return f"{sea(self.board, self.fired, self.done)}\n{counts}: {state}, score {self.score:.2f}"
-
-
-def sea(board, fired, ships_show):
-    """The sea, bool (size, size), as lines of glyphs, columns and rows named; ships not hit only if `ships_show`."""
-    glyphs = np.where(fired, np.where(board, HIT, MISS), np.where(board & ships_show, SHIP, WATER))
-    lines = ["   " + " ".join(f"{column_name(c):<2}" for c in range(len(board)))]
-    return "\n".join([*lines, *(f"{row + 1:>2} " + " ".join(line) for row, line in enumerate(glyphs))])
-
-
-def column_name(column):
-    """A, B, … Z, AA, AB, …"""
-    return (column_name(column // 26 - 1) if column >= 26 else "") + chr(ord("A") + column % 26)
-
-
-def cell_name(row, column):
-    return f"{column_name(column)}{row + 1}"
-
-
-def parse_cell(text, board_size):
-    """(row, column) from 0 of a cell named like B3. Raises ValueError that says what was expected."""
-    names = {cell_name(r, c): (r, c) for r in range(board_size) for c in range(board_size)}
-    try:
-        return names[text.strip().upper()]
-    except KeyError:
-        raise ValueError(f"{text.strip()!r} is not a cell: type one of A1 to "
-                         f"{cell_name(board_size - 1, board_size - 1)}") from None

@@ -37,6 +37,7 @@ LEARNING_RATE = 0.01  # at the start; it falls to 0
 CELLS, SHIP_CELLS = SIZE**2, sum(FLEET)
 GRID = np.arange(CELLS).reshape(SIZE, SIZE)  # cell numbers, as they lie on the board
 TURNS = np.array([np.rot90(grid, turns).reshape(-1) for grid in (GRID, GRID.T) for turns in range(4)])  # (8, 25)
+BACK = TURNS.argsort(axis=1)  # (8, 25): each turn undone
 
 
 # ------------------------------------------------------------------------------------- 1. the game
@@ -106,14 +107,15 @@ def choose(parameters, observations, rng=None):
 
 
 def symmetric(parameters):
-    """Average over the 8 ways to turn and mirror the board. Not part of GRPO, but without it learning is much slower.
+    """Average over the 8 ways to turn and mirror the board, so that one game teaches what else eight would.
 
-    The hidden units are 8 blocks with the same weights, and each block looks at the board turned in another way.
+    Not part of GRPO, but without it learning is much slower. The hidden units are 8 blocks with the same weights, and
+    block t sees the board under turn t. So turn the weights of each block back, take their mean, and turn that again.
     """
     W1, b1, W2, b2 = parameters
     by_cell = np.concatenate([W1, W2.T]).reshape(3, CELLS, 8, -1)  # (hit | miss | logit, 25, 8, H/8)
-    block = by_cell[:, TURNS.argsort(axis=1).T, range(8)].mean(axis=2)  # (3, 25, H/8): turned back, and averaged
-    by_cell = block[:, TURNS.T].reshape(3 * CELLS, -1)  # (75, H)
+    block = np.mean([by_cell[:, BACK[t], t] for t in range(8)], axis=0)  # (3, 25, H/8)
+    by_cell = np.stack([block[:, TURNS[t]] for t in range(8)], axis=2).reshape(3 * CELLS, -1)  # (75, H)
     b1, b2 = np.tile(b1.reshape(8, -1).mean(axis=0), 8), b2[TURNS].mean(axis=0)
     return [by_cell[: 2 * CELLS], b1, by_cell[2 * CELLS :].T, b2]
 

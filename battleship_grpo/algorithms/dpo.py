@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..backend import array_module
 from ..objectives import PREFERENCE_LOSSES, preference_loss
 from ..rollout import sample_groups
-from .grpo import ReferenceSettings, add_reference, check_groups, learn_beside_reference, ref_log_prob
+from .grpo import ReferenceSettings, add_reference, check_groups, ref_log_prob
 from .learner import Learner, measure, setting
 
 STUDENT_BOARDS = 64  # boards for evaluating the student's own play
@@ -66,7 +66,7 @@ class DPO(Learner):
     def learn_from(self, batch, learning_rate):
         if not self.world.all(batch.num_boards >= self.settings.num_minibatches):
             return {}  # too few boards with a better and a worse game
-        return learn_beside_reference(self, batch, learning_rate)
+        return super().learn_from(batch, learning_rate)
 
     def objective(self, distribution, shots, counts):
         s, xp, pairs = self.settings, distribution.xp, counts.num_boards

@@ -22,7 +22,7 @@ from ..advantages import SCALES, group_advantages, groups_with_variance, process
 from ..backend import array_module
 from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, held_by_clip, kl_penalty, shot_weights
 from ..rollout import concatenate
-from .learner import DescentSettings, EntropySettings, Learner, descend, means, passes, setting
+from .learner import DescentSettings, EntropySettings, Learner, setting
 
 BASELINES = {"outcome": ("group_mean", "leave_one_out"), "process": ("group_mean", "step", "control_variates")}
 WITHOUT_REFERENCE = {"preference_loss": ("simpo",), "beta": (0.0,)}
@@ -39,8 +39,8 @@ class ReferenceSettings(DescentSettings):
 
     beta: float = setting(0.003, "β, weight of the KL penalty towards the reference; 0 for none", low=0)
     reference: str = setting("initial", "the reference: initial, the frozen policy that the run starts from, which is "
-                             "uniform play where it starts from nothing; uniform over legal cells; or a policy.npz or "
-                             "run folder", unless=WITHOUT_REFERENCE)
+                             "uniform play in a run from nothing; uniform; or a policy.npz or run folder",
+                             unless=WITHOUT_REFERENCE)
     sync_ref_model: bool = setting(False, "move the reference towards the policy now and then",
                                    unless=WITHOUT_REFERENCE)
     ref_model_mixup_alpha: float = setting(0.6, "how far it moves: reference ← α·policy + (1−α)·reference", low=0,
@@ -51,9 +51,8 @@ class ReferenceSettings(DescentSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOSettings(EntropySettings, ReferenceSettings):
-    # advantages
-    supervision: str = setting("outcome", "what is rewarded: the outcome, a game's score at its end, or the process, "
-                               "every shot by itself", choices=tuple(BASELINES))
+    supervision: str = setting("outcome", "reward: the outcome, a game's score at its end, or the process, each shot's",
+                               choices=tuple(BASELINES))
     advantage_baseline: str = setting(
         "group_mean", "what a score is compared with: the mean of its group, or of the others in it; under process "
         "supervision, what these earned from the same step on, and that with control variates from the hidden fleet",
@@ -66,14 +65,12 @@ class GRPOSettings(EntropySettings, ReferenceSettings):
                                  unless={"dynamic_sampling": (False,)})
     top_entropy_quantile: float = setting(1.0, "learn from this part of the shots, those of highest entropy", above=0,
                                           high=1)
-    # objective
     surrogate: str = setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft "
                              "gate (sapo), or left out", choices=tuple(SURROGATES))
     epsilon: float = setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1,
                              unless=ignored_by_surrogates("epsilon"))
-    epsilon_high: float | None = setting(
-        None, "clip of the ratio above: 1 + epsilon_high; with cispo the bound itself (default: epsilon)", low=0,
-        unless=ignored_by_surrogates("epsilon_high"))
+    epsilon_high: float | None = setting(None, "clip of the ratio above: 1 + epsilon_high; with cispo the bound itself "
+                                         "(default: epsilon)", low=0, unless=ignored_by_surrogates("epsilon_high"))
     delta: float | None = setting(None, "bound of the ratio in the unclipped term too (two-sided clip)", above=1,
                                   unless=ignored_by_surrogates("delta"))
     sapo_temperature_pos: float = setting(1.0, "steepness of sapo's gate for good games", above=0,
@@ -102,9 +99,10 @@ class GRPO(Learner):
     @staticmethod
     def check(settings):
         check_groups(settings)
-        if settings.advantage_baseline not in (allowed := BASELINES[settings.supervision]):
-            raise ValueError(f"advantage_baseline must be {' or '.join(allowed)} with supervision "
-                             f"{settings.supervision}, not {settings.advantage_baseline}")
+        baseline, supervision = settings.advantage_baseline, settings.supervision
+        if baseline not in (allowed := BASELINES[supervision]):
+            raise ValueError(f"advantage_baseline must be {' or '.join(allowed)} with supervision {supervision}, not "
+                             f"{baseline}")
 
     def collect(self, rng):
         """Lines 7 to 9, and the reference's log-probabilities."""
@@ -114,10 +112,6 @@ class GRPO(Learner):
         if s.beta and s.kl_estimator == "exact":
             return rollout.with_columns(ref_log_probs=ref_log_probs(self, rollout))
         return rollout.with_columns(ref_log_prob=ref_log_prob(self, rollout)) if s.beta else rollout
-
-    def learn_from(self, batch, learning_rate):
-        """Lines 10 and 11: μ passes over the minibatches, a step of the optimiser for each."""
-        return learn_beside_reference(self, batch, learning_rate)
 
     def sample(self, rng):
         """Lines 7 and 8, and DAPO's dynamic sampling: boards whose games all scored the same are replaced by others.
@@ -228,21 +222,6 @@ def check_groups(settings):
                          "a group of one has nothing to compare with")
     if settings.sync_ref_model and settings.reference == "uniform":
         raise ValueError("sync_ref_model needs a reference that can move: --reference initial, or a policy")
-
-
-def learn_beside_reference(learner, batch, learning_rate):
-    """μ passes over the minibatches, a step of the optimiser for each; the reference follows as `sync_ref_model` says.
-
-    π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` steps of the optimiser, as in TRL.
-    """
-    s, measured = learner.settings, []
-    learner.optimiser.learning_rate = learning_rate
-    for minibatch in passes(learner, batch, s.num_iterations):
-        measured.append(descend(learner, minibatch))
-        if s.sync_ref_model and learner.optimiser.steps % s.ref_model_sync_steps == 0:
-            reference = learner.reference.parameters
-            reference += s.ref_model_mixup_alpha * (learner.policy.parameters - reference)
-    return means(measured)
 
 
 def ref_log_prob(learner, rollout):

@@ -1,25 +1,22 @@
 """Learning from answers: pretraining, supervised fine-tuning (SFT) and distillation.
 
-**Pretraining** predicts what is hidden, before any reward. A language model predicts what comes next, and the labels are
-free, for they stand in the text; here the hidden fleet is known once a game is over.
+**Pretraining** predicts what is hidden. A language model predicts what comes next, and the labels are free, for they
+stand in the text; here the hidden fleet is known once a game is over.
 
     a batch of games that the policy plays nearly greedily, so that it sees where its best shots lead
     for every position on the way, the target: each ship cell not yet hit, equally
     cross-entropy, −Σₐ target(a)·log π(a)                    π − target with respect to the logits
 
-Given what was seen, a cell is a target as often as a ship lies there, so the minimum of the loss is
-
-    π(a|s) = P(ship at a | s) / ship cells left
-
-the exact posterior, on any board: no list of placements, no player to imitate. A teacher that sees what the student may
-not is called privileged (Chen et al. 2019, "Learning by cheating"). A target of one fleet is right on average, but noisy;
-so each ship of it is averaged over all the places that the others, and what was seen, leave it
-(`game.ship_posteriors`): the mean stays, most of the noise goes.
+Given what was seen, a cell is a target as often as a ship lies there, so the loss is least where
+π(a|s) = P(ship at a | s) / ship cells left: the exact posterior, on any board, without a list of placements or a player
+to imitate. A teacher that sees what the student may not is called privileged (Chen et al. 2019, "Learning by cheating").
+To have less noise in the target, each ship is averaged over all the places that the others, and what was seen, leave it
+(`game.ship_posteriors`).
 
 **Imitation** learns from a teacher, offline and on-policy:
 
     a batch of games, played by the teacher (offline) or by the student itself (on-policy)
-    for every position, what the teacher would have done, into the replay buffer; minibatches drawn from there:
+    for every position, what the teacher would have done, into the replay buffer; minibatches sampled from there:
         SFT         −log π(teacher's shot)            −1/S on that shot
         distill     −Σₐ teacher(a)·log π(a)           π − teacher with respect to the logits (Hinton et al. 2015)
 
@@ -73,10 +70,7 @@ class Pretrain(Learner):
 
 
 def cross_entropy(distribution, targets, share):
-    """dL/dlogits (S, A) of the cross-entropy with distributions `targets` (S, A), and what was measured.
-
-    share: what each shot counts.
-    """
+    """dL/dlogits (S, A), and what was measured; `targets` (S, A): distributions; `share`: what each shot counts."""
     d_logits = distribution.cross_entropy_slope(targets) * share
     loss, entropy = distribution.cross_entropy(targets), distribution.entropy()
     return d_logits, {"loss": loss.sum() * share, "entropy": entropy.sum() * share}

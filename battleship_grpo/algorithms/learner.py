@@ -6,8 +6,8 @@ An algorithm is a class with three methods, each of which can be called alone:
     learn_from(batch, learning_rate)         passes over minibatches, a step of the optimiser for each
     objective(distribution, shots, counts)   dL/dlogits (S, A) of some shots of a minibatch, and measured numbers by name
 
-The functions below do the rest. A minibatch is worked on in chunks that fit a core's cache. The objective divides by the
-`Counts` of the whole minibatch, so gradients and numbers of chunks add up, over the chunks and over the ranks.
+A minibatch is worked on in chunks that fit a core's cache. The objective divides by the `Counts` of the whole minibatch,
+so gradients and numbers of chunks add up, over the chunks and over the ranks.
 """
 
 import math
@@ -92,6 +92,7 @@ class Learner:
 
     step_bounds = ("learning_rate", "max_grad_norm")
     needs = ()
+    reference = None  # the policy that a KL penalty pulls towards, where there is one
 
     def __init__(self, settings, env, policy, world=None):
         self.settings, self.env, self.policy = settings, env, policy
@@ -115,7 +116,11 @@ class Learner:
     def learn_from(self, batch, learning_rate):
         """μ passes over the minibatches, a step of the optimiser for each. Returns the means of what was measured."""
         self.optimiser.learning_rate = learning_rate
-        return means([descend(self, minibatch) for minibatch in passes(self, batch, self.settings.num_iterations)])
+        measured = []
+        for minibatch in passes(self, batch, self.settings.num_iterations):
+            measured.append(descend(self, minibatch))
+            sync_reference(self)
+        return means(measured)
 
     def play(self, rng, num_boards=None, privileged=False):
         """A group of games on each of some fresh boards, by default this rank's part of `num_boards`.
@@ -197,12 +202,26 @@ def with_counts(world, parts):
 
 
 def descend(learner, minibatch):
-    """One step of the optimiser down the gradient, clipped to `max_grad_norm`. Returns what was measured."""
+    """One step of the policy's optimiser down the gradient. Returns what was measured."""
     vector, stats = gradient(learner, minibatch)
-    vector, stats["grad_norm"] = clip_by_global_norm(vector, learner.settings.max_grad_norm)
-    require_finite(stats)
-    learner.optimiser.step([vector])
+    stats["grad_norm"] = clip_and_step(learner.optimiser, vector, learner.settings.max_grad_norm, stats)
     return stats
+
+
+def clip_and_step(optimiser, vector, max_norm, stats):
+    """A step of an optimiser along a gradient clipped to `max_norm`. Returns the norm that it had."""
+    vector, norm = clip_by_global_norm(vector, max_norm)
+    require_finite(stats | {"grad_norm": norm})
+    optimiser.step([vector])
+    return norm
+
+
+def sync_reference(learner):
+    """π_ref ← α·π + (1−α)·π_ref every `ref_model_sync_steps` steps of the optimiser (TRL's `sync_ref_model`)."""
+    s = learner.settings
+    if learner.reference and s.sync_ref_model and learner.optimiser.steps % s.ref_model_sync_steps == 0:
+        reference = learner.reference.parameters
+        reference += s.ref_model_mixup_alpha * (learner.policy.parameters - reference)
 
 
 def gradient(learner, minibatch):

@@ -17,17 +17,16 @@ from ..advantages import gae, normalised, shot_rewards
 from ..backend import array_module
 from ..networks.symmetry import symmetrise
 from ..objectives import PerShot, clipped_surrogate, held_by_clip, kl_penalty
-from ..optim import clip_by_global_norm
 from .learner import (
     DescentSettings,
     EntropySettings,
     Learner,
     ReturnSettings,
+    clip_and_step,
     descend,
     make_optimiser,
     means,
     passes,
-    require_finite,
     setting,
     sum_of_chunks,
 )
@@ -130,7 +129,8 @@ def value_loss(values, old_values, returns, value_clip=None):
     xp = array_module(values)
     clipped = xp.clip(values, old_values - value_clip, old_values + value_clip)  # within them V itself, to the bit
     held = (clipped - returns) ** 2 > error**2  # here the clipped term is the larger; it does not change with V
-    return PerShot(xp.where(held, (clipped - returns) ** 2, error**2) / 2, xp.where(held, 0, error))
+    loss = xp.where(held, (clipped - returns) ** 2, error**2) / 2
+    return PerShot(loss, xp.where(held, 0, error))
 
 
 def value_gradient(learner, minibatch):
@@ -150,7 +150,5 @@ def value_gradient(learner, minibatch):
 def improve_critic(learner, minibatch):
     """A step of the optimiser for the critic."""
     gradient, stats = value_gradient(learner, minibatch)
-    gradient, norm = clip_by_global_norm(gradient, learner.settings.critic_max_grad_norm)
-    require_finite(stats | {"critic's grad_norm": norm})
-    learner.critic_optimiser.step([gradient])
+    clip_and_step(learner.critic_optimiser, gradient, learner.settings.critic_max_grad_norm, stats)
     return stats

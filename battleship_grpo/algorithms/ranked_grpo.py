@@ -12,7 +12,7 @@ from the margin to a penalty (RankNet, Burges et al. 2005, is its true ancestor)
 from dataclasses import dataclass
 
 from ..objectives import kl_penalty, ranking_loss
-from .grpo import ReferenceSettings, add_reference, check_groups, learn_beside_reference, ref_log_prob
+from .grpo import ReferenceSettings, add_reference, check_groups, ref_log_prob
 from .learner import Learner, setting
 
 
@@ -37,9 +37,6 @@ class RankedGRPO(Learner):
     def collect(self, rng):
         rollout = self.play(rng)
         return rollout.with_columns(ref_log_prob=ref_log_prob(self, rollout))
-
-    def learn_from(self, batch, learning_rate):
-        return learn_beside_reference(self, batch, learning_rate)
 
     def objective(self, distribution, shots, counts):
         s, log_probs = self.settings, distribution.log_prob(shots.actions)
