@@ -28,7 +28,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from .env import BattleshipEnv
-from .game import NAMED_RULES, Rules, is_legal, sea
+from .game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules, is_legal
+from .screens.boards import column_name
 
 REWARDS = ("outcome", "process")
 
@@ -195,6 +196,13 @@ class BattleshipVector(VectorEnv):
         boards[over] = np.fromiter(self.games.observations()[over], object, over.sum())
         masks = {"action_mask": self.games.masks().view(np.int8) * over[:, None], "_action_mask": over.copy()}
         return {"final_obs": boards, "_final_obs": over, "final_info": masks, "_final_info": over.copy()}
+
+
+def sea(board, fired, ships_show):
+    """The sea, bool (size, size), as lines of glyphs, columns and rows named; ships not hit only if `ships_show`."""
+    glyphs = np.where(fired, np.where(board, HIT, MISS), np.where(board & ships_show, SHIP, WATER))
+    lines = ["   " + " ".join(f"{column_name(c):<2}" for c in range(len(board)))]
+    return "\n".join([*lines, *(f"{row + 1:>2} " + " ".join(line) for row, line in enumerate(glyphs))])
 
 
 gymnasium.register("battleship_grpo/Battleship-v0", entry_point="battleship_grpo.gym:Battleship",

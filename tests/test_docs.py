@@ -12,6 +12,7 @@ import pytest
 from helpers import numerical_gradient, relative_error
 
 from battleship_grpo.algorithms import RECIPES
+from battleship_grpo.algorithms.learner import step
 from battleship_grpo.networks import NETWORKS
 from battleship_grpo.objectives import SURROGATES
 from battleship_grpo.players.judge import judge
@@ -20,7 +21,7 @@ from battleship_grpo.policy import Policy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.metrics import MetricsFile
-from battleship_grpo.runs.settings import Settings
+from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.train import main
 
 TOP = Path(__file__).parent.parent
@@ -60,25 +61,25 @@ def tables_as_they_were():
 def mean_shots_after_training(**options):
     """Greedy play on every placement of `tiny` after a few iterations. Random play needs 14.2 shots, untrained policies
     14.2 ± 0.5 over seeds: 11.5 is more than five of those away."""
-    learner = build(Settings(**SMALL | options))
+    learner = build(make_settings(**SMALL | options))
     learn(learner, learner.settings)
     return judge(Trained("trained", learner.policy), learner.env, games=1, seed=0).mean_shots
 
 
-def test_a_step_is_two_calls_that_anybody_can_make():
+def test_an_iteration_is_two_calls():
     names = example("docs/extending.md", "The floors")
-    assert names["gradient"].shape == names["learner"].policy.parameters.shape and "loss" in names["measured"]
+    assert names["vector"].shape == names["learner"].policy.parameters.shape and "loss" in names["measured"]
 
 
 def test_a_metric_of_ones_own_reaches_the_run_folder(tmp_path):
-    settings = Settings(**SMALL | {"iterations": 2})
+    settings = make_settings(**SMALL | {"iterations": 2})
     plain = build(settings)
     learner = example("docs/extending.md", "A metric")["Watched"](settings, plain.env, plain.policy)
     with MetricsFile(tmp_path / "metrics.csv") as file:
         learn(learner, settings, lambda share, metrics: file.add(metrics))
     with open(tmp_path / "metrics.csv", newline="") as file:
-        sureness = [float(row["sureness"]) for row in csv.DictReader(file)]
-    assert len(sureness) == 2 and 1 / 16 < sureness[0] < 1
+        highest = [float(row["highest_probability"]) for row in csv.DictReader(file)]
+    assert len(highest) == 2 and 1 / 16 < highest[0] < 1
 
 
 def test_a_surrogate_of_ones_own_has_the_slope_that_it_says_and_learns():
@@ -93,7 +94,7 @@ def test_a_surrogate_of_ones_own_has_the_slope_that_it_says_and_learns():
 def test_an_algorithm_of_ones_own_learns_and_goes_on_from_its_checkpoint(tmp_path, capsys):
     example("docs/extending.md", "An algorithm")
     assert mean_shots_after_training(algorithm="best_of_group", margin=0.01) < 11.5
-    assert Settings(algorithm="tight_grpo").epsilon == 0.02
+    assert make_settings(algorithm="tight_grpo").epsilon == 0.02
     run = ["--algorithm", "best_of_group", "--rules", "tiny", "--processes", "1", "--num-boards", "8"]
     for name, iterations in (("whole", "4"), ("half", "2")):
         assert main([*run, "--lr-scheduler-type", "constant", "--iterations", iterations, "--output-dir",
@@ -134,8 +135,8 @@ def test_a_network_of_ones_own_learns_by_every_algorithm_and_comes_back_from_its
     assert mean_shots_after_training(**plain, learning_rate=3e-2) < 11.5
     for algorithm, recipe in RECIPES.items():
         if algorithm == recipe.kind.__name__.lower() or algorithm == "ranked_grpo":  # one for each class
-            learner = build(Settings(algorithm=algorithm, rules="tiny", **plain))
-            learner.step(np.random.default_rng(0), 1e-2)
+            learner = build(make_settings(algorithm=algorithm, rules="tiny", **plain))
+            step(learner, np.random.default_rng(0), 1e-2)
     learner.policy.save(tmp_path / "policy.npz")
     again = Policy.load(tmp_path / "policy.npz")
     assert again.network.name == "linear" and (again.parameters == learner.policy.parameters).all()

@@ -52,7 +52,7 @@ class ReferenceSettings(DescentSettings):
 @dataclass(frozen=True, kw_only=True)
 class GRPOSettings(EntropySettings, ReferenceSettings):
     supervision: str = setting("outcome", "reward: the outcome, a game's score at its end, or the process, each shot's",
-                               choices=tuple(BASELINES))
+                               choices=BASELINES)
     advantage_baseline: str = setting(
         "group_mean", "what a score is compared with: the mean of its group, or of the others in it; under process "
         "supervision, what these earned from the same step on, and that with control variates from the hidden fleet",
@@ -66,7 +66,7 @@ class GRPOSettings(EntropySettings, ReferenceSettings):
     top_entropy_quantile: float = setting(1.0, "learn from this part of the shots, those of highest entropy", above=0,
                                           high=1)
     surrogate: str = setting("clipped", "what becomes of the ratio: clipped (PPO), its weight clipped (cispo), a soft "
-                             "gate (sapo), or left out", choices=tuple(SURROGATES))
+                             "gate (sapo), or left out", choices=SURROGATES)
     epsilon: float = setting(0.2, "clip of the ratio below: 1 − epsilon", low=0, below=1,
                              unless=ignored_by_surrogates("epsilon"))
     epsilon_high: float | None = setting(None, "clip of the ratio above: 1 + epsilon_high; with cispo the bound itself "

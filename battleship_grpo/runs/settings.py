@@ -38,7 +38,7 @@ class RunSettings:
     """Of every run."""
 
     # the run
-    algorithm: str = setting("grpo", "how to learn", choices=tuple(RECIPES))
+    algorithm: str = setting("grpo", "how to learn", choices=RECIPES)
     init: str = setting("", "start from the policy of this run folder or policy.npz, not from scratch")
     seconds: float | None = setting(None, "end training after this many seconds; the learning rate follows the clock "
                                     "then", above=0)
@@ -59,13 +59,13 @@ class RunSettings:
                                           unless={"validate_every": (0,)})
     # the game
     rules: str = setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet "
-                         "2,3,3,4,5", choices=tuple(NAMED_RULES))
+                         "2,3,3,4,5", choices=NAMED_RULES)
     board_size: int | None = setting(None, "board size, with --fleet, instead of --rules", low=1)
     fleet: tuple | None = setting(None, "ship lengths, with --board-size, instead of --rules")
     max_shots: int | None = setting(None, "a game ends unsunk, with score 0, after this many shots (default: cells)",
                                     low=1)
     # the policy
-    network: str = setting(MLP.name, "the family of the network", choices=tuple(NETWORKS))
+    network: str = setting(MLP.name, "the family of the network", choices=NETWORKS)
     hidden_sizes: tuple | None = setting(None, f"units of each hidden layer, in window and fleet at each cell (default "
                                          f"of a family: {FAMILIES})")
     activation: str = setting("relu", "activation of the hidden layers", choices=ACTIVATIONS)

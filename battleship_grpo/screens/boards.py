@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..game import HIT, MISS, SHIP, WATER, Rules, column_name
+from ..game import HIT, MISS, SHIP, WATER, Rules
 
 
 class Glyphs(NamedTuple):
@@ -228,3 +228,22 @@ def render(frame, look, width, height=None, status="", panels=None):
     last = [Text(), one_line(status, "dim")] if status else []
     return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line(note, "yellow"),
                  side_by_side(shown, look, cell_widths), Text(), Text(frame.comment), *last)
+
+
+def column_name(column):
+    """A, B, … Z, AA, AB, …"""
+    return (column_name(column // 26 - 1) if column >= 26 else "") + chr(ord("A") + column % 26)
+
+
+def cell_name(row, column):
+    return f"{column_name(column)}{row + 1}"
+
+
+def parse_cell(text, board_size):
+    """(row, column) from 0 of a cell named like B3. Raises ValueError that says what was expected."""
+    names = {cell_name(r, c): (r, c) for r in range(board_size) for c in range(board_size)}
+    try:
+        return names[text.strip().upper()]
+    except KeyError:
+        raise ValueError(f"{text.strip()!r} is not a cell: type one of A1 to "
+                         f"{cell_name(board_size - 1, board_size - 1)}") from None

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..env import BattleshipEnv
-from ..game import cell_name, random_boards, score
+from ..game import random_boards, score
 from ..rollout import play
-from .boards import Frame
+from .boards import Frame, cell_name
 
 LARGEST_SEED = 2**63
 TIE = 1e-6  # chances of a hit closer than this are equal

@@ -5,9 +5,32 @@ import sys
 import numpy as np
 from rich.text import Text
 
-from ..game import Game, cell_name, parse_cell
-from .boards import ORANGE, Frame, Panel, render
+from .boards import ORANGE, Frame, Panel, cell_name, parse_cell, render
 from .frames import cost_of
+
+
+class Game:
+    """One game to play by hand. board: bool (size, size)."""
+
+    def __init__(self, rules, board):
+        self.rules, self.board = rules, board
+        self.fired = np.zeros_like(board)
+
+    def play(self, name):
+        """Fire at a cell, such as B3; True on a hit. Raises ValueError for no cell, or one fired at before."""
+        cell = parse_cell(name, self.rules.board_size)
+        if self.fired[cell]:
+            raise ValueError(f"{cell_name(*cell)} has been fired at already")
+        self.fired[cell] = True
+        return bool(self.board[cell])
+
+    @property
+    def shots(self):
+        return int(self.fired.sum())
+
+    @property
+    def sunk(self):
+        return bool((self.fired | ~self.board).all())
 
 
 class HumanGame:
@@ -15,7 +38,7 @@ class HumanGame:
 
     def __init__(self, console, look, player, knower, board, theirs):
         self.console, self.look, self.player, self.knower = console, look, player, knower
-        self.game = Game(player.rules, board=board.reshape(player.rules.board_size, -1))
+        self.game = Game(player.rules, board.reshape(player.rules.board_size, -1))
         self.theirs = theirs  # frames of the player's game, the last of them with the fleet revealed
         self.fired = []  # (what was seen before, the cell) of each shot
 
@@ -37,7 +60,7 @@ class HumanGame:
                  f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
                  f"({self.knower.posterior_name}), 'quit' to stop.")
         self.show()
-        while not self.game.done and (command := self.ask()).lower() not in ("quit", "q"):
+        while not self.game.sunk and (command := self.ask()).lower() not in ("quit", "q"):
             self.obey(command)
         self.finish()
 
@@ -59,7 +82,7 @@ class HumanGame:
         row, column = parse_cell(command, self.game.rules.board_size)
         self.fired.append((seen, row * self.game.rules.board_size + column))
         self.show(comment="Hit!" if hit else "Miss.")
-        if self.game.shots == self.theirs[-1].shots and not self.game.done:
+        if self.game.shots == self.theirs[-1].shots and not self.game.sunk:
             self.say(f"The policy has sunk the fleet, in {self.game.shots} shots. You can still finish.")
 
     def show(self, comment="", policy=False, posterior=False):
