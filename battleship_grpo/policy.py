@@ -146,7 +146,7 @@ class Policy:
 
     @property
     def xp(self):
-        """The array library that it lives in."""
+        """The array library of its parameters."""
         return array_module(self.parameters)
 
     def distribution(self, observations, legal, temperature=None):
@@ -188,8 +188,9 @@ class Policy:
 
 def policy_of(arrays, xp):
     """The policy that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
-    if only(arrays["format_version"]) != FORMAT_VERSION:
-        raise ValueError(f"format version {only(arrays['format_version'])}; this program reads {FORMAT_VERSION}")
+    version = only(arrays["format_version"])
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
     family = only(arrays["network"]) if "network" in arrays else MLP.name
     if family not in NETWORKS:
         raise ValueError(f"network {reprlib.repr(family)}; this program knows {', '.join(NETWORKS)}")
