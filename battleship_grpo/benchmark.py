@@ -1,11 +1,7 @@
-"""How fast is it, and how close to the machine's limit?  python -m battleship_grpo.benchmark [--json] [--scale]
+"""How fast is it, and how close to the machine's limit?  python -m battleship_grpo.benchmark [--json]
 
-The yardstick is measured in the same run: the matrix products of a training step, alone, on the same shapes and in as
-many processes. "share" is how much of their speed a stage keeps when everything else is done as well.
-
---scale measures how steps and sums take longer with more processes, and says what a thousand would bring:
-
-    mpiexec -n 2 python -m battleship_grpo.benchmark --scale
+The limit is measured in the same run: the matrix products of a training step, alone, on the same shapes and in as many
+processes. "share" is how much of their speed a stage keeps when everything else is done as well.
 """
 
 import json
@@ -17,20 +13,18 @@ from rich.table import Table
 from .backend import load_backend
 from .game import NAMED_RULES
 from .runs.mpi import over_ranks
-from .runs.settings import BACKENDS, Settings
+from .runs.settings import BACKENDS, make_settings
 from .runs.team import gather
 from .screens.command import command
 from .screens.options import Parser
-from .screens.scale import draw_scale, show_scale
 from .screens.tables import right
-from .study.scale import study
-from .study.speed import LEARNING_LIMIT, YARDSTICK, measure
+from .study.speed import LEARNING_LIMIT, STANDARD, measure
 from .train import default_processes
 
 
 def show(results, console):
-    numbers = right("batch", "boards/s", "steps/s")
-    game = Table(*numbers, title="the game alone, under random play", title_justify="left")
+    columns = right("batch", "boards/s", "steps/s")
+    game = Table(*columns, title="the game alone, under random play", title_justify="left")
     for row in results["game"]:
         game.add_row(f"{row['batch']:,}", f"{row['boards']:,.0f}", f"{row['steps']:,.0f}")
     console.print(game)
@@ -60,24 +54,11 @@ def main(arguments=None, world=None):
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library [numpy]")
     parser.add_argument("--rules", choices=NAMED_RULES, default="mini", help="rules of the main cases [mini]")
     parser.add_argument("--processes", type=int, help="processes that train together [the number of cores, at most 8]")
-    parser.add_argument("--scale", nargs="?", const="scale.png", metavar="PICTURE",
-                        help="measure what more processes bring, and draw it [scale.png]")
     options = parser.parse_args(arguments)
     if world and options.processes is not None:
         parser.error("--processes is for one machine: under mpiexec its ranks train together")
-    if options.scale:
-        if world is None or world.size == 1 or options.backend != "numpy" or options.json or options.rules != "mini":
-            parser.error("--scale measures MPI, too, and NumPy alone: start mpiexec -n 2 python -m "
-                         "battleship_grpo.benchmark --scale, without --backend, --rules and --json")
-        from .screens.plots import require_plottable  # here, for matplotlib takes long to load
-
-        require_plottable(options.scale)
-        results = study(world)
-        show_scale(*results, Console(width=120))
-        draw_scale(*results, options.scale)
-        return 0
     backend = load_backend(options.backend).__name__
-    most = default_processes(Settings(**YARDSTICK)) if backend == "numpy" else 1
+    most = default_processes(make_settings(**STANDARD)) if backend == "numpy" else 1
     processes = world.size if world else most if options.processes is None else options.processes
     if not 1 <= processes <= most and not world:
         parser.error(f"processes must be ≥ 1 and ≤ {most} here, not {processes}")

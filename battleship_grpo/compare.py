@@ -5,7 +5,7 @@
 
 Each is trained from every seed, each run in a process of its own, `--jobs` of them side by side. The folder then holds
 compare.csv, compare.md and compare.png, and a folder for each run. Ctrl-C keeps what is finished; the same command goes
-on from there. One is said to be better only where the seeds tell them apart.
+on from there. One is called better only where the seeds tell them apart.
 
 From Python `compare` takes any `concurrent.futures.Executor`, such as that of a cluster: work goes out as settings and
 comes back as bytes and numbers, so its machines need not share a disk with this one.
@@ -14,12 +14,13 @@ comes back as bytes and numbers, so its machines need not share a disk with this
 import sys
 import tempfile
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from .algorithms import RECIPES
-from .players.judge import yardsticks
+from .players.evaluation import reference_scores
 from .runs.assembly import make_parts
 from .runs.files import write_text
 from .runs.folder import RunFolder, locked
@@ -27,13 +28,13 @@ from .runs.signals import stop_on_signal
 from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import comparison_progress, show_comparison, stderr_console
-from .study.costs import measure_costs, peak_memory
-from .study.entrants import plan
-from .study.figures import TABLES, as_csv, curve_of, finding, legend, markdown, ranked, row_of, table, threshold
-from .study.race import FreshProcesses, Stopped, carry_out, finished_runs
+from .study.comparison import TABLES, as_csv, curve_of, finding, markdown, ranked, row_of, table, threshold
+from .study.race import FreshProcesses, Stopped, carry_out, finished_runs, plan
+from .study.speed import measure_costs, peak_memory
 from .train import train
 
-MOST_SEEDS, MOST_JOBS = 100, 64
+MOST_SEEDS = 100
+MOST_JOBS = 64
 SECONDS = 30.0
 DEFAULT = ["reinforce", "trpo", "ppo", "dpo", "grpo"]
 
@@ -45,7 +46,7 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
     entrants   names of `RECIPES`, maybe with settings of their own: "grpo", "grpo:beta=0"
     executor   where the runs are carried out; None: in processes of this machine, `jobs` side by side
     stopped    asked now and then; once it is true, `Stopped` is raised
-    settings   of every run: `rules`, or any other of `Settings`; 30 `seconds` where no limit is given
+    settings   of every run: `rules`, or any other; 30 `seconds` where no limit is given
 
     Runs in `output_dir` that are finished already are not repeated. Returns the table: a dict per entrant, the best
     first. Raises ValueError where settings make no sense, a run's folder holds something else, or another process
@@ -55,7 +56,7 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
         if not 1 <= value <= most:
             raise ValueError(f"{name} must be ≥ 1 and ≤ {most}, not {value}")
     if given := {"algorithm", "seed", "processes"} & settings.keys():
-        raise ValueError(f"{', '.join(sorted(given))}: not for compare to be told, it goes through entrants and seeds")
+        raise ValueError(f"{', '.join(sorted(given))} cannot be set: they follow from entrants and seeds")
     if not {"seconds", "iterations"} & settings.keys():
         settings["seconds"] = SECONDS
     if settings.get("iterations") == 0:
@@ -63,7 +64,7 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
     folder, console = Path(output_dir), console or stderr_console()
     planned = plan(entrants, seeds, folder, settings)
     for of_an_entrant in planned.values():
-        make_parts(of_an_entrant[0])  # what they name has to be there
+        make_parts(of_an_entrant[0])  # raises where a file that it names is missing
     runs = [run for of_a_seed in zip(*planned.values(), strict=True) for run in of_a_seed]  # of all, early on
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,58 +79,54 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
 
 
 def run_one(settings):
-    """Train, judge and measure, in whatever process this is: a summary and the bytes of the run's files, by name."""
+    """Train, evaluate and measure, in whatever process this is: a summary, and the bytes of the run's files by name."""
     before, peak = peak_memory(), []
 
     def watch():
-        """Asked before every iteration, and after the last."""
+        """Called before every iteration, and after the last."""
         peak[:] = [peak_memory()]
         return False
 
     with tempfile.TemporaryDirectory() as name:
-        folder, summary = train(settings.replace(output_dir=name), Console(quiet=True), watch)
+        folder, summary = train(replace(settings, output_dir=name), Console(quiet=True), watch)
         files = {path.name: path.read_bytes() for path in (folder.metrics_csv, folder.policy, folder.curves)}
     costs = measure_costs(settings)
-    # where something before this run needed more, how much this one did cannot be told
+    # the peak of a process that had held more before this run says nothing of this run
     costs["peak_memory_mb"] = peak[0] if peak[0] > before else None
     return {"summary": summary | {"costs": costs}, "files": files}
 
 
 def write_results(folder, planned, failures):
     """compare.csv, compare.md and compare.png from the runs' folders. Returns the rows of the table."""
-    results = {entrant: [kept(run) for run in runs if run not in failures] for entrant, runs in planned.items()}
-    reasons = {entrant: next((f"seed {run.seed}: {failures[run]}" for run in runs if run in failures), "")
-               for entrant, runs in planned.items()}
+    results, rows = {}, []
+    for entrant, runs in planned.items():
+        folders = [RunFolder(run.output_dir) for run in runs if run not in failures]
+        results[entrant] = [(found.read_summary(), found.metrics()) for found in folders]
     finished = [run for found in results.values() for run in found]
-    run = next(iter(planned.values()))[0]  # any: game and limits are those of all
-    reach = threshold(run.make_rules(), finished[0][0]["bayes"] if finished else None)
-    rows = ranked([row_of(entrant, found, reach, reasons[entrant]) for entrant, found in results.items()], results)
-
-    title = finding(rows, run)
+    any_run = next(iter(planned.values()))[0]  # game and limits are those of all
+    reach = threshold(any_run.make_rules(), finished[0][0]["bayes"] if finished else None)
+    for entrant, runs in planned.items():
+        reasons = [f"seed {run.seed}: {failures[run]}" for run in runs if run in failures]
+        rows.append(row_of(entrant, results[entrant], reach, reasons[0] if reasons else ""))
+    rows = ranked(rows, results)
+    title = finding(rows, any_run)
     write_text(folder / "compare.csv", as_csv(rows))
-    write_text(folder / "compare.md", markdown(rows, run, title))
+    write_text(folder / "compare.md", markdown(rows, any_run, title))
     if finished:
-        draw(folder / "compare.png", rows, results, title, run)
+        draw(folder / "compare.png", rows, results, title, any_run)
     return rows
-
-
-def kept(run):
-    """What the folder of a finished run holds: its summary, its metrics."""
-    folder = RunFolder(run.output_dir)
-    return folder.read_summary(), folder.metrics()
 
 
 def draw(path, rows, results, title, run):
     from .screens.plots import EIGHT, compare_curves, save  # here, for the processes that train need no matplotlib
 
-    finished = [row for row in rows if row["runs"]]
-    labels = {row["entrant"]: f"{row['entrant']}  {row['greedy_mean_shots']:.2f}" for row in finished}
+    labels = {row["entrant"]: f"{row['entrant']}  {row['greedy_mean_shots']:.2f}" for row in rows if row["runs"]}
     curves = {label: [curve_of(metrics) for _, metrics in results[name]] for name, label in labels.items()}
     best_of = {}  # class of algorithms → its best entrant: those differ most
     for name, label in labels.items():
         best_of.setdefault(RECIPES[name.partition(":")[0]].kind, label)
     featured = list(curves) if len(curves) <= len(EIGHT) else list(best_of.values())
-    whole_games = [] if run.max_shots else yardsticks(run.make_rules())
+    whole_games = [] if run.max_shots else reference_scores(run.make_rules())
     levels = [*whole_games, ("the game is learnt", rows[0]["threshold"])]
     save(compare_curves(curves, featured, title, "greedy play at the end,\nmean shots over seeds", levels), path)
 
@@ -163,8 +160,8 @@ def main(arguments=None):
         except Stopped as stop:
             console.print(str(stop))
             return 128 + stopped()
-    for title, figures in TABLES.items():
-        show_comparison(title, *table(figures, rows), legend(figures, rows))
+    for title, columns in TABLES.items():
+        show_comparison(title, *table(columns, rows))
     console.print(f"files in {options['output_dir']}: compare.csv, compare.md, compare.png, a folder for each run")
     failed = [f"{row['entrant']} ({row['failed']})" for row in rows if row["failed"]]
     if failed:

@@ -1,26 +1,37 @@
 """How good is it?  python -m battleship_grpo.evaluate runs/grpo-mini-seed0 random hunt_target bayes
 
-Greedy play is deterministic: played on every placement of the fleet, where they are few, its mean is a fact and not an
-estimate. Everything else plays random boards, the same for all, and gets a 95% interval.
+Greedy play is deterministic: its mean over every placement of the fleet, where they are few, is exact. Everything else
+plays random boards, the same for all, and gets a 95% interval.
 """
 
 import json
 import math
 import signal
 import sys
+import time
+from collections import deque
+from contextlib import nullcontext
+from functools import partial
+from itertools import islice, starmap
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from .backend import keep_freed_memory, number_of_cores
+from .env import BattleshipEnv
 from .players import BASELINES, find_player
-from .players.judge import best_known, gap_closed
+from .players.evaluation import best_known, evaluate_in_rounds, gap_closed
 from .screens.command import command
 from .screens.evaluation import evaluation_progress, show_evaluation
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import stderr_console
-from .study.trial import MOST_GAMES, MOST_SECONDS, enough_games
+from .study.race import FreshProcesses
 
-WORTH_SAYING = 5  # seconds: what takes longer is announced
+MOST_GAMES = 20_000  # that a player plays where nothing else is asked for
+MOST_SECONDS = 60
+FEWEST_GAMES = 100  # from which a spread says how exact a mean is
+LONG = 5  # seconds: what takes longer is announced
 
 
 def find_players(names, rules):
@@ -31,14 +42,79 @@ def find_players(names, rules):
     return [find_player(name, rules) for name in names]
 
 
+# ------------------------------------------------------------------------------------- playing
+
+
+def starmap_in_processes(pool, cores, function, tasks):
+    """`itertools.starmap` on all cores, some calls ahead of what is asked for."""
+    tasks, waiting = iter(tasks), deque()
+    while True:
+        waiting.extend(pool.submit(on_one_core, function, *task) for task in islice(tasks, 2 * cores - len(waiting)))
+        if not waiting:
+            return
+        yield waiting.popleft().result()
+
+
+def on_one_core(function, *arguments):
+    keep_freed_memory()
+    with threadpool_limits(1, user_api="blas"):
+        return function(*arguments)
+
+
+def seconds_left(result, seconds, games, precision):
+    """How long a player still has to play, at its pace so far; 0 or less: enough."""
+    if result.exact:
+        return 0
+    if precision:
+        return seconds * (max((result.ci95 / precision) ** 2, FEWEST_GAMES / len(result.shots)) - 1)
+    left = seconds * ((games or MOST_GAMES) / len(result.shots) - 1)
+    return left if games else min(left, MOST_SECONDS - seconds)
+
+
+def enough_games(player, seed, games=None, precision=None):
+    """Yields (result so far, seconds it took, seconds left) after each round of games, until they are enough.
+
+    `games` many; or until the 95% interval is ± `precision` shots; or `MOST_GAMES`, within `MOST_SECONDS`.
+    """
+    cores, start = number_of_cores(), time.monotonic()
+    most = None if precision else games or MOST_GAMES
+    # one thread, as in training: more would round differently, and choose otherwise among cells that are equally good
+    with threadpool_limits(1, user_api="blas"), FreshProcesses(cores) if player.slow else nullcontext() as pool:
+        run = partial(starmap_in_processes, pool, cores) if player.slow else starmap
+        for result in evaluate_in_rounds(player, BattleshipEnv(player.rules), most, seed, run=run):
+            seconds = time.monotonic() - start
+            left = max(0, seconds_left(result, seconds, games, precision))
+            yield result, seconds, left
+            if left == 0:
+                return
+
+
+def play_all(players, options, results, console):
+    """Have all of them play; `results`, name → Result, grows meanwhile."""
+    with evaluation_progress(console, players[0].rules) as show:
+        for player in players:
+            show(rows_of(players, results), f"{player.name} plays")
+            announced = False
+            for result, seconds, left in enough_games(player, options.seed, options.games, options.precision):
+                results[player.name] = result
+                text = f"{player.name}: {len(result.shots):,} games in {seconds:.0f} s, {left:.0f} s to go"
+                if left > LONG and not announced:
+                    console.print(text)
+                    announced = True
+                show(rows_of(players, results), text)
+
+
+# ------------------------------------------------------------------------------------- results
+
+
 def rows_of(players, results):
-    """What is told of each entrant that has played, as JSON has it. results: name → Result."""
-    best = end_of_the_gap(players, results)
+    """A row for each player that has played, as JSON has it. results: name → Result."""
+    best = best_player(players, results)
     return [row_of(player, results[player.name], *best) for player in players if player.name in results]
 
 
-def end_of_the_gap(players, results):
-    """What closes the gap: (name, mean shots), or (None, None), also as long as `bayes` itself is still to play."""
+def best_player(players, results):
+    """What closes the gap: (name, mean shots); (None, None) where it is unknown, or `bayes` itself is still to play."""
     if any(player.name == "bayes" for player in players) and "bayes" not in results:
         return None, None
     return best_known(players[0].rules, {name: result.mean_shots for name, result in results.items()})
@@ -53,23 +129,20 @@ def row_of(player, result, best, best_mean_shots):
     return row
 
 
-def play_all(players, options, results, console):
-    """Have all of them play; `results`, name → Result, grows meanwhile."""
-    with evaluation_progress(console, players[0].rules) as show:
-        for player in players:
-            show(rows_of(players, results), f"{player.name} plays")
-            announced = False
-            for result, seconds, left in enough_games(player, options.seed, options.games, options.precision):
-                results[player.name] = result
-                text = f"{player.name}: {len(result.shots):,} games in {seconds:.0f} s, {left:.0f} s to go"
-                if left > WORTH_SAYING and not announced:
-                    console.print(text)
-                    announced = True
-                show(rows_of(players, results), text)
+def show(players, results, options, console):
+    if options.json:
+        print(json.dumps(rows_of(players, results), indent=2))
+    else:
+        show_evaluation(rows_of(players, results), players[0].rules, best_player(players, results))
+    if options.plot:
+        from .screens.plots import save, shots_distributions
+
+        shots = {name: result.shots for name, result in results.items()}
+        save(shots_distributions(shots, players[0].rules), options.plot)
+        console.print(f"drawn in {options.plot}")
 
 
-@command
-def main(arguments=None):
+def parse(arguments):
     parser = Parser("evaluate", __doc__)
     parser.add_argument("entrants", nargs="+", metavar="RUN|BASELINE",
                         help=f"run folders, policy.npz files, or {', '.join(BASELINES)}")
@@ -82,11 +155,17 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="seed of the random boards and shots [0]")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one object per entrant")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the distributions of shots side by side")
-    options, console, results = parser.parse_args(arguments), stderr_console(), {}
+    options = parser.parse_args(arguments)
     if (options.games is not None and options.games < 2) or options.seed < 0:
         parser.error(f"games must be ≥ 2 and seed ≥ 0, not {options.games} and {options.seed}")
     if options.precision is not None and not 0 < options.precision < math.inf:
         parser.error(f"precision must be a number of shots above 0, not {options.precision}")
+    return options
+
+
+@command
+def main(arguments=None):
+    options, console, results = parse(arguments), stderr_console(), {}
     players, status = find_players(options.entrants, rules_from(options)), 0
     if options.plot:
         from .screens.plots import require_plottable
@@ -99,21 +178,8 @@ def main(arguments=None):
             raise
         console.print("stopped: this is what was played", style="red")
         status = 128 + (stop.args[0] if stop.args else signal.SIGINT)
-    tell(players, results, options, console)
+    show(players, results, options, console)
     return status
-
-
-def tell(players, results, options, console):
-    if options.json:
-        print(json.dumps(rows_of(players, results), indent=2))
-    else:
-        show_evaluation(rows_of(players, results), players[0].rules, end_of_the_gap(players, results))
-    if options.plot:
-        from .screens.plots import save, shots_distributions
-
-        shots = {name: result.shots for name, result in results.items()}
-        save(shots_distributions(shots, players[0].rules), options.plot)
-        console.print(f"drawn in {options.plot}")
 
 
 if __name__ == "__main__":

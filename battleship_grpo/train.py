@@ -11,9 +11,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .backend import keep_freed_memory, load_backend, number_of_cores
-from .players.heuristics import Random
-from .players.judge import bayes_mean_shots, gap_closed, judge, yardsticks
-from .players.trained import Sampled, Trained
+from .players.evaluation import Sampled, Trained, bayes_mean_shots, evaluate, gap_closed, reference_scores
+from .players.player import Random
 from .runs.assembly import build, input_digests, with_inherited
 from .runs.files import refusing
 from .runs.checkpoint import load_state
@@ -178,7 +177,7 @@ def judge_policy(policy, env):
     """
     players = {"greedy": Trained("greedy", policy), "sampled": Sampled("sampled", policy),
                "random": Random(env.rules, policy.xp)}
-    judged = {name: judge(player, env, EVALUATION_GAMES, EVALUATION_SEED, every_board=True).summary()
+    judged = {name: evaluate(player, env, EVALUATION_GAMES, EVALUATION_SEED, every_board=True).summary()
               for name, player in players.items()}
     bayes = bayes_mean_shots(env.rules) if env.max_steps == env.rules.cells else None
     return {**judged, "bayes": bayes, "gap_closed": gap_closed(judged["greedy"]["mean_shots"], env.rules, bayes)}
@@ -191,7 +190,7 @@ def draw_curves(settings, metrics, summary, path):
     start = "" if cut_short else f"{rules.random_mean_shots:.1f} → "
     title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {start}"
              f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
-    save(learning_curves(metrics, title, [] if cut_short else yardsticks(rules)), path)
+    save(learning_curves(metrics, title, [] if cut_short else reference_scores(rules)), path)
 
 
 def parse(arguments, world=None):

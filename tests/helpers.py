@@ -13,7 +13,7 @@ from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
 from battleship_grpo.networks import MLP, NETWORKS, Fleet
 from battleship_grpo.networks.symmetry import symmetrise
-from battleship_grpo.players.heuristics import Random
+from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import make_preferences, make_reference, make_teacher

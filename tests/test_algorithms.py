@@ -33,8 +33,7 @@ from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.algorithms.trpo import conjugate_gradient
 from battleship_grpo.networks.symmetry import symmetrise
 from battleship_grpo.objectives import KL_ESTIMATORS, LOSS_TYPES, PREFERENCE_LOSSES, SURROGATES
-from battleship_grpo.players.judge import judge
-from battleship_grpo.players.trained import Trained
+from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.settings import options_of_algorithm
@@ -491,7 +490,7 @@ def test_every_algorithm_beats_random_play_by_more_than_chance(name):
         "rules": "tiny", "iterations": 60, "num_boards": 32, "hidden_sizes": (32,), "num_minibatches": 4}
         | LEARNING[name]))
     learn(learner, learner.settings)
-    result = judge(Trained("trained", learner.policy), learner.env, games=1, seed=0)
+    result = evaluate(Trained("trained", learner.policy), learner.env, games=1, seed=0)
     assert result.exact and result.mean_shots < 11.2
 
 

@@ -17,8 +17,7 @@ from battleship_grpo.backend import array_module, load_backend, make_generator, 
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, random_boards
 from battleship_grpo.players import BASELINES, find_player
-from battleship_grpo.players.judge import judge
-from battleship_grpo.players.trained import Sampled, Trained
+from battleship_grpo.players.evaluation import Sampled, Trained, evaluate
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import state_of
@@ -129,7 +128,7 @@ def test_every_player_plays_on_the_device_as_it_does_on_numpy(xp, name):
 
     def mean_shots(xp):
         player = kinds[name](name, trained.copy(xp)) if name in kinds else find_player(name, rules, xp)
-        result = judge(player, env, games=200, seed=0)
+        result = evaluate(player, env, games=200, seed=0)
         return result.mean_shots, result.exact
 
     (actual, exact), (expected, _) = mean_shots(xp), mean_shots(np)

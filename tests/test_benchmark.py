@@ -1,4 +1,4 @@
-"""The benchmark runs, and its figures hang together. How fast it is, no test says."""
+"""The benchmark runs, and its numbers agree with each other; no test says how fast it is."""
 
 import json
 
@@ -11,12 +11,12 @@ from battleship_grpo.study import speed
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """One small case, and no learning from scratch."""
-    monkeypatch.setattr(speed, "cases", lambda rules: [{**speed.YARDSTICK, "rules": rules, "num_boards": 8}])
+    monkeypatch.setattr(speed, "cases", lambda rules: [{**speed.STANDARD, "rules": rules, "num_boards": 8}])
     monkeypatch.setattr(speed, "REPEATS", 1)
     monkeypatch.setattr(speed, "LEARNING_LIMIT", 0.3)
 
 
-def test_json_and_table(capsys):
+def test_json_and_table_agree(capsys):
     assert benchmark.main(["--json", "--processes", "1"]) == 0
     results = json.loads(capsys.readouterr().out)
     case = results["training"][0]
@@ -32,7 +32,7 @@ def test_json_and_table(capsys):
     (["--processes", "0"], "processes must be"), (["--rules", "huge"], "--rules"),
     (["--backend", "abacus"], "--backend"),
 ])
-def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, capsys):
+def test_mistakes_are_one_clear_line_and_exit_status_2(arguments, says, capsys):
     status = benchmark.main(arguments)
     shown = capsys.readouterr().err
     assert status == 2 and says in shown and shown.count("\n") == 1

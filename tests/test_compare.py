@@ -1,4 +1,4 @@
-"""A comparison as people run it: its files, what it does not repeat, what it leaves alone, and on a cluster."""
+"""A comparison: its files, what it does not repeat, what it leaves alone, on a cluster, and what it costs to learn."""
 
 import csv
 import json
@@ -9,36 +9,43 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from helpers import MPIEXEC
+from helpers import MPIEXEC, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo import compare as command
+from battleship_grpo.algorithms import RECIPES
+from battleship_grpo.algorithms.learner import gradient
 from battleship_grpo.compare import compare, main
 from battleship_grpo.game import NAMED_RULES
 from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.checkpoint import arrays_of, snapshot
 from battleship_grpo.runs.folder import RunFolder, locked
+from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens.tables import show_comparison
-from battleship_grpo.study.figures import (
+from battleship_grpo.study import race, speed
+from battleship_grpo.study.comparison import (
     TABLES,
-    chance,
+    drawdown,
     finding,
     first_at_most,
-    largest_relapse,
     middle,
+    p_value,
     recent_means,
     threshold,
 )
 
 TINY = {"board_size": 3, "fleet": (2,), "iterations": 3, "hidden_sizes": (8,)}
 ALGORITHMS = ["reinforce", "grpo"]
-COLUMNS = [*dict.fromkeys(figure.name for figures in TABLES.values() for figure in figures), "failed", "threshold"]
+COLUMNS = [*dict.fromkeys(column.name for columns in TABLES.values() for column in columns), "failed", "threshold"]
 OF_THE_CLOCK = {"seconds_per_update", "shots_per_second", "peak_memory_mb"}
 
 
@@ -95,10 +102,11 @@ def test_rows_are_what_the_runs_say(finished):
         assert row["greedy_deviation"] == pytest.approx(abs(greedy[0] - greedy[1]) / 2**0.5)
         assert row["updates"] == 3 and row["networks"] == 1 and row["parameters"] == 19 * 8 + 9 * 9
         assert row["optimiser_numbers"] == 2 * row["parameters"]
-        assert row["flops_per_update"] > row["flops_per_shot"] > row["parameters"]
+        assert row["flops_per_shot"] == pytest.approx((1 + 3) * 2 * (18 * 8 + 8 * 9), rel=0.1)  # biases aside
+        assert row["flops_per_update"] == pytest.approx(row["flops_per_shot"] * row["shots"] / 3)
 
 
-def test_what_is_finished_is_not_repeated_and_what_is_half_done_is(copied, finished):
+def test_finished_runs_are_not_repeated_and_unfinished_ones_are(copied, finished):
     before = times(copied)
     assert compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY) == finished[1] and times(copied) == before
     half = copied / "grpo-seed1"
@@ -106,7 +114,7 @@ def test_what_is_finished_is_not_repeated_and_what_is_half_done_is(copied, finis
     (half / "notes.txt").write_text("mine")
     with ThreadPoolExecutor(1) as threads:
         rows = compare(ALGORITHMS, seeds=2, output_dir=copied, executor=threads, **TINY)
-        assert threads.submit(int).result() == 0  # another's executor is not shut down
+        assert threads.submit(int).result() == 0  # an executor that was given is not shut down
     assert stripped(rows) == stripped(finished[1]) and (half / "notes.txt").read_text() == "mine"
     after = times(copied)
     assert {path.parent.name for path in before if before[path] != after.get(path)} == {"grpo-seed1"}
@@ -127,12 +135,12 @@ def stripped(rows):
     (lambda run: (run / "summary.json").write_text('{"costs": {}}'), "results that are damaged"),
     (lambda run: rewrite(run / "summary.json", greedy={"mean_shots": float("nan")}), "results that are damaged"),
     (lambda run: rewrite(run / "summary.json", bayes="fifteen"), "results that are damaged"),
-    (lambda run: replace(run / "metrics.csv", "games", "matches"), "results that are damaged"),
-    (lambda run: replace(run / "metrics.csv", "\n2,", "\n4,"), "results that are damaged"),
+    (lambda run: edit(run / "metrics.csv", "games", "matches"), "results that are damaged"),
+    (lambda run: edit(run / "metrics.csv", "\n2,", "\n4,"), "results that are damaged"),
     (lambda run: (run / "metrics.csv").write_text("iteration,shots,seconds,games\n1,,,\n2,,,\n3,,,\n"),
      "results that are damaged"),
 ])
-def test_a_folder_that_holds_something_else_is_left_alone(copied, damage, says):
+def test_folders_that_hold_something_else_are_left_alone(copied, damage, says):
     damage(copied / "grpo-seed0")
     shutil.rmtree(copied / "reinforce-seed0")  # would have to be run
     before = times(copied)
@@ -141,7 +149,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(copied, damage, says):
     assert times(copied) == before
 
 
-def test_a_file_in_the_way_is_noticed_before_anything_is_run(tmp_path, capsys):
+def test_files_in_the_way_are_noticed_before_anything_is_run(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     status = main(["grpo", "--output-dir", str(tmp_path / "file")])
     shown = capsys.readouterr().err
@@ -152,19 +160,19 @@ def rewrite(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def replace(path, old, new):
+def edit(path, old, new):
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_one_comparison_at_a_time_writes_in_a_folder(copied):
+def test_folder_is_written_in_by_one_comparison_at_a_time(copied):
     with locked(copied), pytest.raises(ValueError, match="another run is writing in"):
         compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY)
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
 @pytest.mark.parametrize("numbers", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
-def test_no_process_outlives_the_comparison_that_started_it(numbers, tmp_path):
-    """Whether it is killed, or told twice to stop: soon nobody is left, nor anything of theirs."""
+def test_processes_do_not_outlive_the_comparison_that_started_them(numbers, tmp_path):
+    """Whether it is killed, or told twice to stop: soon no process and no temporary file is left."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", "--rules", "tiny", "--seconds", "999",
@@ -181,8 +189,8 @@ def test_no_process_outlives_the_comparison_that_started_it(numbers, tmp_path):
     assert psutil.wait_procs(others, timeout=60)[1] == [] == list(scratch.iterdir())
 
 
-def test_a_cluster_gives_the_same_results(finished, tmp_path):
-    """Dask, its worker in a thread: every figure but those of the clock, and the policies to the last bit."""
+def test_cluster_gives_the_same_results(finished, tmp_path):
+    """Dask, its worker in a thread: every number but those of the clock, and the policies to the last bit."""
     with (LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
           Client(cluster) as client, client.get_executor() as executor):
         compare(ALGORITHMS, seeds=1, output_dir=tmp_path, executor=executor, **TINY)
@@ -207,13 +215,13 @@ def test_ranks_of_mpi_give_the_same_results(finished, tmp_path):
 
 
 def load_run(folder):
-    """What a run's folder says, without what the clock says."""
+    """The contents of a run's folder, without what depends on the clock."""
     summary = json.loads((folder / "summary.json").read_text())
     del summary["seconds"], summary["costs"]["peak_memory_mb"]
     return summary, (folder / "policy.npz").read_bytes()
 
 
-def test_a_run_that_fails_is_told_and_stops_no_other(monkeypatch, tmp_path, capsys):
+def test_failed_runs_are_reported_and_stop_no_others(monkeypatch, tmp_path, capsys):
     """One line at the end, exit status 2, and a row without numbers, last in the table."""
     whole = command.train
 
@@ -260,7 +268,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
 @pytest.mark.parametrize(("arguments", "says"), [
     (["grpo", "nonsense"], "unknown algorithm 'nonsense': choose from all, pretrain, sft, distill"),
     (["grpo:beta"], "grpo:beta: 'beta' sets nothing: write NAME:SETTING=VALUE"),
-    (["grpo:beta=-1"], "beta must be ≥ 0, not -1.0"), (["grpo:beta=much"], "beta must be a number, not 'much'"),
+    (["grpo:beta=-1"], "beta must be ≥ 0, not -1.0"), (["grpo:beta=much"], "invalid float value: 'much'"),
     (["grpo:clip=1"], "'clip' is not a setting"),
     (["grpo:gamma=1"], "gamma means nothing to grpo: it is for reinforce"),
     (["grpo:seed=1"], "seed is the same for all"), (["grpo:init=nowhere"], "nowhere"),
@@ -271,13 +279,13 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
     (["--rules", "huge"], "--rules"), (["--fleet", "2"], "--board-size and --fleet go together"),
     (["--board-size", "3", "--fleet", "4"], "does not fit"), (["--nonsense"], "--nonsense"),
 ])
-def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, tmp_path, capsys):
+def test_mistakes_are_one_clear_line_and_exit_status_2(arguments, says, tmp_path, capsys):
     status = main([*arguments, "--output-dir", str(tmp_path / "new")])
     shown = capsys.readouterr().err
     assert status == 2 and says in shown and shown.count("\n") == 1 and not (tmp_path / "new").exists()
 
 
-# ------------------------------------------------------------------------------------- figures
+# ------------------------------------------------------------------------------------- columns
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(50, 500)), min_size=1, max_size=30), st.integers(1, 200))
@@ -290,19 +298,19 @@ def test_recent_means_are_over_as_few_iterations_as_hold_the_window(iterations, 
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.floats(0, 100))
-def test_relapse_and_first_reach_follow_their_definitions(values, level):
+def test_drawdown_and_first_at_most_follow_their_definitions(values, level):
     values = np.array(values)
     pairs = [values[j] - values[i] for i in range(len(values)) for j in range(i, len(values))]
-    assert largest_relapse(values) == pytest.approx(max(pairs))
+    assert drawdown(values) == pytest.approx(max(pairs))
     below = np.flatnonzero(values <= level)
     assert first_at_most(values, np.arange(len(values)), level) == (below[0] if len(below) else np.inf)
 
 
-def test_never_is_the_median_once_half_of_the_runs_never_came_there():
+def test_median_is_never_where_half_of_the_runs_never_reach_the_threshold():
     assert middle([3.0, 1.0, np.inf]) == 3.0 and middle([np.inf, 1.0]) == np.inf == middle([1.0, np.inf, np.inf])
 
 
-def test_the_threshold_is_18_on_mini_and_lies_between_random_and_best_play_elsewhere():
+def test_threshold_is_18_on_mini_and_lies_between_random_and_best_play_elsewhere():
     assert threshold(NAMED_RULES["mini"], 15.552) == 18.0
     classic = NAMED_RULES["classic"]
     assert classic.ship_cells < threshold(classic, None) < classic.random_mean_shots
@@ -315,26 +323,26 @@ def test_the_threshold_is_18_on_mini_and_lies_between_random_and_best_play_elsew
     ([1, 2, 3, 4], [5, 6, 7, 8], 2 / 70), ([1, 2, 3], [4, 5, 6], 2 / 20), ([1, 2, 3, 5], [4, 6, 7, 8], 4 / 70),
     ([1, 3], [2, 4], 4 / 6), ([1], [2], 1.0), ([5, 5], [5, 5], 1.0), ([1, 2, 3, 4], [np.inf] * 4, 2 / 70),
 ])
-def test_chance_is_the_share_of_partitions_that_differ_as_much(some, others, exact):
+def test_p_value_is_the_share_of_partitions_that_differ_as_much(some, others, exact):
     """Counted by hand; 20,000 partitions come within six of their standard deviations."""
     error = 6 * (0.25 / 20_000) ** 0.5
-    assert [chance(some, others), chance(others, some)] == pytest.approx([exact, exact], abs=error)
+    assert [p_value(some, others), p_value(others, some)] == pytest.approx([exact, exact], abs=error)
 
 
-def test_two_that_are_alike_are_told_apart_no_more_often_than_promised():
+def test_p_value_of_equal_distributions_is_below_a_level_no_more_often_than_that():
     """1,000 comparisons of 6 with 6 draws from one distribution: more than 96 below 0.05 would come once in 10⁸."""
     draws = np.random.default_rng(0).normal(size=(1000, 2, 6))
-    assert sum(chance(*pair) <= 0.05 for pair in draws) <= 96
+    assert sum(p_value(*pair) <= 0.05 for pair in draws) <= 96
 
 
-def test_one_is_called_better_only_where_the_seeds_tell_all_others_from_it(finished):
+def test_finding_calls_one_better_only_where_the_seeds_tell_all_others_from_it(finished):
     folder, rows = finished
     assert "cannot be told from it by so few seeds" in (folder / "compare.md").read_text(encoding="utf-8")
     run = RunFolder(folder / "grpo-seed0").read_settings()
-    rows = [{"entrant": name, "runs": 8, "greedy_mean_shots": shots, "chance": p}
+    rows = [{"entrant": name, "runs": 8, "greedy_mean_shots": shots, "p_value": p}
             for name, shots, p in [("a", 4, None), ("b", 5, 0.01), ("c", 6, 0.05)]]
     assert finding(rows, run) == "After 3 updates on 3x3 a takes 4.00 shots, fewer than all others"
-    rows[2]["chance"] = 0.06
+    rows[2]["p_value"] = 0.06
     assert finding(rows, run) == "After 3 updates on 3x3 a takes 4.00 shots; c cannot be told from it"
 
 
@@ -345,15 +353,75 @@ def test_entrants_may_be_settings_of_one_algorithm(tmp_path):
     assert {row["entrant"] for row in rows} == set(entrants)
     plain, clip, network = (RunFolder(tmp_path / f"{name}-seed0").read_settings() for name in (
         "grpo", "grpo-beta=0-epsilon-high=0.3", "grpo-hidden_sizes=8,8-scale_rewards=none-equivariant=false"))
-    assert clip == plain.replace(beta=0.0, epsilon_high=0.3, output_dir=clip.output_dir)
-    assert network == plain.replace(hidden_sizes=(8, 8), scale_rewards="none", equivariant=False,
-                                    output_dir=network.output_dir)
+    assert clip == replace(plain, beta=0.0, epsilon_high=0.3, output_dir=clip.output_dir)
+    assert network == replace(plain, hidden_sizes=(8, 8), scale_rewards="none", equivariant=False,
+                              output_dir=network.output_dir)
 
 
-def test_where_a_terminal_is_narrow_long_names_break_and_numbers_stay_whole(monkeypatch, capsys):
+def test_table_on_a_narrow_terminal_breaks_names_and_keeps_numbers_whole(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     name, numbers = "grpo:init=runs/mini-predicts:advantage_baseline=step", [f"{n}.125" for n in range(1001, 1007)]
-    show_comparison("how it learns", ["entrant", *("some figure" for _ in numbers)], [(name, *numbers)], [])
+    show_comparison("how it learns", ["entrant", *("some number" for _ in numbers)], [(name, *numbers)], [])
     lines = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert "".join(line[0].strip() for line in lines) == name
     assert [cell.strip() for cell in lines[0][1:]] == numbers
+
+
+# ------------------------------------------------------------------------------------- costs
+
+ONE_OF_EACH = {recipe.kind: name for name, recipe in reversed(RECIPES.items())}.values()
+QUICK = {"rules": "tiny", "hidden_sizes": (8,), "num_boards": 16}
+
+
+def fail_or_double(number):
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
+def test_killed_process_fails_its_own_call_and_no_other():
+    with race.FreshProcesses(2) as executor:
+        killed, *others = [executor.submit(fail_or_double, number) for number in range(4)]
+        assert [future.result() for future in others] == [2, 4, 6]
+        with pytest.raises(ChildProcessError, match="ended early"):
+            killed.result()
+
+
+def test_costs_count_every_network_that_is_held(tmp_path):
+    build(make_settings(**QUICK)).policy.save(tmp_path / "teacher.npz")
+    ppo = speed.measure_costs(make_settings(**QUICK, algorithm="ppo", critic_hidden_sizes=(16,)))
+    policy, critic = 33 * 8 + 9 * 16, 33 * 16 + 17
+    assert (ppo["networks"], ppo["parameters"], ppo["optimiser_numbers"]) == (2, policy + critic, 2 * (policy + critic))
+    passes = make_settings(algorithm="ppo").num_iterations
+    products = 32 * 8 + 8 * 16 + 32 * 16 + 16
+    assert ppo["flops_per_shot"] == pytest.approx((1 + 3 * passes) * 2 * products, rel=0.1)  # biases aside
+    teacher = str(tmp_path / "teacher.npz")
+    assert [*speed.networks_of(build(make_settings(**QUICK, algorithm="distill", teacher=teacher)))] == [
+        "teacher", "policy"]
+
+
+@given(st.integers(2, 6), st.integers(1, 4), st.integers(0, 1000))
+def test_noise_is_the_sample_variance_and_its_square_comes_from_different_gradients(count, size, seed):
+    gradients = np.random.default_rng(seed).standard_normal((count, size))
+    variance, square = speed.gradient_noise(gradients)
+    products = gradients @ gradients.T
+    assert variance == pytest.approx(gradients.var(axis=0, ddof=1).sum())
+    assert square == pytest.approx((products.sum() - np.trace(products)) / (count * (count - 1)))
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_first_gradient_is_that_of_a_step_and_changes_nothing(name):
+    learner = build(settings_of(name, QUICK | {"num_boards": 8, "num_minibatches": 1}))
+    before = snapshot(learner)
+    found = speed.first_gradient(learner, speed.generator(learner, 7))
+    assert found.any() and all((array == before[key]).all() for key, array in arrays_of(learner).items())
+    assert (gradient(learner, learner.collect(speed.generator(learner, 7)))[0] == found).all()
+
+
+def test_noise_is_less_with_more_games():
+    """Sixteen times the games, a sixteenth of the noise: between 1/32 and 1/8 here (p < 1e-6: over 10 sigma)."""
+    settings = make_settings(algorithm="reinforce", rules="tiny", hidden_sizes=(8,))
+    few, many = (speed.gradient_noise(speed.gradients(speed.learner_of_batches(settings, games), 64))[0]
+                 for games in (16, 256))
+    assert 8 < few / many < 32

@@ -15,8 +15,7 @@ from battleship_grpo.algorithms import RECIPES
 from battleship_grpo.algorithms.learner import step
 from battleship_grpo.networks import NETWORKS
 from battleship_grpo.objectives import SURROGATES
-from battleship_grpo.players.judge import judge
-from battleship_grpo.players.trained import Trained
+from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
@@ -63,7 +62,7 @@ def mean_shots_after_training(**options):
     14.2 ± 0.5 over seeds: 11.5 is more than five of those away."""
     learner = build(make_settings(**SMALL | options))
     learn(learner, learner.settings)
-    return judge(Trained("trained", learner.policy), learner.env, games=1, seed=0).mean_shots
+    return evaluate(Trained("trained", learner.policy), learner.env, games=1, seed=0).mean_shots
 
 
 def test_an_iteration_is_two_calls():

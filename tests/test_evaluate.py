@@ -1,4 +1,4 @@
-"""Judgement: exact where it can be, the same boards for all, and every mistake in one line."""
+"""Evaluation: exact where it can be, the same boards for all, and every mistake in one line."""
 
 import json
 from functools import partial
@@ -10,13 +10,10 @@ from battleship_grpo import evaluate, train
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import main
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards
-from battleship_grpo.players import find_player
-from battleship_grpo.players import judge as judging
-from battleship_grpo.players.judge import bayes_mean_shots, best_known, gap_closed, judge, play_out, rounds
-from battleship_grpo.players.trained import Sampled, Trained
+from battleship_grpo.players import evaluation, find_player
+from battleship_grpo.players.evaluation import Sampled, Trained, bayes_mean_shots, best_known, gap_closed, play_out
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.study.race import FreshProcesses
-from battleship_grpo.study.trial import play_pieces
 
 TINY, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["classic"]
 
@@ -32,11 +29,11 @@ def run(policy, tmp_path):
     return str(tmp_path)
 
 
-def test_greedy_play_is_judged_on_every_placement_and_sampled_play_with_an_interval(policy):
+def test_greedy_play_is_exact_on_every_placement_and_sampled_play_has_an_interval(policy):
     env = BattleshipEnv(TINY)
-    greedy = judge(Trained("greedy", policy), env, games=50, seed=0)
+    greedy = evaluation.evaluate(Trained("greedy", policy), env, games=50, seed=0)
     assert greedy.exact and greedy.ci95 == 0 and len(greedy.shots) == len(all_boards(TINY)) == 264
-    sampled = judge(Sampled("sampled", policy), env, games=5000, seed=0)
+    sampled = evaluation.evaluate(Sampled("sampled", policy), env, games=5000, seed=0)
     assert not sampled.exact and len(sampled.shots) == 5000
     assert sampled.ci95 == pytest.approx(1.96 * sampled.shots.std(ddof=1) / 5000**0.5)
     assert abs(sampled.mean_shots - TINY.random_mean_shots) < 5 * sampled.ci95 / 1.96  # it plays almost at random
@@ -50,7 +47,7 @@ def test_shots_and_scores_belong_to_their_boards():
     assert (shots == last).all() and np.allclose(scores, 1 - (last - 5) / 12)
 
 
-def test_a_player_with_a_memory_is_told_which_games_go_on():
+def test_choosers_are_told_which_games_go_on():
     env, boards, told = BattleshipEnv(TINY), all_boards(TINY), []
 
     def choose(step, games, observations, legal):
@@ -61,22 +58,23 @@ def test_a_player_with_a_memory_is_told_which_games_go_on():
     assert all((games == np.flatnonzero(shots > step)).all() for step, games in enumerate(told))
 
 
-def test_the_gap_is_closed_from_random_to_bayes():
+def test_gap_is_closed_from_random_to_bayes():
     bayes = bayes_mean_shots(TINY)
     assert gap_closed(TINY.random_mean_shots, TINY, bayes) == 0 and gap_closed(bayes, TINY, bayes) == 1
     assert bayes_mean_shots(CLASSIC) is None and gap_closed(50, CLASSIC, None) is None
     assert best_known(TINY, {}) == ("bayes", bayes) and best_known(Rules(9, (2, 3, 4, 5)), {}) == (None, None)
-    assert best_known(CLASSIC, {}) == ("density", 47.2) and best_known(CLASSIC, {"density": 46.5}) == ("density", 46.5)
+    assert best_known(CLASSIC, {}) == ("density", 47.5) and best_known(CLASSIC, {"density": 46.5}) == ("density", 46.5)
 
 
 def test_fewer_games_are_the_first_of_more_and_processes_change_nothing():
     player = find_player("density", Rules(6, (2, 3, 4, 5)))
     player.games_at_once = 20
     env = BattleshipEnv(player.rules)
-    many, few = (judge(player, env, games, seed=1).shots for games in (60, 40))
+    many, few = (evaluation.evaluate(player, env, games, seed=1).shots for games in (60, 40))
     np.testing.assert_array_equal(many[:40], few)
     with FreshProcesses(2) as pool:
-        *_, result = rounds(player, env, 40, seed=1, run=partial(play_pieces, pool, 2))
+        run = partial(evaluate.starmap_in_processes, pool, 2)
+        *_, result = evaluation.evaluate_in_rounds(player, env, 40, seed=1, run=run)
     np.testing.assert_array_equal(result.shots, few)
 
 
@@ -84,26 +82,26 @@ def test_precision_says_how_many_games(capsys):
     assert main(["random", "--rules", "tiny", "--precision", "0.03", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)[0]
     assert row["ci95"] <= 0.03 and row["games"] > 2000
-    fewer = judge(find_player("random", TINY), BattleshipEnv(TINY), row["games"] - 2000, seed=0)
-    assert fewer.ci95 > 0.03  # a piece less was not enough
+    fewer = evaluation.evaluate(find_player("random", TINY), BattleshipEnv(TINY), row["games"] - 2000, seed=0)
+    assert fewer.ci95 > 0.03  # a round less was not enough
 
 
 def test_ctrl_c_shows_what_was_played(monkeypatch, capsys):
-    played = iter([judging.play_piece] * 2)
+    played = iter([evaluation.play_round] * 2)
 
-    def play_piece(*arguments):
+    def play_round(*arguments):
         if (play := next(played, None)) is None:
             raise KeyboardInterrupt
         return play(*arguments)
 
-    monkeypatch.setattr(judging, "play_piece", play_piece)
+    monkeypatch.setattr(evaluation, "play_round", play_round)
     assert main(["random", "hunt_target", "--rules", "tiny"]) == 130
     shown, said = capsys.readouterr()
     assert "4,000" in shown and "±" in shown and "hunt_target" not in shown and said.startswith("stopped")
 
 
 @pytest.mark.parametrize(("board_size", "fleet"), [(1, "1"), (3, "1,1"), (5, "5,5,5,5,5")])
-def test_where_all_play_is_alike_there_is_no_gap_to_close(board_size, fleet, tmp_path, monkeypatch, capsys):
+def test_gap_is_none_where_all_play_is_alike(board_size, fleet, tmp_path, monkeypatch, capsys):
     rules = ["--board-size", str(board_size), "--fleet", fleet]
     assert main(["random", "bayes", *rules, "--games", "9", "--json"]) == 0
     assert [row["gap_closed"] for row in json.loads(capsys.readouterr().out)] == [None, None]
@@ -114,11 +112,11 @@ def test_where_all_play_is_alike_there_is_no_gap_to_close(board_size, fleet, tmp
     assert (folder / "curves.png").exists()
 
 
-def test_mean_shots_of_games_that_were_cut_short_are_compared_with_nothing(policy):
+def test_gap_is_none_where_games_are_cut_short(policy):
     assert train.judge_policy(policy, BattleshipEnv(TINY, max_shots=1))["gap_closed"] is None
 
 
-def test_it_says_of_a_run_what_training_said_at_its_end(tmp_path, capsys):
+def test_evaluation_of_a_run_is_that_at_the_end_of_training(tmp_path, capsys):
     """To the last digit: greedy play meets many cells that are equally good, and rounding chooses among them."""
     options = ["--iterations", "3", "--num-boards", "32", "--processes", "1", "--output-dir", str(tmp_path / "run")]
     assert train.main(options) == 0 and main([str(tmp_path / "run"), "--json"]) == 0
@@ -137,7 +135,7 @@ def test_json_has_an_object_per_entrant(run, capsys):
     assert rows[3]["gap_closed"] == 1 and rows[2]["gap_closed"] > 1
 
 
-def test_the_table_and_the_plot(run, tmp_path, capsys):
+def test_table_and_plot_show_every_player(run, tmp_path, capsys):
     plot = tmp_path / "shots.png"
     assert main([run, "hunt_target", "--games", "500", "--plot", str(plot)]) == 0
     shown, said = capsys.readouterr()
@@ -157,9 +155,9 @@ def test_the_table_and_the_plot(run, tmp_path, capsys):
     (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "cannot write"),
     (["random", "--rules", "tiny", "--games", "10", "--plot", "x.nonsense"], "cannot write"),
 ])
-def test_a_mistake_is_one_clear_line_and_exit_status_2(arguments, says, run, tmp_path, monkeypatch, capsys):
+def test_mistakes_are_one_clear_line_and_exit_status_2(arguments, says, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate, "enough_games", pytest.fail)  # it is told before any game
+    monkeypatch.setattr(evaluate, "enough_games", pytest.fail)  # mistakes are reported before any game
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.npz").write_bytes((tmp_path / "policy.npz").read_bytes()[:500])
     MLPPolicy(9, 9, (8,), rules=Rules(3, (2,))).save(tmp_path / "other.npz")

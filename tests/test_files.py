@@ -16,7 +16,7 @@ from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
 from battleship_grpo.networks import NETWORKS
 from battleship_grpo.networks.layered import MOST_PARAMETERS
-from battleship_grpo.players.heuristics import Random
+from battleship_grpo.players.player import Random
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build

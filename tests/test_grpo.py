@@ -13,8 +13,7 @@ from battleship_grpo.algorithms.grpo import GRPO
 from battleship_grpo.algorithms.learner import gradient, step
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules
-from battleship_grpo.players.judge import judge
-from battleship_grpo.players.trained import Trained
+from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import concatenate, sample_groups
 from battleship_grpo.runs.loop import learn
@@ -164,7 +163,7 @@ def test_a_few_seconds_beat_random_play_by_more_than_chance():
     policy = MLPPolicy(16, 16, (32,), rules=env.rules, rng=rng)
     settings = make_settings(num_boards=32, num_generations=8, num_minibatches=4, iterations=100, learning_rate=1e-2)
     learn(GRPO(settings, env, policy), settings)
-    result = judge(Trained("trained", policy), env, games=1, seed=0)
+    result = evaluate(Trained("trained", policy), env, games=1, seed=0)
     assert result.exact and result.mean_shots < 11.5
 
 

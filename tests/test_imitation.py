@@ -15,7 +15,7 @@ from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules
 from battleship_grpo.networks.symmetry import symmetrise
 from battleship_grpo.players import BASELINES, find_player
-from battleship_grpo.players.trained import Trained
+from battleship_grpo.players.evaluation import Trained
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.assembly import build, make_policy
 from battleship_grpo.runs.checkpoint import state_of

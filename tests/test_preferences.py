@@ -12,7 +12,7 @@ from battleship_grpo import preferences, train
 from battleship_grpo.algorithms.dpo import best_against_worst
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules
-from battleship_grpo.players.heuristics import HuntTarget, Random
+from battleship_grpo.players.player import HuntTarget, Random
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.preferences import play_preferences, read_preferences, replay, write_preferences
 from battleship_grpo.runs.settings import Settings

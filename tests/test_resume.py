@@ -19,7 +19,7 @@ from battleship_grpo.algorithms.alone import Alone
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES
-from battleship_grpo.players.heuristics import Random
+from battleship_grpo.players.player import Random
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.folder import RunFolder

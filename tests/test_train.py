@@ -15,8 +15,7 @@ import pytest
 
 from battleship_grpo.algorithms import GRPO, RECIPES
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.players.judge import judge
-from battleship_grpo.players.trained import Sampled, Trained
+from battleship_grpo.players.evaluation import Sampled, Trained, evaluate
 from battleship_grpo.policy import MLPPolicy, Policy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
@@ -77,7 +76,7 @@ def test_large_boards_learn_and_never_collapse(algorithm, bound):
                         iterations=40, lr_scheduler_type="constant", processes=1)
     learner = build(settings)
     learn(learner, settings)
-    assert judge(Trained("", learner.policy), learner.env, 100, 0).mean_shots < bound
+    assert evaluate(Trained("", learner.policy), learner.env, 100, 0).mean_shots < bound
 
 
 def test_a_run_from_a_policy_takes_over_its_network_and_its_temperature(tmp_path):
@@ -89,7 +88,7 @@ def test_a_run_from_a_policy_takes_over_its_network_and_its_temperature(tmp_path
     assert (config["network"], config["hidden_sizes"], config["temperature"]) == ("window", [8, 8], 0.3)
     assert Policy.load(second).temperature == 0.3
     policy = Policy.load(second)
-    evaluated = judge(Sampled("", policy), BattleshipEnv(policy.rules), 20_000, EVALUATION_SEED, every_board=True)
+    evaluated = evaluate(Sampled("", policy), BattleshipEnv(policy.rules), 20_000, EVALUATION_SEED, every_board=True)
     assert evaluated.mean_shots == summary["sampled"]["mean_shots"] != summary["greedy"]["mean_shots"]
 
 
@@ -265,7 +264,7 @@ def test_help_says_the_defaults_that_config_json_has(options, capsys, monkeypatc
 
 
 def test_importing_the_package_loads_numpy_and_nothing_else():
-    script = ("import sys, battleship_grpo, battleship_grpo.algorithms, battleship_grpo.players.judge;"
+    script = ("import sys, battleship_grpo, battleship_grpo.algorithms, battleship_grpo.players.evaluation;"
               "print([m for m in ('matplotlib', 'rich', 'threadpoolctl', 'scipy', 'torch') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
 

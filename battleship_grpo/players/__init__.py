@@ -1,4 +1,4 @@
-"""The players: yardsticks that learn nothing, from random shots to the best possible play, and trained policies.
+"""The players: baselines that learn nothing, from random shots to the best possible play, and trained policies.
 
     random       uniform over the legal cells
     hunt_target  the classic heuristic: hunt on a grid, then follow up hits
@@ -18,9 +18,9 @@ from ..game import NAMED_RULES
 from ..policy import Policy
 from .bayes import Bayes
 from .density import Density
-from .heuristics import HuntTarget, Random
+from .evaluation import Trained
 from .optimal import Optimal
-from .trained import Trained
+from .player import HuntTarget, Random
 
 BASELINES = {player.name: player for player in (Random, HuntTarget, Density, Bayes, Optimal)}
 

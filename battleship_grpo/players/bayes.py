@@ -15,7 +15,7 @@ PRODUCT_SIZE = 1_000_000  # elements of observations × layouts at a time: 4 MB
 
 @lru_cache(maxsize=16)
 def number_of_layouts(rules):
-    """How many legal placements the fleet has; None where they are too many to list."""
+    """How many legal placements the fleet has; None where there are too many to list."""
     try:
         return len(all_boards(rules))
     except ValueError:
@@ -38,12 +38,12 @@ def describe(rules):
 class Bayes(Player):
     """The cell most likely to hold a ship, by the exact posterior over all placements of the fleet.
 
-    A layout, a set of ship cells, is consistent when it covers all hits and no miss. With sets of cells written as the
-    bits of whole numbers, that is one comparison, and a product of its outcome with the layouts adds up their cells:
+    A layout, a set of ship cells, is consistent when it covers all hits and no miss. With sets of cells as the bits of
+    whole numbers that is one comparison, and a matrix product then adds up the consistent layouts:
 
         consistent = (layout & fired == hits)        posterior = mean of consistent layouts
 
-    Layouts count as often as there are placements that cover them; all numbers are whole, and exact in float32.
+    Layouts count once for each placement that covers them; all numbers are whole, and exact in float32.
     """
 
     name = "bayes"
@@ -63,7 +63,7 @@ class Bayes(Player):
     def counts(self, observations):
         """How many consistent placements cover each cell, and in the last column how many there are: (N, cells + 1)."""
         xp = array_module(observations)
-        first, kinds = distinct(observations)  # games on the same one, as all are at first, share the work
+        first, kinds = distinct(observations)  # equal positions, as all are at first, share the work
         seen = observations[first]
         fired, hits = bits(seen != 0), bits(seen > 0)
         counts = xp.empty((len(seen), self.rules.cells + 1), np.float32)
@@ -83,7 +83,7 @@ class Bayes(Player):
         return best(self.counts(observations)[:, :-1], legal)
 
     def soft_distribution(self, observations, legal, temperature=1.0):
-        """In proportion to the posterior to the power 1/temperature; as it decreases to 0, the cells it likes best."""
+        """In proportion to the posterior to the power 1/temperature; near temperature 0, only the best cells."""
         xp = array_module(observations)
         return MaskedSoftmax(xp.log(self.posterior(observations).clip(1e-9)), legal, temperature)
 
@@ -96,8 +96,9 @@ def bits(cells):
 
 
 def distinct(rows):
-    """Which rows of −1, 0, 1 differ: the index of the first of each kind, and the kind of each row, int (N,)."""
-    xp, digits = array_module(rows), 39  # rows are read as numbers to the base 3, as far at a time as 64 bits go
+    """The different rows of −1, 0, 1: the index of the first of each kind, and the kind of each row, int (N,)."""
+    xp = array_module(rows)
+    digits = 39  # rows are read as numbers to the base 3, this many columns at a time: 64 bits hold no more
     kinds = xp.zeros(len(rows), xp.int64)
     for start in range(0, rows.shape[1], digits):
         some = rows[:, start : start + digits].astype(xp.int64)

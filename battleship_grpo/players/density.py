@@ -1,26 +1,25 @@
 """An estimated posterior, for boards with too many placements to list: a cloud of particles for each game.
 
-A particle is a guess at the hidden fleet: one placement for every ship. Each thing wrong with it multiplies its weight
-by a small λ: a miss that it covers, a hit that it does not, and, twice, a cell where two ships overlap (once would be
-made good by counting a hit there for both). So the particles follow the exact posterior but for a share of order λ,
-and no shot, however surprising, leaves a game without any.
+A particle is a guess at the hidden fleet: one placement for every ship. Each contradiction multiplies its weight by a
+small λ: a miss that it covers, a hit that it does not, and, twice, a cell where two ships overlap (a hit there, which
+counts for both, would make up for one). So the particles follow the exact posterior up to terms of order λ, and no
+shot, however surprising, leaves a game without particles.
 After every shot (sequential Monte Carlo with moves: Gilks & Berzuini 2001, "Following a moving target"):
 
-    resample   the particles with least wrong stay; copies of these, drawn at random, replace the others
-    move       block Gibbs: lift two ships and lay both anew, exactly in proportion to their weight given the others:
-               first one by its marginal over the other, a product with a table of what is compatible, then the other
+    resample   the particles with the fewest contradictions stay; copies of these, drawn at random, replace the others
+    move       block Gibbs: lift two ships and draw new placements of both, exactly in proportion to their weight given
+               the others: first one by its marginal over the other, a product with a table of what is compatible
     estimate   average the distributions that ships were drawn from, not the ships drawn (Rao–Blackwell)
 
 With 100 particles `classic` takes 47.5 ± 0.4 mean shots (95%, 1,500 games, 0.06 s of a core each); `mini` takes 15.6,
-where the exact posterior takes 15.552. The error shrinks as 1/√particles. What is the same is worked out once: games
-that have seen the same share a cloud of particles, as all do at first, and particles of a cloud that differ only in the
-ships to be lifted share their weights, as most do in the end.
+where the exact posterior takes 15.552. The error shrinks as 1/√particles. Equal work is done once: games that show the
+same share a cloud of particles, as all do at first, and particles of a cloud that differ only in the ships to be lifted
+share their weights, as most do in the end.
 
 Here N clouds, P particles in each, and n placements of a ship.
 """
 
 from functools import lru_cache
-from importlib import import_module
 
 import numpy as np
 
@@ -29,15 +28,15 @@ from ..game import ship_placements
 from .bayes import distinct
 from .player import Player, best
 
-LAMBDA = 1e-3  # a weight's factor per thing that is wrong
-MOST_WRONG = 6  # things that count against a placement: products of more would be 0 in float32
+LAMBDA = 1e-3  # a weight's factor per contradiction
+MOST_WRONG = 6  # contradictions that count: products of more would be 0 in float32
 PARTICLES = 100
-BURN_IN = 4  # rounds of moves that bring ships strewn at random into order
+BURN_IN = 4  # rounds of moves that make fleets of ships placed independently
 ROWS_AT_ONCE = 2048  # particles worked on at once: tables of a megabyte, which stay in the cache
 
 
 class Particles:
-    """Clouds of P guesses at the fleet, carried from shot to shot; games that have seen the same share a cloud."""
+    """Clouds of P guesses at the fleet, carried from shot to shot; games that show the same share a cloud."""
 
     def __init__(self, rules, num_games, rng, particles=PARTICLES):
         xp = array_module(rng)
@@ -54,10 +53,10 @@ class Particles:
     def density(self, observations, games):
         """The estimated probability that each cell holds a ship: float32 (n, cells).
 
-        observations: int8 (n, cells), 0 fog, −1 miss, +1 hit. games: int (n,), which game each row is. Call it after
-        every shot: particles that keep up with the game are better than ones taken by surprise.
+        observations: int8 (n, cells), 0 fog, −1 miss, +1 hit. games: int (n,), which game each row is. The estimate is
+        better where it is asked for after every shot.
         """
-        first, kinds = distinct(observations)  # games that have seen the same share a cloud
+        first, kinds = distinct(observations)
         self.fleets, self.clouds[games] = self.fleets[self.clouds[games[first]]], kinds
         seen = observations[first]
         density = array_module(observations).empty(seen.shape, np.float32)
@@ -69,7 +68,7 @@ class Particles:
         return density[kinds]
 
     def wrong(self, fleets, seen):
-        """At how many cells each particle contradicts the rules or what was seen: int (N, P)."""
+        """The number of cells where each particle contradicts the rules or what was seen: int (N, P)."""
         covered = sum(ship.astype(np.int8)[fleets[:, :, i]] for i, ship in enumerate(self.ships))  # (N, P, cells)
         fired, hit = (seen != 0)[:, None], (seen > 0)[:, None]
         return ((covered > 1) | fired & (covered != hit)).sum(axis=2)
@@ -84,7 +83,7 @@ class Particles:
         return xp.take_along_axis(fleets, source[:, :, None], axis=1)
 
     def _move(self, fleets, seen):
-        """Lay every ship anew, each together with another one, in place. Returns the estimate, float (N, cells)."""
+        """Draw every ship anew, each together with another one, in place. Returns the estimate, float (N, cells)."""
         agreement = [seen @ ship.T for ship in self.ships]  # hits covered − misses covered, (N, n)
         evidence = [weight(score.max(axis=1, keepdims=True) - score) for score in agreement]  # (N, n)
         count = len(self.ships)
@@ -92,7 +91,7 @@ class Particles:
         return sum(self._lay(fleets, evidence, one, (one + offset) % count) @ self.ships[one] for one in range(count))
 
     def _lay(self, fleets, evidence, one, other):
-        """Lay two ships anew, in place. Returns the mean distribution over the placements of the first: (N, n)."""
+        """Draw two ships anew, in place. Returns the mean distribution over the placements of the first: (N, n)."""
         xp = array_module(fleets)
         rest = [ship for ship in range(len(self.ships)) if ship not in (one, other)]
         particles, row, clouds = self._alike(fleets, rest)
@@ -112,21 +111,21 @@ class Particles:
         return shares.astype(np.float32) @ weights
 
     def _alike(self, fleets, rest):
-        """Particles of a cloud whose `rest` of the fleet lies alike share a row of weights, and so the work.
+        """Particles of a cloud with the same placements of the ships `rest` share a row of weights.
 
         Returns a particle of each row, int (rows,), the row of each particle, int (N·P,), and each row's cloud.
         """
         xp, (clouds, particles, _) = array_module(fleets), fleets.shape
         code, codes = xp.repeat(xp.arange(clouds), particles), clouds  # which, of how many
         for ship in rest:
-            if codes * len(self.ships[ship]) > 2**62:  # more than integers can tell apart: number those that there are
+            if codes * len(self.ships[ship]) > 2**62:  # more than 64 bits hold: number those that occur
                 code, codes = xp.unique(code, return_inverse=True)[1], len(code)
             code, codes = code * len(self.ships[ship]) + fleets[:, :, ship].reshape(-1), codes * len(self.ships[ship])
         _, first, row = xp.unique(code, return_index=True, return_inverse=True)
         return first, row, first // particles
 
     def _weights_given(self, fleets, evidence, ship, rest):
-        """Of each placement of a ship, by what was seen and by the `rest` of the fleet; the best has 1: (rows, n)."""
+        """The weight of each placement of a ship, given what was seen and the ships `rest`; at most 1: (rows, n)."""
         weights = evidence
         for other in rest:
             weights = weights * self.compatible[other][ship].take(fleets[:, other], axis=0)
@@ -147,20 +146,20 @@ class Particles:
 
 @lru_cache(maxsize=32)
 def compatible(board_size, one, other, xp):
-    """The weight of a ship of one length, wherever it lies, beside one of the other: float32 (n, n')."""
+    """The weight of each placement of a ship of one length beside each of another: float32 (n, n')."""
     ships, others = (xp.asarray(ship_placements(board_size, length), xp.float32) for length in (one, other))
     return weight(2 * ships @ others.T)
 
 
 def weight(wrong):
-    """Of so many things wrong with each placement."""
+    """The weight of placements with so many contradictions."""
     return LAMBDA ** array_module(wrong).minimum(wrong, MOST_WRONG)
 
 
 def estimate(rules, observations, rng, particles=PARTICLES):
-    """The same from nothing, for positions met without their history: float32 (N, cells).
+    """The estimate for positions without their history: float32 (N, cells).
 
-    As if the shots had been fired row by row of the board: the particles can follow that far better than all at once.
+    The particles see the shots row by row of the board, which they follow far better than all shots at once.
     """
     xp = array_module(observations)
     cloud, games = Particles(rules, len(observations), rng, particles), xp.arange(len(observations))
@@ -173,8 +172,8 @@ def estimate(rules, observations, rng, particles=PARTICLES):
 class Density(Player):
     """The cell most likely to hold a ship by the estimate.
 
-    `chooser` keeps 100 particles for each game and is what plays well and fast; `distribution`, which knows only the
-    position, has to build them up from nothing, takes ten times as long and is less exact.
+    `chooser` keeps 100 particles for each game, and plays well and fast. `distribution`, which is given the position
+    alone, has to start from fresh particles: it takes ten times as long and is less exact.
     """
 
     name = "density"
@@ -185,9 +184,6 @@ class Density(Player):
     def __init__(self, rules, xp=np):
         super().__init__(rules, xp)
         self.games_at_once = max(1, 1_250_000 // rules.cells**2)  # on `classic` 125, a few seconds of one core
-
-    def __reduce__(self):
-        return again, (type(self), self.rules, self.xp.__name__)  # for other processes: modules go by their names
 
     def posterior(self, observations, particles=PARTICLES):
         """About P(the cell holds a ship | hits and misses): float32 (N, cells); the same each time it is asked."""
@@ -203,7 +199,3 @@ class Density(Player):
             return best(particles.density(observations, games), legal).argmax(axis=1), None
 
         return choose
-
-
-def again(kind, rules, xp):
-    return kind(rules, import_module(xp))

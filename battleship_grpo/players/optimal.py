@@ -2,14 +2,14 @@
 
 A position is what the player sees: each cell is fog, a miss or a hit. Let W be the number of placements of the fleet
 that agree with it, and C the fewest shots still to fire, *summed* over those W games, so that C / W is their mean.
-Counted this way nothing is divided, all numbers are whole, and Bellman's equation is one line: each of the W games pays
-for the next shot, and the shot sorts them into misses and hits,
+Counted this way all numbers are whole, and Bellman's equation is one line: each of the W games pays for the next shot,
+and the shot divides them into misses and hits,
 
     C(position) = W(position) + min over cells c in the fog of [ C(position, c a miss) + C(position, c a hit) ],
 
 with C = 0 once the fleet is sunk. Both tables have an axis of length 3 for each cell, so one slice holds all positions
-in which the same cells are fired at, and the fewer cells are left in the fog, the earlier it is worked out. The eight
-symmetries of the board leave one slice in eight to work out: the others are copies with their axes exchanged.
+with the same cells in the fog; those with the least fog come first. By the eight symmetries of the board one slice in
+eight is computed, and the others are copies with their axes exchanged.
 
 Nothing is pruned and nothing estimated: a 4×4 board has 3¹⁶ = 43 million positions, 3 seconds and half a gigabyte
 whatever the fleet. A 5×5 board has 3²⁵, twenty thousand times as many.

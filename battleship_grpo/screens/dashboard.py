@@ -12,8 +12,7 @@ from rich.text import Text
 
 from ..game import placement_count
 from ..players.bayes import Bayes
-from ..players.judge import EVERY_BOARD_BELOW, yardsticks
-from ..players.trained import Trained
+from ..players.evaluation import EVERY_BOARD_BELOW, Trained, reference_scores
 from ..runs.loop import share_done
 from .boards import CELL_WIDTHS, ORANGE, SKY_BLUE, Frame, Panel, one_line, side_by_side, total_width
 from .chart import chart, curve_style, sparkline
@@ -30,7 +29,7 @@ class Dashboard:
 
     def __init__(self, settings, look):
         self.settings, self.look, self.rules = settings, look, settings.make_rules()
-        self.levels = [] if settings.max_shots else yardsticks(self.rules)
+        self.levels = [] if settings.max_shots else reference_scores(self.rules)
         few = placement_count(self.rules) <= EVERY_BOARD_BELOW  # elsewhere a posterior takes longer than a drawing may
         self.knower = Bayes(self.rules) if few else None
         self.fog = np.zeros((1, self.rules.cells), np.int8)

@@ -1,1 +1,1 @@
-"""What `compare` and `benchmark` work out."""
+"""What `compare` and `benchmark` measure."""

@@ -1,28 +1,38 @@
-"""How fast training is, and how close to the machine's limit: the matrix products alone, measured in the same run."""
+"""How fast training is and what it costs: time, memory, floating-point operations, and the noise of the gradient.
 
+The limit of the machine is measured in the same run: the matrix products of a training step, alone.
+"""
+
+import re
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..backend import keep_freed_memory, load_backend, make_generator
+from ..algorithms.learner import gradient, step
+from ..backend import keep_freed_memory, load_backend, make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
 from ..networks import MLP, Fleet, Window
-from ..players.judge import play_out
+from ..players.evaluation import play_out
 from ..runs.assembly import build
+from ..runs.checkpoint import restore, snapshot
 from ..runs.loop import learn
-from ..runs.settings import Settings
-from .costs import peak_memory
+from ..runs.settings import make_settings
 
-YARDSTICK = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
+STANDARD = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
 TARGETS = (18.0, 17.0, 16.0)  # mean shots on mini
 LEARNING_LIMIT = 60.0  # seconds
 REPEATS = 5
+GAMES_AT_ONCE = 2048
+BATCHES, BATCH_GAMES = 32, 256  # from which the noise of the gradient is estimated
 
 
 def cases(rules):
-    """What to measure: the yardstick, then batch sizes, hidden sizes and board sizes around it."""
+    """What to measure: the standard case, then other batch sizes, hidden sizes, boards and networks."""
     changes = [{}]
     changes += [{"num_boards": 16, "num_minibatches": 2}]
     changes += [{"num_boards": boards} for boards in (128, 256, 512)]
@@ -30,32 +40,31 @@ def cases(rules):
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
     changes += [{"rules": name, "network": family.name, "hidden_sizes": family.default_hidden_sizes, "num_boards": 16,
                  "num_minibatches": 2} for family in (Window, Fleet) for name in NAMED_RULES]
-    return [{**YARDSTICK, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
+    return [{**STANDARD, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
 
 class Stopwatch:
-    """Seconds that all processes of a team need for something, the slowest one counting."""
+    """Measures what all ranks do together; the slowest one counts."""
 
-    def __init__(self, team, xp):
-        self.team, self.xp = team, xp
+    def __init__(self, world, xp):
+        self.world, self.xp = world, xp
 
-    def __call__(self, function):
-        self.meet()
+    def seconds(self, function):
+        self.wait_for_all()
         start = time.perf_counter()
         function()
-        self.meet()
+        self.wait_for_all()
         return time.perf_counter() - start
 
-    def meet(self):
+    def wait_for_all(self):
         if self.xp.__name__ != "numpy":
             self.xp.cuda.Device().synchronize()
-        self.team.barrier()
+        self.world.barrier()
 
-
-def median_rate(stopwatch, amount, function):
-    """`amount` per second, the median of several runs after one that warms up."""
-    function()
-    return amount / float(np.median([stopwatch(function) for _ in range(REPEATS)]))
+    def rate(self, amount, function):
+        """`amount` per second, the median of several runs after one that warms up."""
+        function()
+        return amount / float(np.median([self.seconds(function) for _ in range(REPEATS)]))
 
 
 def layer_products(policy, rows):
@@ -82,56 +91,61 @@ def layer_products(policy, rows):
     return forward, backward
 
 
-def measure_case(team, options):
+def measure_case(world, options):
     """Shots per second of one case: collecting, learning, whole training steps, and the products of each alone."""
-    algorithm = build(Settings(**options, equivariant=False, processes=team.size), team)
-    s, xp, stopwatch = algorithm.settings, algorithm.policy.xp, Stopwatch(team, algorithm.policy.xp)
-    for iteration in range(3):  # leave the first steps, where games are longest, behind
-        algorithm.step(make_generator(xp, 0, iteration, team.rank), 1e-3)
+    learner = build(make_settings(**options, equivariant=False, processes=world.world_size), world)
+    s, policy = learner.settings, learner.policy
+    stopwatch = Stopwatch(world, policy.xp)
+    for iteration in range(3):  # the first steps, where games are longest, are not measured
+        step(learner, make_generator(policy.xp, 0, iteration, world.rank), 1e-3)
 
-    rng = make_generator(xp, 0, 1000, team.rank)
-    batch = algorithm.collect(rng)
-    shots = int(team.sum(np.array([float(batch.num_shots)]))[0])
-    rows = max(1, min(batch.num_shots // s.num_minibatches, algorithm.rows))
-    forward, backward = layer_products(algorithm.policy, rows)
-    rounds = max(1, batch.num_shots // rows)
-
-    def repeat(*functions):
-        return lambda: [function() for _ in range(rounds) for function in functions]
-
-    measured = rounds * rows * team.size
-    update = median_rate(stopwatch, shots, lambda: algorithm.learn_from(batch, 1e-3))
-    products = {"collect": median_rate(stopwatch, measured, repeat(forward)),
-                "learn": median_rate(stopwatch, measured, repeat(forward, backward)),
-                "training": median_rate(stopwatch, measured, repeat(forward, forward, backward))}
-    rates = {"collect": median_rate(stopwatch, shots, lambda: algorithm.collect(rng)), "learn": update}
+    rng = make_generator(policy.xp, 0, 1000, world.rank)
+    batch = learner.collect(rng)
+    shots = int(world.all_reduce(np.array([float(batch.num_shots)]))[0])
+    rates = {"collect": stopwatch.rate(shots, lambda: learner.collect(rng)),
+             "learn": stopwatch.rate(shots, lambda: learner.learn_from(batch, 1e-3))}
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
+
+    rows = max(1, min(batch.num_shots // s.num_minibatches, policy.network.rows))
+    rounds = max(1, batch.num_shots // rows)
+    forward, backward = layer_products(policy, rows)
+
+    def products_rate(*functions):
+        return stopwatch.rate(rounds * rows * world.world_size,
+                              lambda: [function() for _ in range(rounds) for function in functions])
+
+    products = {"collect": products_rate(forward), "learn": products_rate(forward, backward),
+                "training": products_rate(forward, forward, backward)}
     return {"rules": options["rules"], "network": s.network, "hidden_sizes": list(s.hidden_sizes),
             "boards": s.num_boards, "games_per_board": s.num_generations,
             "minibatches": s.num_minibatches, "shots_per_second": rates, "products_alone": products,
             "share": {stage: rates[stage] / products[stage] for stage in rates}}
 
 
-def measure_game(team, xp, rules):
+def measure_game(world, xp, rules):
     """Boards per second, and environment steps per second under random play, for growing batches."""
-    env, rng, stopwatch = BattleshipEnv(rules), make_generator(xp, 0, team.rank), Stopwatch(team, xp)
+    env, rng, stopwatch = BattleshipEnv(rules), make_generator(xp, 0, world.rank), Stopwatch(world, xp)
 
     def choose(step, games, observations, legal):
         return (rng.random(legal.shape, dtype=np.float32) * legal).argmax(axis=1), None
 
+    def play(boards):
+        """The shots fired."""
+        return sum(int(play_out(env, boards[part], choose)[0].sum())
+                   for part in split(len(boards), -(-len(boards) // GAMES_AT_ONCE)))
+
     def measure(count):
         boards = env.tasks(count, rng)
-        steps = int(play_out(env, boards, choose)[0].sum())
         return {"batch": count,
-                "boards": median_rate(stopwatch, count * team.size, lambda: random_boards(rules, count, rng)),
-                "steps": median_rate(stopwatch, steps * team.size, lambda: play_out(env, boards, choose))}
+                "boards": stopwatch.rate(count * world.world_size, lambda: random_boards(rules, count, rng)),
+                "steps": stopwatch.rate(play(boards) * world.world_size, lambda: play(boards))}
 
     return [measure(count) for count in (256, 4096, 65536)]
 
 
-def seconds_to_reach(team, options, targets):
+def seconds_to_reach(world, options, targets):
     """Seconds of training from scratch until sampled play needs so many shots, the mean of ten iterations; or None."""
-    settings = Settings(**options, seconds=LEARNING_LIMIT)
+    settings = make_settings(**options, seconds=LEARNING_LIMIT)
     reached, recent = {}, []
 
     def on_iteration(share, metrics):
@@ -140,7 +154,7 @@ def seconds_to_reach(team, options, targets):
             if target not in reached and np.mean(recent[-10:]) <= target:
                 reached[target] = metrics["seconds"]
 
-    learn(build(settings, team), settings, on_iteration, lambda: len(reached) == len(targets))
+    learn(build(settings, world), settings, on_iteration, lambda: len(reached) == len(targets))
     return {str(target): reached.get(target) for target in targets}
 
 
@@ -148,24 +162,111 @@ def slowest_stage(case):
     """Where a training step spends most, collecting or learning, on products or the rest; ns per shot of each."""
     spent = {}
     for stage in ("collect", "learn"):
-        whole, products = 1e9 / case["shots_per_second"][stage], 1e9 / case["products_alone"][stage]
+        products = 1e9 / case["products_alone"][stage]
         spent[f"{stage}: matrix products"] = products
-        spent[f"{stage}: everything else"] = whole - products
+        spent[f"{stage}: everything else"] = 1e9 / case["shots_per_second"][stage] - products
     return max(spent, key=spent.get), spent
 
 
-def measure(team, backend, rules_name):
-    """Everything, in a process of a team; the first one's result is the benchmark's."""
+def measure(world, backend, rules_name):
+    """Everything; each rank calls it, and the result of rank 0 is the benchmark's."""
     keep_freed_memory()
     with threadpool_limits(1, user_api="blas"):
-        xp, options = load_backend(backend, team.local_rank), {"backend": backend}
-        results = {"backend": xp.__name__, "processes": team.size,
-                   "game": measure_game(team, xp, NAMED_RULES[rules_name]),
-                   "training": [measure_case(team, case | options) for case in cases(rules_name)]}
+        xp, options = load_backend(backend, world.local_rank), {"backend": backend}
+        results = {"backend": xp.__name__, "processes": world.world_size,
+                   "game": measure_game(world, xp, NAMED_RULES[rules_name]),
+                   "training": [measure_case(world, case | options) for case in cases(rules_name)]}
         if rules_name == "mini":
-            results["seconds_to_reach"] = seconds_to_reach(team, options, TARGETS)
-    results["peak_memory_mb"] = float(team.sum(np.array([peak_memory()]))[0])
+            results["seconds_to_reach"] = seconds_to_reach(world, options, TARGETS)
+    results["peak_memory_mb"] = float(world.all_reduce(np.array([peak_memory()]))[0])
     results["slowest_stage"], results["nanoseconds_per_shot"] = slowest_stage(results["training"][0])
     return results
 
 
+# ------------------------------------------------------------------------------------- what an algorithm costs
+
+
+def measure_costs(settings):
+    """What an algorithm costs, before it has learnt anything, as plain numbers by name.
+
+    networks, parameters, optimiser_numbers   what it holds in memory
+    flops_per_shot                            of training, estimated
+    gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² of the policy gradient over batches of `BATCH_GAMES`
+    """
+    learner = build(settings)
+    networks = networks_of(learner).values()
+    variance, square = gradient_noise(gradients(learner_of_batches(settings, BATCH_GAMES), BATCHES))
+    return {"networks": len(networks), "parameters": sum(len(network.parameters) for network in networks),
+            "optimiser_numbers": sum(2 * optimiser.params[0].size for optimiser in learner.optimisers.values()),
+            "flops_per_shot": flops_per_shot(learner),
+            "gradient_variance": variance, "gradient_square": square}
+
+
+def networks_of(learner):
+    """Every network that an algorithm holds in memory, by name: what it trains, and a reference or a teacher."""
+    policies = {"reference": learner.reference, "teacher": getattr(getattr(learner, "teacher", None), "policy", None)}
+    return {name: policy.network for name, policy in policies.items() if policy} | learner.networks
+
+
+def flops_per_shot(learner):
+    """Operations of the networks' matrix products per training shot: a forward pass for play, three for each pass of
+    learning.
+    """
+    passes = getattr(learner.settings, "num_iterations", 1)
+    learnt = {"policy": passes, "critic": getattr(learner.settings, "critic_epochs", passes)}
+    return sum((1 + 3 * learnt.get(name, 0)) * 2 * rows * inputs * outputs
+               for name, network in networks_of(learner).items() for rows, inputs, outputs in network.products())
+
+
+def gradient_noise(gradients):
+    """E‖g − ḡ‖² and ‖ḡ‖² of the distribution that these independent gradients, (n, P), n ≥ 2, come from. Unbiased.
+
+    E gᵢ·gⱼ = ‖ḡ‖² for i ≠ j, so ‖ḡ‖² is the mean of all products of different ones; the square of their mean would
+    hold an n-th of the noise as well. Where noise prevails the estimate of ‖ḡ‖² can come out below 0.
+    """
+    count, total = len(gradients), gradients.sum(axis=0, dtype=np.float64)
+    squares = float((gradients.astype(np.float64) ** 2).sum())
+    square = (float(total @ total) - squares) / (count * (count - 1))
+    return squares / count - square, square
+
+
+def learner_of_batches(settings, games):
+    """The algorithm, untrained, on batches of about `games` games in a single minibatch, to measure its gradient.
+
+    Imitation samples as many shots from its buffer as are fired in so many random games.
+    """
+    whole = {"num_boards": max(1, games // settings.num_generations), "num_minibatches": 1, "num_iterations": 1,
+             "batch_shots": round(games * settings.make_rules().random_mean_shots), "processes": 1}
+    return build(replace(settings, **{name: value for name, value in whole.items() if hasattr(settings, name)}))
+
+
+def gradients(learner, batches):
+    """The policy gradient of independent batches: (batches, P)."""
+    return np.stack([first_gradient(learner, generator(learner, number)) for number in range(batches)])
+
+
+def generator(learner, number):
+    return make_generator(learner.policy.xp, learner.settings.seed, number)
+
+
+def first_gradient(learner, rng):
+    """The policy gradient of a whole batch, (P,), 0 if there is nothing to learn; the learner stays as it was."""
+    before, batch = snapshot(learner), learner.collect(rng)
+    restore(learner, before)  # a replay buffer forgets the batch
+    if batch.num_shots == 0:
+        return np.zeros(len(learner.policy.parameters), np.float32)
+    return to_numpy(gradient(learner, batch)[0])
+
+
+def peak_memory():
+    """The most memory that this process has held, in MB; NaN where the system does not say (Windows)."""
+    status = Path("/proc/self/status")  # Linux, where getrusage's number starts from that of the parent process
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    if found:
+        return int(found[1]) / 2**10
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

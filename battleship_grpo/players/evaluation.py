@@ -1,0 +1,174 @@
+"""How good is a player? Mean shots: exact where greedy play meets every placement, an estimate elsewhere."""
+
+import math
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count, starmap
+
+import numpy as np
+
+from ..backend import make_generator, rows_that_fit, split, to_numpy
+from ..env import BattleshipEnv
+from ..game import NAMED_RULES, all_boards, placement_count
+from ..rollout import Greedy, Sampler, play, results
+from .bayes import Bayes, too_many_for_bayes
+from .player import HuntTarget, Player
+
+REFERENCE_GAMES = 2000
+MEASURED_DENSITY = {NAMED_RULES["classic"]: 47.5}  # evaluate density --rules classic --games 1500: ± 0.4
+DRAWN_AT_ONCE = 20_000  # random boards, drawn per batch
+EVERY_BOARD_BELOW = 200_000  # play all placements where there are at most this many ways to place the ships
+
+
+class Trained(Player):
+    """A trained policy that fires at its most probable cell."""
+
+    def __init__(self, name, policy):
+        super().__init__(policy.rules, policy.xp)
+        self.name, self.policy = name, policy
+        self.games_at_once = rows_that_fit(policy.xp, policy.network.width)
+
+    def distribution(self, observations, legal, temperature=None):
+        return self.policy.distribution(observations, legal, temperature)
+
+    def chooser(self, num_games, rng):
+        return Greedy(self.policy)
+
+
+class Sampled(Trained):
+    """A trained policy that draws every shot from its probabilities, at its own temperature."""
+
+    deterministic = False
+
+    def chooser(self, num_games, rng):
+        return Sampler(self.policy, rng.random((self.rules.cells, num_games), dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Result:
+    """The games of one player, as NumPy arrays."""
+
+    shots: np.ndarray  # int (N,)
+    scores: np.ndarray  # float (N,)
+    exact: bool  # whether the games were every placement, once each, played deterministically
+
+    @property
+    def mean_shots(self):
+        return float(self.shots.mean())
+
+    @property
+    def ci95(self):
+        """Half the width of the 95% interval of the mean shots; 0 where the mean is exact, or of a single game."""
+        count = len(self.shots)
+        return 0.0 if self.exact or count == 1 else float(1.96 * self.shots.std(ddof=1) / count**0.5)
+
+    def summary(self):
+        return {"mean_shots": self.mean_shots, "ci95": self.ci95, "score": float(self.scores.mean()),
+                "games": len(self.shots), "exact": self.exact}
+
+
+def evaluate(player, env, games, seed, every_board=False):
+    """Have a player play: on every placement if it is deterministic and they are few, else on `games` random boards.
+
+    Boards and shots follow from the seed alone. With `every_board` any player plays every placement once, if they are
+    few.
+    """
+    *_, result = evaluate_in_rounds(player, env, games, seed, every_board)
+    return result
+
+
+def evaluate_in_rounds(player, env, games, seed, every_board=False, run=starmap):
+    """Yields the `Result` of all games so far after each round of games; without end if `games` is None.
+
+    Fewer games are the first of more: the boards are one sequence, and every round has random numbers of its own. Where
+    every placement is played there is one result, at the end. `run`: calls a function for each tuple of arguments, one
+    after the other like `itertools.starmap`, or in several processes.
+    """
+    every_board = (player.deterministic or every_board) and placement_count(env.rules) <= EVERY_BOARD_BELOW
+    if every_board:
+        draws, games = [player.xp.asarray(all_boards(env.rules))], None
+    else:
+        rng = make_generator(player.xp, seed)
+        draws = (env.tasks(DRAWN_AT_ONCE, rng) for _ in count())
+    played = []
+    for of_a_round in run(play_round, _rounds(player, env, draws, games, seed)):
+        played.append(of_a_round)
+        if not every_board:
+            yield _result(played, exact=False)
+    if every_board:
+        yield _result(played, exact=player.deterministic)
+
+
+def _result(played, exact):
+    return Result(*(np.concatenate(arrays) for arrays in zip(*played, strict=True)), exact=exact)
+
+
+def _rounds(player, env, draws, games, seed):
+    """The arguments of `play_round`, for each round, up to so many games."""
+    number = 0
+    left = sys.maxsize if games is None else games
+    for boards in draws:
+        for part in split(len(boards), -(-len(boards) // player.games_at_once)):
+            if left <= 0:
+                return
+            some = boards[part][:left]
+            yield player, env, some, seed, number
+            number += 1
+            left -= len(some)
+
+
+def play_round(player, env, boards, seed, number):
+    """One game on each board, with random numbers that only this round has: shots (N,) and scores (N,)."""
+    return play_out(env, boards, player.chooser(len(boards), make_generator(player.xp, seed, 1, number)))
+
+
+def play_out(env, boards, choose):
+    """One game on each board, `choose` as in `rollout.play`: shots (N,) and scores (N,), as NumPy arrays."""
+    return tuple(map(to_numpy, results(play(env, boards, choose), boards)))
+
+
+# ------------------------------------------------------------------------------------- what results are compared with
+
+
+@lru_cache(maxsize=16)
+def bayes_mean_shots(rules):
+    """Exact mean shots of exact Bayesian play; None where there are too many placements to play them all."""
+    if placement_count(rules) > EVERY_BOARD_BELOW or too_many_for_bayes(rules):
+        return None
+    return evaluate(Bayes(rules), BattleshipEnv(rules), games=0, seed=0).mean_shots
+
+
+@lru_cache(maxsize=16)
+def reference_scores(rules):
+    """Mean shots to compare others with, (name, mean shots), from worst to best: random play, hunt–target, and greedy
+    play on the exact posterior, or else, where it has been measured, on an estimate.
+    """
+    hunting = evaluate(HuntTarget(rules), BattleshipEnv(rules), REFERENCE_GAMES, seed=0).mean_shots
+    found = [("random play", rules.random_mean_shots), ("hunt–target", hunting)]
+    name, mean_shots = best_known(rules, {})
+    if name:
+        found.append(({"bayes": "exact Bayesian play", "density": "density estimate"}[name], mean_shots))
+    return found
+
+
+def best_known(rules, measured):
+    """The best known player, (name, mean shots), which closes the gap to 100%; (None, None) where none is known.
+
+    It is exact Bayesian play, or, where there are too many placements for that, density. measured: name → mean shots of
+    players that have played.
+    """
+    if (bayes := measured.get("bayes") or bayes_mean_shots(rules)) is not None:
+        return "bayes", bayes
+    density = measured.get("density") or MEASURED_DENSITY.get(rules)
+    return (None, None) if density is None else ("density", density)
+
+
+def gap_closed(mean_shots, rules, best):
+    """How far a player is from random play (0) to the best known one (1), both mean shots; it can exceed 1.
+
+    None without a `best`, and in games where all play is alike, such as a fleet of one cell.
+    """
+    if best is None or math.isclose(best, rules.random_mean_shots):
+        return None
+    return (rules.random_mean_shots - mean_shots) / (rules.random_mean_shots - best)
