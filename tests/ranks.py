@@ -13,6 +13,7 @@ from test_backend import replayed
 from battleship_grpo.backend import to_numpy
 from battleship_grpo.runs import world as worlds
 from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.checkpoint import state_of
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.screens.command import command
 
@@ -35,7 +36,7 @@ def work_together(world):
         settings = settings_of(name, SETTINGS)
         learner = build(settings, world)
         learn(learner, settings)
-        found |= {f"{name} {key}": value for key, value in learner.state().items()}
+        found |= {f"{name} {key}": value for key, value in state_of(learner).items()}
     return found
 
 

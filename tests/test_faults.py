@@ -23,7 +23,7 @@ from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.policy import MLPPolicy, Policy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.folder import RunFolder
-from battleship_grpo.runs.settings import known_settings
+from battleship_grpo.runs.settings import options_of_algorithm
 
 THOROUGH = bool(os.environ.get("BATTLESHIP_GRPO_THOROUGH"))
 KILLS = {"ppo": 150, "sft": 60} if THOROUGH else {"ppo": 4, "sft": 2}
@@ -277,7 +277,7 @@ WORK = {"iterations": [0, 1], "seconds": [0.01], "num_iterations": [1, 2, 0], "n
         "hidden_sizes": [[8], [], [16, 8], [7], [0], [10**9]], "critic_hidden_sizes": [[8], [3], [10**9]],
         "processes": [1, 0, 65, -1], "board_size": [1, 2, 4, 33, 10**9, 0], "fleet": [[1], [2], [2, 3], [9], [], [0]],
         "output_dir": [None], "backend": ["numpy", "auto"], "max_shots": [1, 5, 10**6, 0]}
-EVERY = {name: setting for algorithm in RECIPES for name, setting in known_settings(algorithm).items()}
+EVERY = {name: setting for algorithm in RECIPES for name, setting in options_of_algorithm(algorithm).items()}
 
 
 def random_value(name, chance):
@@ -299,7 +299,7 @@ def random_value(name, chance):
 def random_settings(chance):
     """Some settings that mean little work, by name."""
     algorithm = chance.choice(list(RECIPES))
-    names = [name for name in (EVERY if chance.random() < 0.3 else known_settings(algorithm))
+    names = [name for name in (EVERY if chance.random() < 0.3 else options_of_algorithm(algorithm))
              if WORK.get(name) != [None]]
     picked = chance.sample(names, chance.choice((0, 1, 1, 2, 3, 6)))
     base = {"rules": "tiny", "num_boards": 4, "num_minibatches": 1, "num_generations": 2, "hidden_sizes": [8],

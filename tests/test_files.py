@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from battleship_grpo.networks.layered import MOST_PARAMETERS
 from helpers import small_learner
 
 from battleship_grpo import evaluate, play, preferences
@@ -15,7 +16,6 @@ from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
 from battleship_grpo.networks import NETWORKS
-from battleship_grpo.networks.layered import MOST_PARAMETERS
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs import checkpoint

@@ -141,7 +141,7 @@ def test_imitate_reinforce_distil_in_three_commands(tmp_path):
     for name, algorithm in (("sft", "sft"), ("grpo", "grpo"), ("distilled", "distill")):
         assert {path.name for path in (tmp_path / name).iterdir()} == FOLDER
         assert json.loads((tmp_path / name / "summary.json").read_text())["algorithm"] == algorithm
-    assert MLPPolicy.load(tmp_path / "distilled" / "policy.npz").network.sizes == (32, 8, 16)
+    assert MLPPolicy.load(tmp_path / "distilled" / "policy.npz").network.hidden_sizes == (8,)
 
 
 def saved(path, **changes):

@@ -23,6 +23,7 @@ from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
 from battleship_grpo.screens.live import Handover, Lines, Reel, Screen, dashboard_of
 
+LETTERS = Look(ASCII)
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
 
 
@@ -38,7 +39,7 @@ def rows_of(rng, count):
         name: float(f"{10 ** rng.uniform(-3, 6):.5g}") for name in names[: rng.integers(1, 8)]} for i in range(count)]
 
 
-def shown(name, look=Look(), rows=(), shots=1):
+def shown(name, look=LETTERS, rows=(), shots=1):
     """A dashboard that has been told of these rows, some shots into a game of a policy."""
     dashboard = Dashboard(SETTINGS[name], look, lambda: (extended({}, rows), policy_of(SETTINGS[name])))
     for _ in range(shots):
@@ -145,7 +146,7 @@ def on_screen(scene, keys):
     return ended, console.file.getvalue()
 
 
-def test_screen_pauses_explains_and_quits(monkeypatch):
+def test_screen_pauses_explains_and_quits():
     news = []
     dashboard = Dashboard(SETTINGS["tiny"], Look(), lambda: news.append(1) or ({}, None))
     dashboard.seconds, dashboard.busy = 0.0, np.inf
@@ -185,7 +186,7 @@ def test_training_on_a_terminal_ends_with_q_and_has_the_same_bits(tmp_path):
     assert process.returncode == 0 and b"Traceback" not in shown
     assert shown.rfind(b"\x1b[?1049l") > shown.rfind(b"\x1b[?1049h") >= 0 and b"to go on:" in shown
     iterations = int(RunFolder(tmp_path / "seen").read_summary()["iterations"])
-    subprocess.run([sys.executable, "-m", *command, str(tmp_path / "unseen"), "--iterations", str(iterations), "--quiet"], check=True,
-                   capture_output=True)
+    arguments = [*command, str(tmp_path / "unseen"), "--iterations", str(iterations), "--quiet"]
+    subprocess.run([sys.executable, "-m", *arguments], check=True, capture_output=True)
     seen, unseen = ((tmp_path / name / "policy.npz").read_bytes() for name in ("seen", "unseen"))
     assert seen == unseen

@@ -6,6 +6,7 @@ from helpers import networks, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
+from battleship_grpo.networks.symmetry import symmetrise
 from battleship_grpo.optim import SCHEDULES, SHORTEST_WARMUP, AdamW, Muon, clip_by_global_norm, orthogonal, schedule
 
 GRADIENTS = [[0.1, -0.2, 0.0, 3.0], [-0.3, 0.5, 1e-6, -4.0], [0.0, 0.25, -0.1, 1.0]]

@@ -161,11 +161,12 @@ def test_a_saved_policy_comes_back_the_same(policy, tmp_path):
             "tanh", "planes", 3, [2])
 
 
-def test_layers_are_views_into_one_vector_and_copies_are_independent(policy):
+def test_weights_are_views_into_one_vector_and_copies_are_independent(policy):
     twin = policy.copy()
     policy.parameters += 1
-    layers = policy.network.layers
-    assert (layers[0] == twin.network.layers[0] + 1).all() and np.shares_memory(layers[2], policy.parameters)
+    weights = policy.network.weights
+    assert (weights["W1"] == twin.network.weights["W1"] + 1).all()
+    assert np.shares_memory(weights["b3"], policy.parameters)
 
 
 @pytest.mark.parametrize(("change", "says"), [

@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 
 from battleship_grpo import train
-from battleship_grpo.algorithms.world import World
 from battleship_grpo.algorithms.recipes import RECIPES
+from battleship_grpo.algorithms.world import World
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES
 from battleship_grpo.players.player import Random
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.checkpoint import load_state, state_of
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.preferences import play_preferences, write_preferences
-from battleship_grpo.runs.settings import make_settings, known_settings
+from battleship_grpo.runs.settings import make_settings, options_of_algorithm
 from battleship_grpo.runs.world import spawn
 from battleship_grpo.train import main, parse
 
@@ -54,22 +55,22 @@ def learn_some(algorithm, settings, iterations, done=None):
                  lambda: bool(seen) and seen[-1] >= iterations, done)
 
 
-def whole_and_interrupted(team, algorithm_name, folder):
+def whole_and_interrupted(world, algorithm_name, folder):
     """The state after a whole run, and after one that ended half-way and went on from its checkpoint."""
-    settings = small_settings(algorithm_name, processes=team.size)
-    whole = build(settings, team)
+    settings = small_settings(algorithm_name, processes=world.world_size)
+    whole = build(settings, world)
     learn_some(whole, settings, settings.iterations)
 
-    half = build(settings, team)
-    done, state = learn_some(half, settings, 3), half.state()
-    if team.rank == 0:
+    half = build(settings, world)
+    done, state = learn_some(half, settings, 3), state_of(half)
+    if world.rank == 0:
         RunFolder(folder).save(settings, done, state)
-    team.barrier()
+    world.barrier()
     saved = checkpoint.load(folder / "checkpoint.npz")
-    other = build(saved.settings, team)
-    other.load_state(saved.state)
+    other = build(saved.settings, world)
+    load_state(other, saved.state)
     assert learn_some(other, settings, settings.iterations, saved.done)["iterations"] == settings.iterations == 6
-    return whole.state(), other.state()
+    return state_of(whole), state_of(other)
 
 
 def require_equal(one, other):
@@ -79,21 +80,21 @@ def require_equal(one, other):
 
 @pytest.mark.parametrize("algorithm", RECIPES)
 def test_every_algorithm_goes_on_to_the_bit(algorithm, tmp_path):
-    whole, interrupted = whole_and_interrupted(Alone(), algorithm, tmp_path)
+    whole, interrupted = whole_and_interrupted(World(), algorithm, tmp_path)
     require_equal(whole, interrupted)
     if algorithm in ("sft", "distill"):
-        lessons = whole["memory_teacher_action" if algorithm == "sft" else "memory_teacher_probs"]
-        assert len(lessons[0]) == (60 if algorithm == "sft" else whole["written"][0])
+        lessons = whole["buffer_teacher_action" if algorithm == "sft" else "buffer_teacher_probs"]
+        assert len(lessons[0]) == (60 if algorithm == "sft" else whole["added"][0])
 
 
 @pytest.mark.parametrize("algorithm", ["sft", "trpo"])
 def test_a_team_goes_on_to_the_bit(algorithm, tmp_path):
     """Also the shots that each process remembers: they differ."""
-    with spawn(2, whole_and_interrupted, algorithm, tmp_path) as team:
-        whole, interrupted = whole_and_interrupted(team, algorithm, tmp_path)
+    with spawn(2, whole_and_interrupted, algorithm, tmp_path) as world:
+        whole, interrupted = whole_and_interrupted(world, algorithm, tmp_path)
     require_equal(whole, interrupted)
     if algorithm == "sft":
-        assert (whole["memory_observations"][0] != whole["memory_observations"][1]).any()
+        assert (whole["buffer_observations"][0] != whole["buffer_observations"][1]).any()
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -300,7 +301,7 @@ def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
         saved = checkpoint.load(folder / "checkpoint.npz")
         assert f"iteration {saved.done['iterations'] + 1}: {says}" in shown
         advised = {word.removeprefix("--").replace("-", "_") for word in re.findall(r"--[a-z-]+", shown)}
-        assert "learning_rate" in advised and advised <= known_settings(saved.settings.algorithm).keys()
+        assert "learning_rate" in advised and advised <= options_of_algorithm(saved.settings.algorithm).keys()
         assert ("critic_learning_rate" in advised) == (name == "critic") and ("max_kl" in advised) == (name == "trpo")
         assert len(rows_of(folder)) == saved.done["iterations"]
         assert all(np.isfinite(array).all() for array in saved.state.values())

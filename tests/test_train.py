@@ -19,7 +19,13 @@ from battleship_grpo.players.evaluation import Sampled, Trained, evaluate
 from battleship_grpo.policy import MLPPolicy, Policy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
-from battleship_grpo.runs.settings import PRESETS, RunSettings, make_settings, options_of, options_of_algorithm, users_of, whole_settings
+from battleship_grpo.runs.settings import (
+    PRESETS,
+    make_settings,
+    options_of_algorithm,
+    users_of,
+    whole_settings,
+)
 from battleship_grpo.train import EVALUATION_SEED, main, parse
 
 QUICK = ["--rules", "tiny", "--iterations", "3", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8",
@@ -44,7 +50,7 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
     assert [bool(row["validation_mean_score"]) for row in rows] == [False, True, False]
     assert make_settings(**json.loads((folder / "config.json").read_text())) == parse(
         [*QUICK, "--validate-every", "2", "--output-dir", str(folder)])[0]
-    assert MLPPolicy.load(folder / "policy.npz").network.sizes == (32, 8, 16)
+    assert MLPPolicy.load(folder / "policy.npz").network.hidden_sizes == (8,)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().err
     assert "random play" in shown and "trained, greedy" in shown and "next:" in shown
