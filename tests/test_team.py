@@ -15,7 +15,6 @@ from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.team import CAPACITY, gather
-from battleship_grpo.study.race import FreshProcesses
 
 SETTINGS = {"board_size": 3, "fleet": (2,), "num_boards": 7, "num_generations": 4, "num_minibatches": 2,
             "hidden_sizes": (8,), "critic_hidden_sizes": (8,), "iterations": 3}
@@ -143,8 +142,6 @@ def test_nothing_that_a_team_needs_has_a_name_that_could_outlive_it():
         patch.setattr("multiprocessing.synchronize.SemLock.__init__", pytest.fail)
         with gather(2, add_up, 3) as team:
             add_up(team, 3)
-        with FreshProcesses(1) as executor:
-            assert executor.submit(int, "7").result() == 7
 
 
 def test_a_process_that_dies_is_noticed():
