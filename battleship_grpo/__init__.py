@@ -7,13 +7,20 @@ Start reading at `minimal.py`, then `algorithms/grpo.py`; start running with
 The lesson (every module at the top that is not a command, `networks` and `algorithms`) imports NumPy and nothing else.
 """
 
+import os
 import signal
 import sys
 
 __version__ = "0.1.0"
 
-if sys.argv[:1] == ["-m"] and any(argument.startswith(f"{__name__}.") for argument in sys.orig_argv):
-    from .runs.signals import leave_at_once  # one of the commands is being loaded
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, leave_at_once)
+def leave_at_once(number, _):
+    """Ctrl-C while a command still imports what it needs, or after it is done: there is nothing to save."""
+    try:
+        os.write(2, b"\nstopped\n")
+    finally:
+        os._exit(128 + number)
+
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # python -m …
+    signal.signal(signal.SIGINT, leave_at_once)

@@ -12,9 +12,8 @@ from rich.table import Table
 
 from .backend import load_backend
 from .game import NAMED_RULES
-from .runs.mpi import over_ranks
 from .runs.settings import BACKENDS, make_settings
-from .runs.team import gather
+from .runs.world import find_ranks, spawn
 from .screens.command import command
 from .screens.options import Parser
 from .screens.tables import right
@@ -46,24 +45,30 @@ def show(results, console):
     console.print(f"slowest stage of the first row: {results['slowest_stage']}, {slowest:.0f} ns per shot")
 
 
-@over_ranks
 @command
-def main(arguments=None, world=None):
+def main(arguments=None):
+    with find_ranks() as ranks:
+        if ranks and ranks.rank:
+            return measure(ranks, *ranks.receive()) and 0
+        return run(arguments, ranks)
+
+
+def run(arguments, ranks):
     parser = Parser("benchmark", __doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library [numpy]")
     parser.add_argument("--rules", choices=NAMED_RULES, default="mini", help="rules of the main cases [mini]")
     parser.add_argument("--processes", type=int, help="processes that train together [the number of cores, at most 8]")
     options = parser.parse_args(arguments)
-    if world and options.processes is not None:
+    if ranks and options.processes is not None:
         parser.error("--processes is for one machine: under mpiexec its ranks train together")
     backend = load_backend(options.backend).__name__
     most = default_processes(make_settings(**STANDARD)) if backend == "numpy" else 1
-    processes = world.size if world else most if options.processes is None else options.processes
-    if not 1 <= processes <= most and not world:
+    processes = ranks.world_size if ranks else most if options.processes is None else options.processes
+    if not 1 <= processes <= most and not ranks:
         parser.error(f"processes must be ≥ 1 and ≤ {most} here, not {processes}")
-    with (world.gather if world else gather)(processes, measure, backend, options.rules) as team:
-        results = measure(team, backend, options.rules)
+    with spawn(processes, measure, backend, options.rules, ranks=ranks) as world:
+        results = measure(world, backend, options.rules)
     if options.json:
         print(json.dumps(results, indent=2))
     else:

@@ -24,8 +24,7 @@ from .players.evaluation import reference_scores
 from .runs.assembly import make_parts
 from .runs.files import write_text
 from .runs.folder import RunFolder, locked
-from .runs.signals import stop_on_signal
-from .screens.command import command
+from .screens.command import command, stop_on_signal
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import comparison_progress, show_comparison, stderr_console
 from .study.comparison import TABLES, as_csv, curve_of, finding, markdown, ranked, row_of, table, threshold
@@ -72,8 +71,8 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
         raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
     with locked(folder):
         finished, failures = finished_runs(runs), {}
-        with (FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier,
-              comparison_progress(console, planned, finished, failures) as show):
+        show = comparison_progress(console, planned, finished, failures)
+        with FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier:
             carry_out(run_one, runs, finished, failures, carrier, show, stopped)
         return write_results(folder, planned, failures)
 

@@ -23,9 +23,8 @@ from .env import BattleshipEnv
 from .players import BASELINES, find_player
 from .players.evaluation import best_known, evaluate_in_rounds, gap_closed
 from .screens.command import command
-from .screens.evaluation import evaluation_progress, show_evaluation
 from .screens.options import Parser, add_rules_options, rules_from
-from .screens.tables import stderr_console
+from .screens.tables import evaluation_progress, show_evaluation, stderr_console
 from .study.race import FreshProcesses
 
 MOST_GAMES = 20_000  # that a player plays where nothing else is asked for

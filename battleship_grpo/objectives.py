@@ -162,7 +162,8 @@ def ranking_loss(log_probs, scores, beta):
     """Mean of −log σ(β(ℓᵢ − ℓⱼ)) over all ordered pairs of a group in which game i scored more than game j.
 
     log_probs, scores: (B, G), ℓ a game's log-probability. Returns the loss of each group (B,), 0 where all scored the
-    same, and its derivative with respect to ℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's by as much.
+    same, and its derivative with respect to ℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's
+    by as much.
     """
     xp = array_module(log_probs)
     better = scores[:, :, None] > scores[:, None, :]  # (B, G, G): i beats j

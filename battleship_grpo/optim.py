@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .backend import array_module
+from .networks.symmetry import symmetrise
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
 SHORTEST_WARMUP = 10  # iterations
@@ -63,7 +64,7 @@ class Muon(AdamW):
         momentum = beta1 * m + (1 - beta1) * grad
         for step, matrix in zip(*map(self.network.hidden_weights, (direction, momentum)), strict=True):
             step[:] = 0.2 * math.sqrt(max(matrix.shape)) * orthogonal(matrix)
-        return self.network.tied(direction)
+        return symmetrise(self.network, direction)
 
 
 def orthogonal(matrix):

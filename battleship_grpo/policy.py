@@ -23,6 +23,7 @@ from .backend import array_module, only
 from .game import Rules
 from .networks import NETWORKS
 from .networks.mlp import MLP
+from .networks.symmetry import make_symmetric
 
 FILE_NAME = "policy.npz"  # in a run folder
 FORMAT_VERSION = 1
@@ -224,5 +225,5 @@ class MLPPolicy(Policy):
 
     def __init__(self, observation_size, num_actions, hidden_sizes=(256,), activation="relu", encoding="planes",
                  rules=None, rng=None, dtype=np.float32, equivariant=False, output_gain=0.01):
-        super().__init__(MLP(observation_size, num_actions, hidden_sizes, activation, encoding, rng, dtype,
-                             output_gain, rules.board_size if equivariant else None), rules)
+        network = MLP(observation_size, num_actions, hidden_sizes, activation, encoding, rng, dtype, output_gain)
+        super().__init__(make_symmetric(network) if equivariant else network, rules)

@@ -288,7 +288,7 @@ class Chooser:
             self.stepper = self.network.stepper(observations)
         else:
             self._reveal(games, observations)
-        return MaskedSoftmax(self.stepper.outputs(), legal, self.temperature or self.policy.temperature)
+        return MaskedSoftmax(self.stepper.outputs(observations), legal, self.temperature or self.policy.temperature)
 
     def _reveal(self, games, observations):
         """What the last shot of each game showed; games that are over leave."""

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
-from battleship_grpo.networks import MLP, NETWORKS, Fleet
-from battleship_grpo.networks.symmetry import symmetrise
+from battleship_grpo.networks import MLP, NETWORKS, Placement
+from battleship_grpo.networks.symmetry import make_symmetric, symmetrise
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
@@ -65,7 +65,7 @@ def chi_square_bound(degrees, sigmas=6.0):
 def networks(draw, tied=None, dtype=np.float64, outputs=("cells", 1, 3)):
     """A network of any family for a board of up to 4×4, with random weights, and a random generator."""
     rng, family = np.random.default_rng(draw(seeds)), NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))]
-    size = draw(st.integers(1 + (family is Fleet), 4))  # on a single cell there is nothing to find out
+    size = draw(st.integers(1 + (family is Placement), 4))  # on a single cell there is nothing to find out
     tied = draw(st.booleans()) if tied is None else tied
     hidden = draw(st.lists(st.sampled_from([8, 16]) if tied else st.integers(1, 6),
                            min_size=int(family is not MLP), max_size=3))
@@ -73,8 +73,10 @@ def networks(draw, tied=None, dtype=np.float64, outputs=("cells", 1, 3)):
     fleet = draw(st.lists(st.integers(1, size), min_size=1, max_size=2))
     network = family(size**2, size**2 if wanted == "cells" else wanted, tuple(hidden),
                      draw(st.sampled_from(["relu", "tanh"])), draw(st.sampled_from(["planes", "signed"])), rng, dtype,
-                     board_size=size if tied else None, fleet=fleet)
-    network.parameters += network.tied(rng.normal(size=network.parameters.shape) * 0.5).astype(dtype)
+                     fleet=fleet)
+    if tied:
+        make_symmetric(network)
+    network.parameters += symmetrise(network, rng.normal(size=network.parameters.shape) * 0.5).astype(dtype)
     return network, rng
 
 
@@ -111,9 +113,9 @@ def small_learner(algorithm, rng, rows=50, **changes):
 
 
 def critic(s, env, policy):
-    return MLP(env.observation_size, 1, s.critic_hidden_sizes, s.activation, s.encoding,
-               np.random.default_rng([s.seed, 1]), np.float64, s.output_gain,
-               env.rules.board_size if s.equivariant else None)
+    network = MLP(env.observation_size, 1, s.critic_hidden_sizes, s.activation, s.encoding,
+                  np.random.default_rng([s.seed, 1]), np.float64, s.output_gain)
+    return make_symmetric(network) if s.equivariant else network
 
 
 def with_settings(learner, **changes):

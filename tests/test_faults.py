@@ -273,7 +273,7 @@ LARGE = [10**6, 2**31, 2**63, 10**40, -5, 0]  # refused wherever much work or me
 WORK = {"iterations": [0, 1], "seconds": [0.01], "num_iterations": [1, 2, 0], "num_boards": [1, 2, 8, 2**40],
         "num_generations": [1, 2, 4, 2**40], "validation_boards": [1, 2**40], "validation_generations": [1, 2**40],
         "critic_epochs": [1, 0], "cg_iterations": [1, 3, 0], "line_search_steps": [1, 0], "max_resamples": [1, 0],
-        "batch_shots": [1, 64, 2**40], "memory_size": [1, 16, 2**40], "num_minibatches": [1, 2, 10**40],
+        "batch_shots": [1, 64, 2**40], "replay_capacity": [1, 16, 2**40], "num_minibatches": [1, 2, 10**40],
         "hidden_sizes": [[8], [], [16, 8], [7], [0], [10**9]], "critic_hidden_sizes": [[8], [3], [10**9]],
         "processes": [1, 0, 65, -1], "board_size": [1, 2, 4, 33, 10**9, 0], "fleet": [[1], [2], [2, 3], [9], [], [0]],
         "output_dir": [None], "backend": ["numpy", "auto"], "max_shots": [1, 5, 10**6, 0]}

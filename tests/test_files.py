@@ -24,7 +24,7 @@ from battleship_grpo.runs.files import LARGEST_FILE, read_arrays
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.metrics import read_table
 from battleship_grpo.runs.preferences import play_preferences, read_preferences
-from battleship_grpo.runs.settings import Settings, read_config
+from battleship_grpo.runs.settings import make_settings, read_config
 
 ENV = BattleshipEnv(Rules())
 READERS = {"policy": Policy.load, "checkpoint": checkpoint.load, "settings": read_config, "metrics": read_table,
@@ -90,7 +90,7 @@ def of_preferences(pairs):
 
 def of_checkpoint(**lies):
     """The arrays of a checkpoint, with some of its settings replaced."""
-    settings = Settings(hidden_sizes=(8,), processes=1)
+    settings = make_settings(hidden_sizes=(8,), processes=1)
     arrays = build(settings).state() | {name: np.array(kind(1)) for name, kind in checkpoint.DONE.items()} | {
         "settings": np.array(json.dumps(settings.to_json() | lies)), "format_version": np.array(1)}
     return arrays | {"digest": np.array(checkpoint.digest(arrays))}
@@ -158,7 +158,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path):
 def test_what_no_file_can_hold_is_refused_before_training(algorithm):
     """And the largest networks that are not refused fit, with all that an algorithm remembers of them."""
     with pytest.raises(ValueError, match="too large to be saved"):
-        Settings(algorithm=algorithm, hidden_sizes=(16384, 16384))
+        make_settings(algorithm=algorithm, hidden_sizes=(16384, 16384))
     learner = small_learner(algorithm, np.random.default_rng(0))
     state = {name: array for name, array in learner.state().items() if not name.startswith("memory")}
     networks = {len(network.parameters): name for name, network in learner.networks().items()}

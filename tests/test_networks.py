@@ -1,4 +1,4 @@
-"""Every family of networks: derivatives that are right, boards that turn, play shot by shot, files that come back."""
+"""Networks of every family: their derivatives, symmetry, play shot by shot and files; the beliefs of a placement one."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,10 @@ from helpers import networks, numerical_gradient, relative_error, seeds, some_ob
 from hypothesis import given
 from hypothesis import strategies as st
 
-from battleship_grpo.networks import Fleet, Window
-from battleship_grpo.networks.symmetry import board_symmetries
+from battleship_grpo.game import ship_placements
+from battleship_grpo.networks import MLP, Placement, Window
+from battleship_grpo.networks.placement import believe, believe_slope
+from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, symmetrise, tie
 from battleship_grpo.optim import AdamW, Muon
 
 
@@ -51,7 +53,7 @@ def test_a_stepper_agrees_with_forward_shot_by_shot(drawn):
     seen = np.zeros((6, network.shape[0]), np.int8)
     stepper = network.stepper(seen)
     for step in range(network.shape[0]):
-        assert np.allclose(stepper.outputs(), network.forward(seen)[0])
+        assert np.allclose(stepper.outputs(seen), network.forward(seen)[0])
         cells = np.array([rng.choice(np.flatnonzero(row == 0)) for row in seen])
         values = rng.choice([-1, 1], len(seen)).astype(np.int8)
         seen[np.arange(len(seen)), cells] = values
@@ -68,7 +70,7 @@ def test_a_tied_network_turns_with_the_board_and_stays_so(drawn, kind):
     size = int(network.shape[0] ** 0.5)
     optimiser = Muon(network, learning_rate=0.1) if kind is Muon else AdamW([network.parameters], 0.1)
     for _ in range(3):
-        optimiser.step([network.tied(rng.normal(size=network.parameters.shape))])
+        optimiser.step([symmetrise(network, rng.normal(size=network.parameters.shape))])
     _, first = np.unique(network.orbits, return_index=True)
     assert (network.parameters == network.parameters[first][network.orbits]).all()  # to the bit
     observations = some_observations(network, rng)
@@ -77,6 +79,19 @@ def test_a_tied_network_turns_with_the_board_and_stays_so(drawn, kind):
         turned, _ = network.forward(observations[:, symmetry])
         expected = outputs[:, symmetry] if network.shape[1] == size**2 else outputs
         assert np.allclose(turned, expected)
+
+
+def test_symmetry_is_refused_where_weights_are_not_equal_yet():
+    network = MLP(9, 9, (8,))
+    with pytest.raises(ValueError, match="use --no-equivariant"):
+        tie(network)
+    make_symmetric(network)
+    twin = network.copy()
+    twin.orbits = None
+    tie(twin)
+    assert (twin.orbits == network.orbits).all()
+    with pytest.raises(ValueError, match="multiples of 8"):
+        make_symmetric(MLP(9, 9, (12,)))
 
 
 @given(networks(dtype=np.float32))
@@ -113,38 +128,81 @@ def test_a_window_is_what_its_file_says(seed, size, encoding, channels):
     assert np.allclose(network.forward(seen)[0], expected, atol=1e-4)
 
 
-@given(seeds, st.integers(2, 4), st.sampled_from(["planes", "signed"]),
-       st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
-def test_a_fleet_is_what_its_file_says(seed, size, encoding, channels, data):
+@st.composite
+def fleets(draw):
+    """The size of a board, some ships that fit on it, and a random generator."""
+    size = draw(st.integers(2, 5))
+    fleet = draw(st.lists(st.integers(1, size), min_size=1, max_size=3))
+    return size, tuple(fleet), np.random.default_rng(draw(seeds))
+
+
+def placements_of(size, length):
+    """All ways to place a ship, with their directions: [(0 or 1, the cells), …]."""
+    table = ship_placements(size, length)
+    half = size * (size - length + 1)  # a single cell lies in both directions
+    return [*((0, np.flatnonzero(row)) for row in table[:half]), *((1, np.flatnonzero(row)) for row in table[-half:])]
+
+
+def expected_beliefs(evidence, size, fleet):
+    """Of one position: evidence (2, S, C) → (S, C)."""
+    beliefs = np.zeros((len(fleet), size**2))
+    for ship, length in enumerate(fleet):
+        places = placements_of(size, length)
+        scores = np.array([evidence[direction, ship, cells].sum() for direction, cells in places])
+        chances = np.exp(scores - scores.max())
+        for (_, cells), chance in zip(places, chances / chances.sum(), strict=True):
+            beliefs[ship, cells] += chance
+    return beliefs
+
+
+@given(fleets())
+def test_beliefs_are_a_softmax_over_the_placements_of_each_ship(drawn):
+    """Placement by placement; a ship covers as many cells as it is long. Also where a miss is all but certain."""
+    size, fleet, rng = drawn
+    evidence = 3 * rng.normal(size=(2, len(fleet), 4, size**2)) - 1e3 * (rng.random((4, size**2)) < 0.2)
+    _, beliefs = believe(evidence, fleet)
+    for game in range(4):
+        assert np.allclose(beliefs[:, game], expected_beliefs(evidence[:, :, game], size, fleet))
+    assert np.allclose(beliefs.sum(axis=2), np.array(fleet)[:, None])
+
+
+@given(fleets())
+def test_believe_slope_is_the_derivative_of_beliefs_both_ways(drawn):
+    """Along a direction, against central differences; and its adjoint."""
+    size, fleet, rng = drawn
+    evidence, along = rng.normal(size=(2, 2, len(fleet), 4, size**2))
+    chances, beliefs = believe(evidence, fleet)
+    differences = (believe(evidence + 1e-6 * along, fleet)[1] - believe(evidence - 1e-6 * along, fleet)[1]) / 2e-6
+    forward = believe_slope(chances, along, fleet).sum(axis=0)
+    assert relative_error(forward, differences) < 1e-6
+    d_beliefs = rng.normal(size=beliefs.shape)
+    backward = believe_slope(chances, np.stack([d_beliefs, d_beliefs]), fleet)
+    assert (forward * d_beliefs).sum() == pytest.approx((backward * along).sum(), abs=1e-9)
+
+
+@given(fleets(), st.sampled_from(["planes", "signed"]), st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_a_placement_network_is_what_its_file_says(drawn, encoding, channels):
     """The formulas of its docstring, cell by cell and placement by placement."""
-    rng, cells = np.random.default_rng(seed), range(size**2)
-    fleet = data.draw(st.lists(st.integers(2, size), min_size=1, max_size=3))
-    network = Fleet(size**2, size**2, channels, "tanh", encoding, rng, fleet=fleet)
+    size, fleet, rng = drawn
+    network = Placement(size**2, size**2, channels, "tanh", encoding, rng, fleet=fleet)
     network.parameters[:] = rng.normal(size=network.parameters.shape)
     arrays, seen = network.to_arrays(), some_observations(network, rng, 1)
-    evidence, beliefs = np.where(seen[0] < 0, -1e3, 0)[:, None] * np.ones(2 * len(fleet)), None
+    evidence, beliefs = np.where(seen[0] < 0, -1e3, 0) * np.ones((2, len(fleet), 1)), None
     for i in range(1, len(channels) + 1):
         if i == 1:
             hidden = np.tanh(first_sums(arrays, seen[0], size, encoding))
         else:
-            hidden = np.tanh(hidden @ arrays[f"W{i}"] + beliefs.T @ arrays[f"V{i}"] + arrays[f"b{i}"])
-        evidence = evidence + hidden @ arrays[f"E{i}"]
-        beliefs = np.zeros((len(fleet), size**2))
-        for ship, length in enumerate(fleet):
-            lies = [(0, [cell + k for k in range(length)]) for cell in cells if cell % size + length <= size]
-            lies += [(1, [cell + size * k for k in range(length)]) for cell in cells if cell // size + length <= size]
-            scores = np.array([evidence[where, 2 * ship + vertical].sum() for vertical, where in lies])
-            chances = np.exp(scores - scores.max())
-            for (_, where), chance in zip(lies, chances / chances.sum(), strict=True):
-                beliefs[ship, where] += chance
+            hidden = np.tanh(hidden @ arrays[f"W{i}"] + beliefs.T @ arrays[f"U{i}"] + arrays[f"b{i}"])
+        evidence = evidence + np.einsum("vj,jas->asv", hidden, arrays[f"E{i}"])
+        beliefs = expected_beliefs(evidence, size, fleet)
     assert np.allclose(np.exp(network.forward(seen)[0][0]), beliefs.sum(axis=0) + 1e-9, atol=1e-4)
 
 
 def test_a_network_at_every_cell_needs_a_square_board_and_a_hidden_layer():
-    for family in (Window, Fleet):
+    for family in (Window, Placement):
         for observation_size, hidden in ((6, (8,)), (9, ())):
             with pytest.raises(ValueError, match="square board and a hidden layer"):
                 family(observation_size, observation_size, hidden)
     for ships in ((), (4,), (0, 2)):
         with pytest.raises(ValueError, match="know the ships"):
-            Fleet(9, 9, (8,), fleet=ships)
+            Placement(9, 9, (8,), fleet=ships)

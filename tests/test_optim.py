@@ -71,7 +71,7 @@ def test_muon_turns_the_steps_of_hidden_weights_only(drawn, steps):
     muon, adamw = Muon(network, learning_rate=0.1), AdamW([twin.parameters], learning_rate=0.1)
     momentum = np.zeros_like(network.parameters)
     for _ in range(steps):
-        before, gradient = network.parameters.copy(), network.tied(rng.normal(size=len(momentum)))
+        before, gradient = network.parameters.copy(), symmetrise(network, rng.normal(size=len(momentum)))
         muon.step([gradient])
         adamw.step([gradient])
         momentum = 0.9 * momentum + 0.1 * gradient

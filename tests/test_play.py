@@ -8,18 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from battleship_grpo.game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules, cell_name, random_boards
-from battleship_grpo.play import knower_of, main
+from battleship_grpo.game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules, random_boards
+from battleship_grpo.play import main, posterior_player_for
 from battleship_grpo.players import find_player
+from battleship_grpo.players.player import Player
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.screens.boards import ASCII, Frame, Look, render
-from battleship_grpo.screens.frames import chooser, game_frames
+from battleship_grpo.screens.boards import ASCII, Frame, Look, cell_name, game_frames, render
 
 TINY = NAMED_RULES["tiny"]
 
@@ -33,13 +34,24 @@ def run(tmp_path):
     return folder
 
 
+@pytest.fixture
+def shown(run, capsys, monkeypatch):
+    """What the command prints with this run and these arguments, when these lines are typed."""
+    def play(*arguments, typed=""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert main([str(run), *arguments]) == 0
+        return capsys.readouterr().out
+
+    return play
+
+
 def frames_of(text):
     """The frames of a plain print-out, each as (shots, hits, misses, the lines of its board panel)."""
     frames = []
     for part in re.split(r"(?=^.* on board \d+ )", text, flags=re.MULTILINE)[1:]:
         counts = re.search(r"shots (\d+)   hits (\d+) of \d+   misses (\d+)", part)
         rows = [line for line in part.splitlines() if re.match(r" ?\d+ [ ▸]", line)]
-        board_width = 3 + 2 * len(rows)  # in characters: two per cell, for a glyph is one
+        board_width = 3 + 3 * len(rows)  # in characters: pointer, glyph, space
         frames.append((*map(int, counts.groups()), "".join(row[:board_width] for row in rows)))
     return frames
 
@@ -51,10 +63,9 @@ def board_of(seed):
 # ------------------------------------------------------------------------------------- watching
 
 
-def test_a_pipe_gets_plain_frames_whose_counts_match_the_board(run, capsys, monkeypatch):
+def test_pipe_gets_plain_frames_whose_counts_match_the_board(shown, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert main([str(run), "--board", "7"]) == 0
-    text = capsys.readouterr().out
+    text = shown("--board", "7")
     assert "\x1b" not in text and "\r" not in text
     *played, end = frames_of(text)
     for shot, (shots, hits, misses, board) in enumerate(played):
@@ -66,34 +77,40 @@ def test_a_pipe_gets_plain_frames_whose_counts_match_the_board(run, capsys, monk
     assert f"Fleet sunk in {shots} shots" in text
 
 
-def test_a_reel_plays_the_boards_of_successive_seeds_and_averages(run, capsys):
-    assert main([str(run), "--board", "3", "--games", "3", "--ascii"]) == 0
-    text = capsys.readouterr().out
-    assert text.isascii()
-    assert sorted(set(re.findall(r"on board (\d+)", text))) == ["3", "4", "5"]
+def test_games_are_on_the_boards_of_successive_seeds_and_averaged(shown):
+    text = shown("--board", "3", "--games", "3", "--ascii")
+    assert text.isascii() and sorted(set(re.findall(r"on board (\d+)", text))) == ["3", "4", "5"]
     shots = [int(count) for count in re.findall(r"Fleet sunk in (\d+) shots", text)]
     assert f"3 games, {np.mean(shots):.2f} shots on average" in text
 
 
-def test_the_same_seed_is_the_same_game_sampled_too(run, capsys):
-    games = []
-    for seed in ("7", "7", "8"):
-        assert main([str(run), "--board", seed, "--sample"]) == 0
-        games.append(capsys.readouterr().out)
-    assert games[0] == games[1] != games[2]
+def test_sampled_play_is_the_same_for_the_same_seed(shown):
+    first, again, other = (shown("--board", seed, "--sample") for seed in "778")
+    assert first == again != other
 
 
-def test_bayes_never_pays_and_others_pay_the_difference_to_the_best_cell():
-    bayes = find_player("bayes", TINY)
-    comments = [frame.comment for frame in game_frames(bayes, bayes, board_of(1), chooser(bayes, False, None), "")]
+def test_sampled_play_is_at_the_temperature_in_the_file(run, shown):
+    """As `evaluate` samples: near 0 it fires as greedy play does, at 1 it does not."""
+    policy = find_player(str(run)).policy
+    policy.parameters = np.random.default_rng(0).normal(size=policy.parameters.shape)
+    for policy.temperature in (1e-3, 1.0):
+        policy.save(run / "policy.npz")
+        same = shown("--board", "7") == shown("--board", "7", "--sample")
+        assert same == (policy.temperature < 1)
+
+
+def test_comments_charge_the_difference_to_the_best_cell_and_bayes_nothing():
+    bayes, rng = find_player("bayes", TINY), np.random.default_rng(0)
+    comments = [frame.comment for frame in game_frames(bayes, bayes, board_of(1), rng, "")]
     assert all("The Bayes choice" in comment for comment in comments[1:-1])
     shots = len(comments) - 2
     assert f"{shots} of {shots} shots were the Bayes choice" in comments[-1]
 
-    def corner(step, games, observations, legal):
-        return legal.argmax(axis=1), None  # A1 first
+    class Corner(Player):
+        def preferred(self, observations, legal):
+            return np.arange(TINY.cells) == legal.argmax(axis=1)[:, None]  # A1 first
 
-    first, second, *_ = game_frames(bayes, bayes, board_of(1), corner, "")
+    first, second, *_ = game_frames(Corner(TINY), bayes, board_of(1), rng, "")
     cost = 100 * (first.posterior.max() - first.posterior[0])
     assert cost > 5 and f"Cost: {cost:.1f} points" in second.comment
 
@@ -102,7 +119,7 @@ def test_bayes_never_pays_and_others_pay_the_difference_to_the_best_cell():
 @pytest.mark.parametrize(("rules", "maps", "width", "shown"), [
     (NAMED_RULES["mini"], 2, 80, 3), (NAMED_RULES["classic"], 1, 80, 2), (NAMED_RULES["classic"], 2, 80, 3),
     (NAMED_RULES["mini"], 2, 40, 2), (NAMED_RULES["mini"], 2, 20, 1), (Rules(26, (5,)), 1, 80, 1)])
-def test_panels_fit_the_width_or_the_screen_says_what_is_left_out(rules, maps, width, shown, colour):
+def test_panels_fit_the_width_or_a_line_says_what_is_left_out(rules, maps, width, shown, colour):
     heat = np.linspace(0, 1, rules.cells)
     frame = Frame(rules, "heading", np.zeros(rules.cells, np.int8), *[heat] * maps)
     console = Console(file=io.StringIO(), width=width, height=24, color_system="truecolor" if colour else None,
@@ -114,64 +131,49 @@ def test_panels_fit_the_width_or_the_screen_says_what_is_left_out(rules, maps, w
     assert ("columns show" in lines[2]) == (shown < maps + 1)
 
 
-# ------------------------------------------------------------------------------------- the animation
-
-
-def test_the_animation_has_a_picture_per_shot_and_one_before_and_after(run, tmp_path, capsys):
-    assert main([str(run), "--board", "7", "--speed", "1", "--save", str(tmp_path / "game.gif")]) == 0
-    frames = len(list(game_frames(*_game(run, 7))))
+def test_animation_has_a_picture_per_shot_and_one_before_and_after(shown, tmp_path):
+    frames = len(frames_of(shown("--board", "7")))
+    text = shown("--board", "7", "--speed", "1", "--save", str(tmp_path / "game.gif"))
+    assert text.startswith(f"{tmp_path / 'game.gif'}: {frames} frames")
     with Image.open(tmp_path / "game.gif") as animation:
-        assert animation.n_frames == frames
-        assert animation.info["loop"] == 0
+        assert animation.n_frames == frames and animation.info["loop"] == 0
         assert len({animation.seek(i) or animation.convert("RGB").tobytes() for i in range(frames)}) == frames
     assert (tmp_path / "game.gif").stat().st_size < 300_000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-run", "game.gif"]
-    assert f"{frames} frames" in capsys.readouterr().out
-
-
-def _game(run, seed):
-    player = find_player(str(run))
-    return player, knower_of(TINY), board_of(seed), chooser(player, False, None), ""
 
 
 # ------------------------------------------------------------------------------------- playing
 
 
-def play_by_hand(run, monkeypatch, capsys, lines):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-    assert main([str(run), "--human", "--board", "7"]) == 0
-    return capsys.readouterr().out
-
-
-def test_a_person_who_knows_the_board_wins(run, monkeypatch, capsys):
+def test_person_who_knows_the_board_wins(shown):
     cells = [cell_name(*divmod(int(cell), TINY.board_size)) for cell in np.flatnonzero(board_of(7))]
-    text = play_by_hand(run, monkeypatch, capsys, "\n".join(cells).lower() + "\n")
+    text = shown("--human", "--board", "7", typed="\n".join(cells).lower() + "\n")
     assert text.count("Hit!") == TINY.ship_cells and "Miss." not in text
     assert re.search(rf"You win: you needed {TINY.ship_cells} shots, the policy \d+\.", text)
     assert text.count(SHIP) == 2 * TINY.ship_cells and "\x1b" not in text  # both games
     assert "may touch" in text.split("your shot")[0]
 
 
-def test_wrong_input_is_explained_and_asked_again(run, monkeypatch, capsys):
-    text = play_by_hand(run, monkeypatch, capsys, "Z9\n\nB2\nB2\nfire at will\nquit\n")
+def test_wrong_input_is_explained_and_asked_again(shown):
+    text = shown("--human", "--board", "7", typed="Z9\n\nB2\nB2\nfire at will\nquit\n")
     assert "'Z9' is not a cell: type one of A1 to D4" in text and "'fire at will' is not a cell" in text
     assert "B2 has been fired at already" in text
     assert text.count("your shot: ") == 6 and "You stopped after 1 shot." in text
 
 
-def test_hints_show_the_maps_of_the_persons_own_board(run, monkeypatch, capsys):
-    text = play_by_hand(run, monkeypatch, capsys, "A1\nhint\nhint posterior\n")
+def test_hints_show_the_maps_of_the_persons_own_board(shown):
+    text = shown("--human", "--board", "7", typed="A1\nhint\nhint posterior\n")
     assert text.count("policy, %") == 1 and text.count("exact posterior, %") == 1
-    _, _, posterior = text.split("your shot: ")[1:4]
+    posterior = text.split("your shot: ")[3]
     seen = np.zeros((1, TINY.cells), np.int8)
     seen[0, 0] = 1 if board_of(7)[0] else -1
-    expected = knower_of(TINY).posterior(seen)[0][1]
+    expected = posterior_player_for(TINY).posterior(seen)[0][1]
     first_row = next(line for line in posterior.splitlines() if line.startswith(" 1 "))
     assert int(first_row.split()[-3]) == round(100 * expected)
 
 
-def test_the_end_of_the_input_ends_the_game_with_a_result(run, monkeypatch, capsys):
-    text = play_by_hand(run, monkeypatch, capsys, "")
+def test_end_of_the_input_ends_the_game_with_a_result(shown):
+    text = shown("--human", "--board", "7")
     assert re.search(r"You stopped after 0 shots. The policy needed \d+.", text)
     assert text.count(SHIP) == 2 * TINY.ship_cells
 
@@ -181,14 +183,14 @@ def test_the_end_of_the_input_ends_the_game_with_a_result(run, monkeypatch, caps
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["no-such-player"], "no-such-player"), (["no/such/run"], "neither a run folder"), (["."], "no policy.npz"),
-    (["RUN", "--rules", "mini"], "trained for 4x4"), (["random", "--board", "-1"], "whole number from 0"),
+    (["RUN", "--rules", "mini"], "trained for 4x4"), (["random", "--board", "-1"], "from 0 to"),
     (["random", "--board", "x"], "'x'"), (["random", "--speed", "-2"], "0.1 to 100"),
     (["random", "--speed", "nan"], "nan"), (["random", "--games", "0"], "from 1"),
     (["random", "--board-size", "5"], "go together"),
     (["random", "--board-size", "3", "--fleet", "4"], "does not fit"), (["foreign.npz"], "not a readable .npz"),
     (["random", "--save", "game.mp4"], ".gif"), (["random", "--save", "no/such/folder/game.gif"], "cannot write"),
     (["random", "--human", "--games", "2"], "--human"), ([], "battleship_grpo.train")])
-def test_a_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, monkeypatch, arguments, said):
+def test_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "foreign.npz").write_bytes(b"PK, but no archive")
     status = main([str(run) if argument == "RUN" else argument for argument in arguments])
@@ -202,25 +204,35 @@ def test_a_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, mon
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize(("keys", "status"), [(b"\x03", 130), (b"q", 0), (b" +-nq", 0), ("SIGTERM", 143)])
-def test_the_terminal_is_left_as_it_was_found(run, keys, status):
-    """A real process on a pseudo-terminal, slow enough to be in the middle of a game when the keys come."""
+def test_terminal_is_left_as_it_was_found(run, keys, status):
+    """A real process, slow enough to be in the middle of a game when the keys come."""
+    with on_terminal("battleship_grpo.play", str(run), "--speed", "0.1") as (process, main_end):
+        shown = read_until(main_end, lambda text: b"q quits" in text)
+        if keys == "SIGTERM":
+            process.terminate()
+        else:
+            os.write(main_end, keys)
+        shown += read_until(main_end, lambda _: process.poll() is not None)
+    assert process.returncode == status and b"Traceback" not in shown
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l") >= 0
+
+
+@contextmanager
+def on_terminal(*arguments):
+    """A command on a pseudo-terminal of its own: (process, the other end). It must have ended when the block does, and
+    have left the terminal as it was.
+    """
     import pty
     import termios
 
     main_end, terminal = pty.openpty()
     found = termios.tcgetattr(terminal)
-    process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.play", str(run), "--speed", "0.1"],
-                               stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-                               env={**os.environ, "TERM": "xterm"}, preexec_fn=lambda: take_terminal(terminal))
-    shown = read_until(main_end, lambda text: b"q quits" in text)
-    assert termios.tcgetattr(terminal) != found
-    if keys == "SIGTERM":
-        process.terminate()
-    else:
-        os.write(main_end, keys)
-    shown += read_until(main_end, lambda _: process.poll() is not None)
-    assert process.wait(1) == status and termios.tcgetattr(terminal) == found
-    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l") >= 0 and b"Traceback" not in shown
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stdin=terminal, stdout=terminal, stderr=terminal,
+                               start_new_session=True, env={**os.environ, "TERM": "xterm"},
+                               preexec_fn=take_terminal)
+    yield process, main_end
+    process.wait(1)
+    assert termios.tcgetattr(terminal) == found
     os.close(main_end)
     os.close(terminal)
 
@@ -237,13 +249,13 @@ def read_until(descriptor, enough, seconds=20):
     return text
 
 
-def take_terminal(terminal):
-    """Make it the controlling terminal of the new session, so that its Ctrl-C reaches the process.
+def take_terminal():
+    """Have the terminal on stdin control the new session, so that its Ctrl-C reaches the process.
 
     Also where the tests run in the background of a shell, which has its children ignore Ctrl-C.
     """
     import fcntl
     import termios
 
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -38,7 +38,7 @@ PICTURES = {  # name → (how to draw it with a title, its number of panels)
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_has_its_panels_and_the_finding_for_a_title(name):
+def test_picture_has_its_panels_and_the_finding_for_a_title(name):
     draw, panels = PICTURES[name]
     figure = draw("what was found: Δ, π, ρ")
     figure.savefig(BytesIO())
@@ -46,7 +46,7 @@ def test_a_picture_has_its_panels_and_the_finding_for_a_title(name):
     assert figure.get_suptitle() == "what was found: Δ, π, ρ"
 
 
-def test_the_ratio_histogram_counts_every_shot_once_and_tells_how_many_lie_beyond_the_clip():
+def test_ratio_histogram_counts_every_shot_once_and_says_how_many_are_clipped():
     figure = pictures.ratio_histogram(np.array([0.1, 0.9, 1.0, 1.1, 7.0]), 0.2, 0.2, "")
     axes = figure.axes[0]
     heights = [patch.get_height() for patch in axes.containers[0]]
@@ -55,8 +55,15 @@ def test_the_ratio_histogram_counts_every_shot_once_and_tells_how_many_lie_beyon
 
 
 @pytest.mark.parametrize("iterations", [1, 2])
-def test_runs_of_an_iteration_or_two_are_compared_without_a_warning(iterations):
+def test_curves_of_one_or_two_iterations_are_compared_without_a_warning(iterations):
     run = np.stack([np.arange(iterations) + 100.0, np.arange(iterations) + 0.1, np.full(iterations, 12.0)])
     figure = plots.compare_curves({"one": [run, run]}, ["one"], "", "", [("random", 13.0)])
     figure.canvas.draw()
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
+
+
+def test_start_of_a_run_is_random_play_or_how_the_policy_it_starts_from_plays():
+    metrics = {"mean_shots": np.array([np.nan, 48.0, 49.0, 48.5, 48.5, 20.0])}
+    assert plots.start_of(metrics, RULES, "") == RULES.random_mean_shots
+    assert plots.start_of(metrics, RULES, "runs/pretrained") == 48.5
+    assert plots.start_of({}, RULES, "runs/pretrained") is None

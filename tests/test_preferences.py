@@ -15,7 +15,7 @@ from battleship_grpo.game import NAMED_RULES, Rules
 from battleship_grpo.players.player import HuntTarget, Random
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.preferences import play_preferences, read_preferences, replay, write_preferences
-from battleship_grpo.runs.settings import Settings
+from battleship_grpo.runs.settings import make_settings
 
 SHOTS = ("observations", "legal", "actions", "rewards", "games", "lengths", "scores")
 
@@ -151,7 +151,7 @@ def test_offline_it_is_the_policys_own_play_that_is_shown(tmp_path):
     env, path = BattleshipEnv(NAMED_RULES["mini"]), tmp_path / "pairs.npz"
     games = play_preferences(env, HuntTarget(env.rules), 100, 2, np.random.default_rng(0))
     write_preferences(path, env.rules, games)
-    batch = build(Settings(algorithm="dpo", preferences=str(path))).collect(np.random.default_rng(0))
+    batch = build(make_settings(algorithm="dpo", preferences=str(path))).collect(np.random.default_rng(0))
     assert batch.measured["shots"] == batch.num_shots < 20 * batch.num_games
     assert batch.measured["mean_shots"] == pytest.approx(23.4, abs=6 * 1.9 / 8)
 

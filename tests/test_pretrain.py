@@ -64,7 +64,7 @@ def test_control_variates_have_mean_0_whatever_is_seen_and_fired_at(rules, seed,
         assert count > 0 or np.abs(variates).max() > 0.1
 
 
-@pytest.mark.parametrize(("network", "hidden_sizes"), [("mlp", (512,)), ("fleet", (16, 16))])
+@pytest.mark.parametrize(("network", "hidden_sizes"), [("mlp", (512,)), ("placement", (16, 16))])
 def test_a_pretrained_policy_knows_the_posterior(network, hidden_sizes):
     """On tiny, π times the ship cells left, in the positions of its own games: against exact Bayes."""
     settings = make_settings(algorithm="pretrain", rules="tiny", num_boards=128, iterations=150, processes=1,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from battleship_grpo import train
-from battleship_grpo.algorithms.alone import Alone
+from battleship_grpo.algorithms.world import World
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES
@@ -25,12 +25,12 @@ from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.preferences import play_preferences, write_preferences
-from battleship_grpo.runs.settings import Settings, known_settings
-from battleship_grpo.runs.team import gather
+from battleship_grpo.runs.settings import make_settings, known_settings
+from battleship_grpo.runs.world import spawn
 from battleship_grpo.train import main, parse
 
 SMALL = {"board_size": 3, "fleet": (2,), "num_boards": 6, "num_minibatches": 2, "hidden_sizes": (8,), "iterations": 6}
-KINDS = {"sft": {"memory_size": 60, "batch_shots": 64}, "distill": {"memory_size": 2000, "batch_shots": 64},
+KINDS = {"sft": {"replay_capacity": 60, "batch_shots": 64}, "distill": {"replay_capacity": 2000, "batch_shots": 64},
          "ppo": {"critic_hidden_sizes": (8,)}, "trpo": {"critic_hidden_sizes": (8,)},
          "ipo": {"sync_ref_model": True, "ref_model_sync_steps": 2}}
 QUICK = ["--rules", "tiny", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8", "--processes", "1"]
@@ -43,8 +43,8 @@ def no_curves(monkeypatch):
 
 
 def small_settings(algorithm, **changes):
-    few = {} if Settings(algorithm=algorithm).num_generations == 1 else {"num_generations": 4}
-    return Settings(algorithm=algorithm, **SMALL, **few, **KINDS.get(algorithm, {}), **changes)
+    few = {} if make_settings(algorithm=algorithm).num_generations == 1 else {"num_generations": 4}
+    return make_settings(algorithm=algorithm, **SMALL, **few, **KINDS.get(algorithm, {}), **changes)
 
 
 def learn_some(algorithm, settings, iterations, done=None):
@@ -89,7 +89,7 @@ def test_every_algorithm_goes_on_to_the_bit(algorithm, tmp_path):
 @pytest.mark.parametrize("algorithm", ["sft", "trpo"])
 def test_a_team_goes_on_to_the_bit(algorithm, tmp_path):
     """Also the shots that each process remembers: they differ."""
-    with gather(2, whole_and_interrupted, algorithm, tmp_path) as team:
+    with spawn(2, whole_and_interrupted, algorithm, tmp_path) as team:
         whole, interrupted = whole_and_interrupted(team, algorithm, tmp_path)
     require_equal(whole, interrupted)
     if algorithm == "sft":
@@ -492,7 +492,7 @@ def test_settings_come_from_a_file_and_options_come_on_top(tmp_path, run):
     ('{"hidden_sizes": 8}', "list of whole numbers"), ('{"seed": null}', "seed must be"),
     ('{"algorithm": []}', "algorithm must be text"),
     ('{"seed": 1' + "0" * 5000 + "}", "file of settings"), ('{"critic_epochs": 7}', "means nothing to grpo"),
-    ('{"memory_size": 60000000, "algorithm": "sft"}', "memory_size must be ≤"), ("\xff", "file of settings"),
+    ('{"replay_capacity": 60000000, "algorithm": "sft"}', "replay_capacity must be ≤"), ("\xff", "file of settings"),
     ('"seed"', "must look like"), ('{"hidden_sizes": [' + "8, " * 300_000 + "8]}", "up to 64 hidden layers"),
     ('{"activation": "' + "x" * 10**6 + '"}', "activation must be text"), ('{"' + "x" * 10**6 + '": 1}', "not a sett"),
     ('{"init": "\\u001b[2J"}', "init must be text without control characters"), ('{"init": 5}', "init must be text"),

@@ -56,7 +56,7 @@ def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given()
     assert len(large.hidden_sizes) > 1 and large.learning_rate < small.learning_rate
     assert make_settings(rules="classic", network="mlp").hidden_sizes == (256,)
     assert make_settings(algorithm="pretrain").hidden_sizes == (512,)
-    assert make_settings(rules="classic", algorithm="pretrain").network == "fleet"
+    assert make_settings(rules="classic", algorithm="pretrain").network == "placement"
     assert make_settings(rules="classic", learning_rate=0.1, hidden_sizes=(8,)).learning_rate == 0.1
     assert make_settings(rules="classic", algorithm="rloo").num_minibatches == 1  # what makes a recipe stays
 

@@ -4,8 +4,8 @@
     margin = (log π/π_ref of the winner) − (log π/π_ref of the loser), summed over the shots of each
     gradient of −log σ(β·margin): ∓β·σ(−β·margin) on every shot of the winning / losing game      eq. 7
 
-A preference does not say by how much the winner was better. In online rounds each batch of pairs is played by the policy
-as it is now; offline it learns from a saved `preferences.npz`. IPO and SimPO are other functions of the margin (see
+A preference does not say by how much the winner was better. In online rounds the policy as it is now plays each batch
+of pairs; offline it learns from a saved `preferences.npz`. IPO and SimPO are other functions of the margin (see
 `objectives.preference_loss`).
 """
 
@@ -26,7 +26,8 @@ class DPOSettings(ReferenceSettings):
     beta: float = setting(0.1, "β, weight of the margin", low=0)
     preference_loss: str = setting("sigmoid", "function of the margin: sigmoid (DPO), ipo or simpo",
                                    choices=PREFERENCE_LOSSES)
-    simpo_gamma: float = setting(0.0, "γ, simpo's target margin", low=0)
+    simpo_gamma: float = setting(0.0, "γ, simpo's target margin", low=0,
+                                 unless={"preference_loss": ("sigmoid", "ipo")})
     preferences: str = setting("", "learn offline from this preferences.npz; by default the policy plays its own pairs")
 
 
@@ -47,15 +48,14 @@ class DPO(Learner):
             check_groups(settings)
         if settings.beta == 0:
             raise ValueError(f"beta must be > 0 with {settings.algorithm}: it multiplies the margin")
-        if settings.simpo_gamma and settings.preference_loss != "simpo":
-            raise ValueError(f"simpo_gamma means nothing to preference_loss {settings.preference_loss}: it is for simpo")
 
     def collect(self, rng):
         """Pairs of games: the policy's own, or drawn from the file."""
         if self.preferences is None:
             pairs = best_against_worst(self.play(rng))
         else:
-            chosen = (rng.random(self.world.part_of(self.settings.num_boards)) * self.preferences.num_boards).astype(int)
+            count = self.world.part_of(self.settings.num_boards)
+            chosen = (rng.random(count) * self.preferences.num_boards).astype(int)
             games = array_module(chosen).stack([2 * chosen, 2 * chosen + 1], axis=1).reshape(-1)
             pairs = self.preferences.select_games(games, 2)
             pairs = pairs.with_measured(**measure(pairs) | play_of_student(self, rng))

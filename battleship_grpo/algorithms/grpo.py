@@ -9,8 +9,8 @@ One iteration is one pass of the algorithm's inner loop:
                       −min(ρA, clip(ρ, 1−ε, 1+ε)·A) + β·KL(π‖π_ref)                        eq. 3, 4
 
 Differences from the paper: the score is exact, so there is no reward model; the reference stays as it is (unless
-`sync_ref_model`), where the paper resets it in an outer loop; every shot counts the same (`loss_type` dapo), where eq. 3
-first averages over each game (`loss_type` grpo).
+`sync_ref_model`), where the paper resets it in an outer loop; every shot counts the same (`loss_type` dapo), where
+eq. 3 first averages over each game (`loss_type` grpo).
 
 GRPO's many descendants change a setting or two of the same objective: they are data, in `recipes`.
 """

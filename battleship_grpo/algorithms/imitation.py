@@ -9,8 +9,8 @@ stand in the text; here the hidden fleet is known once a game is over.
 
 Given what was seen, a cell is a target as often as a ship lies there, so the loss is least where
 π(a|s) = P(ship at a | s) / ship cells left: the exact posterior, on any board, without a list of placements or a player
-to imitate. A teacher that sees what the student may not is called privileged (Chen et al. 2019, "Learning by cheating").
-To have less noise in the target, each ship is averaged over all the places that the others, and what was seen, leave it
+to imitate. A teacher that sees what the student may not is privileged (Chen et al. 2019, "Learning by cheating"). To
+have less noise in the target, each ship is averaged over all the places that the others, and what was seen, leave it
 (`game.ship_posteriors`).
 
 **Imitation** learns from a teacher, offline and on-policy:

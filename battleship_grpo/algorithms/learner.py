@@ -4,10 +4,10 @@ An algorithm is a class with three methods, each of which can be called alone:
 
     collect(rng)                             play, and work out all that learning needs: a batch
     learn_from(batch, learning_rate)         passes over minibatches, a step of the optimiser for each
-    objective(distribution, shots, counts)   dL/dlogits (S, A) of some shots of a minibatch, and measured numbers by name
+    objective(distribution, shots, counts)   dL/dlogits (S, A) of some shots of a minibatch, and statistics by name
 
-A minibatch is worked on in chunks that fit a core's cache. The objective divides by the `Counts` of the whole minibatch,
-so gradients and numbers of chunks add up, over the chunks and over the ranks.
+A minibatch is worked on in chunks that fit a core's cache. The objective divides by the `Counts` of the minibatch, so
+gradients and statistics of chunks add up, over the chunks and over the ranks.
 """
 
 import math

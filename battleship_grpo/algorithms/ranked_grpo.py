@@ -5,8 +5,8 @@
 
 This is not DeepSeek's algorithm. It has no advantage, no ratio to the policy that played and no clip; a game that was
 better by a hair pushes as hard as one that was better by far; and it does not stop once the policy prefers the better
-game. What it has in common with GRPO is the group. It is DPO's loss on every pair of the group, with the reference moved
-from the margin to a penalty (RankNet, Burges et al. 2005, is its true ancestor).
+game. What it has in common with GRPO is the group. It is DPO's loss on every pair of the group, with a penalty in place
+of the reference in the margin (RankNet, Burges et al. 2005, is its true ancestor).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .learner import Learner, setting
 class RankedGRPOSettings(ReferenceSettings):
     beta: float = 0.02
     ranking_beta: float = setting(5.0, "steepness of a pair's loss", above=0)
-    importance_sampling_level: str = setting("sequence", "ℓ of a game: the sum of its shots' log-probabilities (token), "
+    importance_sampling_level: str = setting("sequence", "ℓ of a game: the sum of its shots' log-probabilities (token) "
                                              "or their mean (sequence)", choices=("token", "sequence"))
     kl_estimator: str = setting("k3", "estimator of the KL to the reference", choices=("k1", "k2", "k3"))
 

@@ -1,9 +1,9 @@
 """Every algorithm by name: where it comes from, its key idea in a line, and the settings that make it.
 
-Most of GRPO's descendants are GRPO with a setting or two changed, so they are rows of this table and not files. A default
-is that of `kind.Settings`, or else stands here: `settings` hold on all boards; `large` are those of the class on boards
-above 6×6, where networks and batches are others. What defines an algorithm comes from its paper; step sizes were tuned
-on `mini`.
+Most of GRPO's descendants are GRPO with a setting or two changed, so they are rows of this table and not files. A
+default is that of `kind.Settings`, or else stands here: `settings` hold on all boards; `large` are those of the class
+on boards above 6×6, where networks and batches are others. What defines an algorithm comes from its paper; step sizes
+were tuned on `mini`.
 """
 
 from typing import NamedTuple
@@ -65,8 +65,9 @@ RECIPES = {
     "grpo": grpo("Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other"),
     "grpo_process": grpo("Shao et al. 2024, DeepSeekMath §4.1.3",
                          "process supervision: every shot has a reward of its own", supervision="process"),
-    "grpo_hindsight": grpo("Burch et al. 2018, AIVAT", "process rewards less what only the hidden fleet explains, which "
-                           "a language model cannot do", supervision="process",
+    "grpo_hindsight": grpo("Burch et al. 2018, AIVAT",
+                           "process rewards less what the hidden fleet explains; a language model has no such thing",
+                           supervision="process",
                            advantage_baseline="control_variates", beta=0.0),
     "dr_grpo": grpo("Liu et al. 2025", "no division by lengths or deviations: both are biases",
                     loss_type="dr_grpo", scale_rewards="none", beta=0.0),

@@ -1,9 +1,8 @@
-"""What an algorithm knows of the other processes that train with it, in the words of `torch.distributed`.
+"""The processes that train together: here one; `runs.world` has several.
 
-Each rank runs the same program on its own boards with its own random numbers. Where learning needs a sum over all
-boards, every rank gives its part and gets the total. Parameters start equal and see the same totals, so they stay equal
-to the last bit. What concerns a batch (its standard deviation, its number of shots) is that of all ranks together: how
-a batch is spread over them changes nothing but rounding.
+Each runs the same program on its own boards with its own random numbers. Where learning needs a sum over all boards,
+every process contributes its part and receives the total. Parameters start equal and receive equal updates, so they
+stay equal to the last bit. Statistics of a batch are over all processes: spreading it changes nothing but rounding.
 """
 
 import numpy as np
@@ -12,47 +11,60 @@ from ..backend import array_module, to_numpy
 
 
 class World:
-    """A single process. Larger worlds (`runs.world`) differ in `all_reduce`, `all_gather` and `barrier`."""
+    """A single process. A larger world overrides `all_reduce`, `all_gather` and `barrier`."""
 
-    rank, world_size = 0, 1
-    local_rank = 0  # among the ranks on the same machine
+    rank = local_rank = 0  # among all processes, and among those of the same machine
+    world_size = 1
 
     def part_of(self, count):
-        """How many of `count` things are this rank's."""
+        """How many of `count` things this process takes."""
         return count * (self.rank + 1) // self.world_size - count * self.rank // self.world_size
 
     def all_reduce(self, vector):
-        """The sum over all ranks of one vector from each, added in the same order everywhere."""
+        """The sum over all processes of one vector from each, added in the order of ranks."""
         return vector
 
     def all_gather(self, array):
-        """One array of the same shape from each rank, (…) → all of them in order, (ranks, …)."""
+        """An array of the same shape (…) from each process → all, in the order of ranks, (world_size, …)."""
         return array[None]
 
-    def barrier(self):
-        """Wait until every rank is here."""
-
     def all_gatherv(self, vector):
-        """The vectors of all ranks, of any lengths, as one vector."""
-        if self.world_size == 1:
-            return vector
+        """A vector of any length from each process → all, in the order of ranks, concatenated."""
         xp = array_module(vector)
         lengths = self.all_gather(np.array([len(vector)]))[:, 0].tolist()
         padding = xp.zeros(max(lengths) - len(vector), vector.dtype)
         padded = self.all_gather(xp.concatenate([vector, padding]))
         return xp.concatenate([padded[rank, :length] for rank, length in enumerate(lengths)])
 
+    def barrier(self):
+        """Return once every process has called it."""
+
     def broadcast(self, vector):
-        """The vector of rank 0, everywhere."""
+        """The vector of rank 0, in every process."""
         return self.all_reduce(vector * (self.rank == 0))
 
     def all(self, flag):
-        """Whether `flag` is true in every rank."""
+        """Whether `flag` is true in every process."""
         return float(self.all_reduce(np.array([float(flag)]))[0]) == self.world_size
 
     def all_reduce_mean(self, vector, numbers):
-        """The means over all ranks of a vector (n,), and of numbers by name, which end up on the host."""
+        """The means over all processes of a vector (n,), and of numbers by name, which are returned as floats."""
         xp = array_module(vector)
-        packed = xp.concatenate([vector, *(xp.asarray(number, vector.dtype).reshape(1) for number in numbers.values())])
-        packed = self.all_reduce(packed) / self.world_size
-        return packed[: len(vector)], dict(zip(numbers, to_numpy(packed[len(vector) :]).tolist(), strict=True))
+        scalars = [xp.asarray(number, vector.dtype).reshape(1) for number in numbers.values()]
+        means = self.all_reduce(xp.concatenate([vector, *scalars])) / self.world_size
+        return means[: len(vector)], dict(zip(numbers, to_numpy(means[len(vector) :]).tolist(), strict=True))
+
+    # temporary: the former names, until all callers use those above
+    size = property(lambda self: self.world_size)
+
+    def share(self, count):
+        return self.part_of(count)
+
+    def sum(self, vector):
+        return self.all_reduce(vector)
+
+    def gathered(self, vector):
+        return self.all_gatherv(vector)
+
+    def mean(self, vector, numbers):
+        return self.all_reduce_mean(vector, numbers)

@@ -1,7 +1,7 @@
 """The families of networks; `network` says what all of them can do."""
 
-from .fleet import Fleet
 from .mlp import MLP
+from .placement import Placement
 from .window import Window
 
-NETWORKS = {family.name: family for family in (MLP, Window, Fleet)}
+NETWORKS = {family.name: family for family in (MLP, Window, Placement)}

@@ -1,13 +1,83 @@
-"""The eight symmetries of a square board, and which parameters of a network they make equal.
+"""The eight symmetries of a square board, and the parameters of a network that they make equal.
 
-Turn or mirror a board and the best shots turn with it. A network that respects this, an *equivariant* one (Cohen &
-Welling 2016), learns from each game what it would otherwise learn from eight. Here it stays an ordinary network: only
-some of its weights are always equal, because each gradient is averaged over them.
+Turn or mirror a board, and the best shots turn with it. A network that respects this, an *equivariant* one (Cohen &
+Welling 2016), learns from each game what it would otherwise learn from eight. Here it stays an ordinary network, and
+symmetry is done to it from outside: it starts with equal weights where a symmetry maps one onto the other, and each
+gradient is averaged over them, so that they stay equal.
 """
+
+from math import isqrt
 
 import numpy as np
 
+from ..backend import array_module
+
 ORDER = 8  # four turns, each plain or mirrored
+
+
+def make_symmetric(network):
+    """Make parameters equal that belong to one orbit, by the first value of each, and keep them so. Returns it."""
+    xp = array_module(network.parameters)
+    orbits = parameter_orbits(network)
+    _, first = np.unique(orbits, return_index=True)
+    network.parameters[:] = network.parameters[xp.asarray(first[orbits])]
+    network.orbits = xp.asarray(orbits)
+    return network
+
+
+def tie(network):
+    """Keep the parameters of each orbit equal from now on. Raises ValueError where they are not equal yet."""
+    xp = array_module(network.parameters)
+    network.orbits = xp.asarray(parameter_orbits(network))
+    if not xp.array_equal(symmetrise(network, network.parameters), network.parameters):
+        raise ValueError("the policy was trained without the symmetry of the board: use --no-equivariant")
+
+
+def symmetrise(network, vector):
+    """A vector (P,), such as a gradient, averaged over each orbit of the network; itself if it has no symmetry.
+
+    An optimiser that treats equal entries alike keeps equal parameters equal.
+    """
+    if network.orbits is None:
+        return vector
+    xp = array_module(vector)
+    means = xp.bincount(network.orbits, vector) / xp.bincount(network.orbits)
+    return means.astype(vector.dtype)[network.orbits]
+
+
+def parameter_orbits(network):
+    """int (P,): the number of each parameter's orbit. Parameters that a symmetry maps onto each other share theirs.
+
+    A matrix is equivariant when W[p[i], q[h]] = W[i, h] for the permutations p of its rows and q of its columns.
+    """
+    orbits, start = [], 0
+    for axes in network.axes.values():
+        moves = [permutations(network, axis) for axis in axes]
+        lengths = [move.shape[1] for move in moves]
+        numbers = start + np.arange(np.prod(lengths)).reshape(lengths)
+        images = [numbers[np.ix_(*moved)] for moved in zip(*moves, strict=True)]
+        orbits.append(np.min(images, axis=0).reshape(-1))
+        start += numbers.size
+    return np.unique(np.concatenate(orbits), return_inverse=True)[1]
+
+
+def permutations(network, axis):
+    """int (8, length): where each symmetry moves the places along an axis of a network's arrays."""
+    if isinstance(axis, int):
+        return hidden_symmetries(axis)
+    size = isqrt(network.shape[0])
+    board = board_symmetries(size)
+    if axis == "cell" or (axis == "output" and network.per_cell):
+        return board
+    if axis == "input":
+        return np.concatenate([board + plane * size**2 for plane in range(network.planes)], axis=1)
+    if axis == "window":
+        return board_symmetries(2 * size - 1)  # it turns about its middle
+    if axis == "direction":
+        upper = board_symmetries(2)[:, :2] // 2  # the rows that the two upper cells come from
+        return np.where(upper[:, :1] == upper[:, 1:], [0, 1], [1, 0])
+    [length] = network.lengths[axis]
+    return np.tile(np.arange(length), (ORDER, 1))
 
 
 def board_symmetries(board_size):
@@ -20,7 +90,7 @@ def board_symmetries(board_size):
 def hidden_symmetries(units):
     """int (8, units): how hidden units change places when the board is turned or mirrored.
 
-    Units stand in blocks of eight, unit j of a block seeing the board under symmetry j; so they go as the symmetries
+    Units stand in blocks of eight, unit j of a block seeing the board under symmetry j; so they move as the symmetries
     multiply. Raises ValueError where `units` is not a multiple of 8.
     """
     if units % ORDER:
@@ -30,37 +100,3 @@ def hidden_symmetries(units):
     product = np.array([[numbers[tuple(p[s][p[j]])] for j in range(ORDER)] for s in range(ORDER)])
     blocks = np.arange(0, units, ORDER)
     return (blocks[:, None] + product[:, None, :]).reshape(ORDER, units)
-
-
-def unmoved(count):
-    """int (8, count): places that every symmetry leaves where they are, such as a bias's or a value's."""
-    return np.tile(np.arange(count), (ORDER, 1))
-
-
-def side_by_side(*moves):
-    """How places go that lie behind each other, when each kind moves among its own: int (8, all of them)."""
-    starts = np.cumsum([0, *(move.shape[1] for move in moves)])
-    return np.concatenate([move + start for move, start in zip(moves, starts, strict=False)], axis=1)
-
-
-def tie(network, board_size):
-    network.tie(board_size)
-
-
-def symmetrise(network, vector):
-    return network.tied(vector)
-
-
-def parameter_orbits(matrices):
-    """int (P,): parameters with the same number must be equal. P are the entries of some matrices, laid end to end.
-
-    matrices: for each, how symmetries move its rows, int (8, rows), and its columns, int (8, columns). It is
-    equivariant when W[p[i], q[h]] = W[i, h] for the way p that each symmetry moves rows and the way q for columns.
-    """
-    orbits, start = [], 0
-    for rows, columns in matrices:
-        numbers = start + np.arange(rows.shape[1] * columns.shape[1]).reshape(rows.shape[1], -1)
-        images = [numbers[p][:, q] for p, q in zip(rows, columns, strict=True)]
-        orbits.append(np.min(images, axis=0).reshape(-1))
-        start += numbers.size
-    return np.unique(np.concatenate(orbits), return_inverse=True)[1]

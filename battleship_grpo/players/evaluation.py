@@ -8,7 +8,7 @@ from itertools import count, starmap
 
 import numpy as np
 
-from ..backend import make_generator, rows_that_fit, split, to_numpy
+from ..backend import make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, all_boards, placement_count
 from ..rollout import Greedy, Sampler, play, results
@@ -27,7 +27,7 @@ class Trained(Player):
     def __init__(self, name, policy):
         super().__init__(policy.rules, policy.xp)
         self.name, self.policy = name, policy
-        self.games_at_once = rows_that_fit(policy.xp, policy.network.width)
+        self.games_at_once = policy.network.rows
 
     def distribution(self, observations, legal, temperature=None):
         return self.policy.distribution(observations, legal, temperature)

@@ -7,7 +7,7 @@ import numpy as np
 from ..backend import load_backend
 from ..env import BattleshipEnv
 from ..networks import NETWORKS
-from ..networks.symmetry import tie
+from ..networks.symmetry import make_symmetric, tie
 from ..players import BASELINES, find_player, load_policy
 from ..policy import FILE_NAME, Policy
 from .checkpoint import digest
@@ -54,15 +54,16 @@ def make_policy(settings, env):
             text = ",".join(map(str, found)) if isinstance(found, tuple) else found
             raise ValueError(f"{settings.init} has other {name}: add --{name.replace('_', '-')} {text}")
     if settings.equivariant:
-        tie(policy.network, env.rules.board_size)
+        tie(policy.network)
     return policy
 
 
 def make_network(settings, env, num_outputs, hidden_sizes, rng, dtype=np.float32):
     """A fresh network of the settings' family."""
-    return NETWORKS[settings.network](
+    network = NETWORKS[settings.network](
         env.observation_size, num_outputs, hidden_sizes, settings.activation, settings.encoding, rng, dtype,
-        settings.output_gain, env.rules.board_size if settings.equivariant else None, env.rules.fleet)
+        settings.output_gain, env.rules.fleet)
+    return make_symmetric(network) if settings.equivariant else network
 
 
 def make_critic(settings, env, policy):

@@ -13,6 +13,7 @@ whenever a process is killed or a disk is full.
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,6 @@ import numpy as np
 
 from ..backend import array_module, only, to_numpy
 from .files import read_arrays, refusing, write_arrays
-from dataclasses import asdict
 from .settings import RunSettings, from_json, num_parameters, whole_settings
 
 FORMAT_VERSION = 1

@@ -2,14 +2,14 @@
 
 import json
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 
 from ..policy import FILE_NAME
 from . import checkpoint
 from .files import UNFINISHED, read_text, require_regular, write_text
 from .metrics import as_columns, read_table
-from dataclasses import asdict
-from .settings import whole_settings, from_json, read_config
+from .settings import from_json, read_config, whole_settings
 
 try:
     import fcntl

@@ -22,9 +22,10 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
 
     Every iteration of every rank has a random generator of its own, made from the seed, the iteration and the rank:
     nothing needs remembering between iterations. The clock and the wishes of rank 0 count. Within an iteration the
-    clock is asked only where seconds are limited: with iterations alone no bit depends on it. Raises FloatingPointError,
-    with the iteration, where a NaN or an infinity turns up; the learner, and what is saved then, are as they were before
-    that iteration.
+    clock is asked only where seconds are limited: with iterations alone no bit depends on it.
+
+    Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up; the learner, and what is saved,
+    are as they were before that iteration.
     """
     world, xp = learner.world, learner.policy.xp
     done = dict(done or {"seconds": 0.0, "iterations": 0, "games": 0, "shots": 0})

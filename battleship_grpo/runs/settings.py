@@ -1,8 +1,8 @@
 """Every setting of a training run: the experiment, whole. The command line follows from it.
 
-What an algorithm can be told stands in its own file (`Settings` of its class), what every run can be told stands here; the
-settings of a run are both at once. Defaults are those of the classes, but for what the row of `algorithms.recipes` says.
-Settings that Hugging Face TRL's GRPOConfig has too bear its names and its meaning; docs/trl.md says what differs.
+Settings of an algorithm stand in its own file (`Settings` of its class), those of every run here; a run has both. A
+default is that of the class, or what the algorithm's row in `algorithms.recipes` says. Settings that Hugging Face TRL's
+GRPOConfig has too bear its names and its meaning; docs/trl.md says what differs.
 """
 
 import json
@@ -19,7 +19,7 @@ from ..algorithms.learner import setting
 from ..algorithms.recipes import LARGEST_SMALL_BOARD
 from ..game import NAMED_RULES, Rules
 from ..networks import MLP, NETWORKS
-from ..networks.parts import ACTIVATIONS, ENCODINGS
+from ..networks.network import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
 from .files import read_text, refusing
 
@@ -66,8 +66,8 @@ class RunSettings:
                                     low=1)
     # the policy
     network: str = setting(MLP.name, "the family of the network", choices=NETWORKS)
-    hidden_sizes: tuple | None = setting(None, f"units of each hidden layer, in window and fleet at each cell (default "
-                                         f"of a family: {FAMILIES})")
+    hidden_sizes: tuple | None = setting(None, "units of each hidden layer, in window and placement at each cell "
+                                         f"(default of a family: {FAMILIES})")
     activation: str = setting("relu", "activation of the hidden layers", choices=ACTIVATIONS)
     encoding: str = setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
                             choices=ENCODINGS)
@@ -151,7 +151,7 @@ def options_of_algorithm(algorithm):
 def users_of(name):
     """The algorithms that a setting means something to, one name for each class."""
     first = {recipe.kind: algorithm for algorithm, recipe in reversed(RECIPES.items())}
-    return [algorithm for algorithm in RECIPES if algorithm in first.values() and name in options_of_algorithm(algorithm)]
+    return [algorithm for algorithm in first.values() if name in options_of_algorithm(algorithm)][::-1]
 
 
 # ------------------------------------------------------------------------------------- making settings
@@ -201,7 +201,8 @@ def board_size_of(given):
     """Of the game that some settings name."""
     options = options_of(RunSettings)
     size = checked("board_size", given.get("board_size"), options["board_size"])
-    return size or NAMED_RULES[checked("rules", given.get("rules", options["rules"].default), options["rules"])].board_size
+    rules = checked("rules", given.get("rules", options["rules"].default), options["rules"])
+    return size or NAMED_RULES[rules].board_size
 
 
 # ------------------------------------------------------------------------------------- checking them
@@ -256,8 +257,8 @@ def check(settings):
             raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or --no-equivariant")
     fewest = s.kind.fewest_boards(s) * (s.processes or 1)
     if s.num_boards < fewest:
-        raise ValueError(f"num_boards must be ≥ {fewest}, not {s.num_boards}: each process needs boards of its own, one "
-                         "at least for each of num_minibatches")
+        raise ValueError(f"num_boards must be ≥ {fewest}, not {s.num_boards}: each process needs boards of its own, "
+                         "one at least for each of num_minibatches")
     if s.max_shots is not None and s.max_shots > cells:
         raise ValueError(f"max_shots must be ≤ {cells}, the cells, not {s.max_shots}")
     s.kind.check(s)

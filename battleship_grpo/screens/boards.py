@@ -1,10 +1,10 @@
 """A game as pictures made of text: a `Frame` is what there is to show, `render` turns it into something rich can print.
 
-A screen holds up to three panels: the board as the player sees it, its probability of firing at each cell, and the
+A picture has up to three panels: the board as the player sees it, its probability of firing at each cell, and the
 posterior, exact or estimated. Where they do not fit side by side the cells shrink first, then panels are left out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..game import HIT, MISS, SHIP, WATER, Rules
+from ..game import HIT, MISS, SHIP, WATER, Rules, random_boards, score
 
 
 class Glyphs(NamedTuple):
@@ -40,11 +40,13 @@ LAST_SHOT = "on rgb(150,60,110)"
 ROW_LABEL = 3  # columns for the row numbers
 GAP = 2  # columns between panels
 AROUND = 9  # lines of a live screen that are not rows of the board
-CELL_WIDTHS = ((3, 4), (3, 3), (2, 2))  # columns of a cell on the board, on a heat map: roomy, compact, no numbers
+CELL_WIDTHS = 4, 3, 2  # columns of a cell: roomy, compact, without numbers
+
+LARGEST_SEED = 2**63
+TIE = 1e-6  # probabilities of a hit closer than this are equal
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """What the terminal can show."""
 
     glyphs: Glyphs = EMOJI
@@ -62,7 +64,7 @@ def look_of(console, ascii_only=False):
 
 @dataclass(frozen=True)
 class Frame:
-    """One moment of a game: a shot, and the maps that it was chosen by. Arrays have one entry per cell, row by row."""
+    """One moment of a game: a shot, and the maps from before it. Arrays have one entry per cell, row by row."""
 
     rules: Rules
     heading: str
@@ -73,11 +75,11 @@ class Frame:
     last: int | None = None  # the cell fired at last
     comment: str = ""  # on the last shot
     ships: np.ndarray | None = None  # bool (cells,): given once the game is over, and shown
-    before: np.ndarray | None = None  # what was seen when the maps were made; None: `seen`
+    before: np.ndarray | None = None  # `seen` when the maps were made; None: the same as now
 
     @property
     def open(self):
-        """bool (cells,): still in the fog when the maps were made."""
+        """bool (cells,): in the fog when the maps were made."""
         return (self.seen if self.before is None else self.before) == 0
 
     @property
@@ -89,12 +91,71 @@ class Frame:
         return int((self.seen > 0).sum())
 
     @property
-    def misses(self):
-        return self.shots - self.hits
-
-    @property
     def counts(self):
-        return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {self.misses}"
+        misses = self.shots - self.hits
+        return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {misses}"
+
+
+# ------------------------------------------------------------------------------------- a game as frames
+
+
+def games(player, name, posterior_player, first):
+    """Endless games, each (board, frames): on the board of seed `first`, then on those of the seeds after it."""
+    for seed in range(first, LARGEST_SEED):
+        board = random_boards(player.rules, 1, np.random.default_rng(seed))[0].ravel()
+        heading = f"{name} on board {seed} ({player.rules.describe()})"
+        yield board, game_frames(player, posterior_player, board, np.random.default_rng([seed, 1]), heading)
+
+
+def game_frames(player, posterior_player, board, rng, heading):
+    """Frames of one game: the hidden fleet; each shot, beside the maps from before it; at last the fleet revealed.
+
+    posterior_player: a player with a `posterior`, exact or estimated, to compare every shot with; None: no comparison.
+    """
+    rules, best_choices = player.rules, 0
+    frame = Frame(rules, heading, np.zeros(rules.cells, np.int8))
+    while frame.hits < rules.ship_cells:
+        seen = frame.seen
+        distribution = player.distribution(seen[None], seen[None] == 0)
+        maps = {"before": seen, "policy": distribution.probs[0]}
+        if posterior_player:
+            maps["posterior"] = posterior_player.posterior(seen[None])[0]
+            maps["posterior_name"] = posterior_player.posterior_name
+        if frame.last is None:
+            yield replace(frame, comment="the fleet is hidden", **maps)
+        shot = int((distribution.greedy() if player.deterministic else distribution.sample(rng.random(1)))[0])
+        comment = f"{cell_name(*divmod(shot, rules.board_size))}: {'hit' if board[shot] else 'miss'}."
+        if posterior_player:
+            best_choices += cost_of(shot, maps["posterior"], seen) == 0
+            comment += comment_on(rules, shot, maps["posterior"], seen, posterior_player.choice_name)
+        seen = seen.copy()
+        seen[shot] = 1 if board[shot] else -1
+        frame = Frame(rules, heading, seen, last=shot, comment=comment, **maps)
+        yield frame
+    reached = score(rules, frame.shots - frame.hits, True)
+    comment = f"Fleet sunk in {frame.shots} shots, score {reached:.2f}."
+    if posterior_player:
+        comment += f" {best_choices} of {frame.shots} shots were the {posterior_player.choice_name}."
+    yield replace(frame, comment=comment, ships=board)
+
+
+def cost_of(shot, posterior, seen):
+    """How much more probable a hit was at the best cell in the fog than at the one fired at; 0 among equals."""
+    cost = posterior[seen == 0].max() - posterior[shot]
+    return float(cost) if cost > TIE else 0.0
+
+
+def comment_on(rules, shot, posterior, seen, choice_name):
+    """How probable a hit was, and where it would have been more probable."""
+    if (cost := cost_of(shot, posterior, seen)) == 0:
+        return f" The {choice_name}: {posterior[shot]:.1%} to hit, no cell had more."
+    best = np.where(seen == 0, posterior, -1).argmax()
+    name = cell_name(*divmod(int(best), rules.board_size))
+    return (f" {posterior[shot]:.1%} to hit; the {choice_name} {name} had {posterior[best]:.1%}. "
+            f"Cost: {100 * cost:.1f} points.")
+
+
+# ------------------------------------------------------------------------------------- a frame as text
 
 
 class Panel(NamedTuple):
@@ -105,66 +166,52 @@ class Panel(NamedTuple):
     heat: np.ndarray | None = None  # a value per cell, NaN where there is none; the board itself if None
     colour: tuple = SKY_BLUE
 
-    def width(self, cell_widths):
-        return max(len(self.title), ROW_LABEL + self.frame.rules.board_size * cell_widths[self.heat is not None])
+    def width(self, cell_width):
+        return max(len(self.title), ROW_LABEL + self.frame.rules.board_size * cell_width)
 
-    def draw(self, look, cell_widths):
+    def draw(self, look, cell_width):
         """Title, column letters, one line per row of the board."""
-        size, cell_width = self.frame.rules.board_size, cell_widths[self.heat is not None]
-        letters = "".join(self._align(column_name(c), cell_width) for c in range(size))
-        text = Text(f"{self.title}\n", style="bold", no_wrap=True)
-        text.append(" " * ROW_LABEL + letters, style="not bold dim")
-        draw_cell = self._board_cell if self.heat is None else partial(
-            self._heat_cell, largest=np.nanmax(self.heat, where=self.frame.open, initial=1e-9))
+        size = self.frame.rules.board_size
+        letters = (f"{column_name(column):<2}".rjust(min(3, cell_width)) for column in range(size))
+        text = Text(f"{self.title}\n", "bold", no_wrap=True)
+        text.append(" " * ROW_LABEL + "".join(letter.ljust(cell_width) for letter in letters), "not bold dim")
+        draw_cell = self.board_cell if self.heat is None else partial(
+            self.heat_cell, largest=np.nanmax(self.heat, where=self.frame.open, initial=1e-9))
         for row in range(size):
-            text.append(f"\n{row + 1:>2} ", style="not bold dim")
+            text.append(f"\n{row + 1:>2} ", "not bold dim")
             cells = (draw_cell(look, cell, cell_width) for cell in range(row * size, (row + 1) * size))
             for style, alike in groupby(cells, key=lambda cell: cell[1]):  # fewer pieces are faster to print
-                text.append("".join(cell for cell, _ in alike), style)
+                text.append("".join(cell for cell, _ in alike), f"not bold {style}")
         return text
 
-    def _align(self, letter, cell_width):
-        """Over the glyphs of the board, whose cells begin with the pointer's column, or over the numbers of a map."""
-        if cell_width == 2:
-            return f"{letter:<2}"
-        return f" {letter:<2}" if self.heat is None else align_number(letter, cell_width)
-
-    def _board_cell(self, look, cell, cell_width):
-        """(text, style) of a cell of the board."""
-        frame, glyphs, seen = self.frame, look.glyphs, self.frame.seen[cell]
+    def board_cell(self, look, cell, cell_width):
+        """(text, style)"""
+        frame, glyphs = self.frame, look.glyphs
+        glyph = (glyphs.water, glyphs.hit, glyphs.miss)[frame.seen[cell]]
         if frame.ships is not None and frame.ships[cell]:
             glyph = glyphs.ship
-        else:
-            glyph = glyphs.hit if seen > 0 else glyphs.miss if seen < 0 else glyphs.water
         last = cell == frame.last
-        pointer = (glyphs.pointer if last else " ") if cell_width == 3 else ""
-        return pointer + glyph, f"not bold {LAST_SHOT}" if last and look.colour else "not bold"
+        pointer = glyphs.pointer if last else " "
+        return pointer[: cell_width - 2] + glyph + " " * (cell_width - 3), LAST_SHOT if last and look.colour else ""
 
-    def _heat_cell(self, look, cell, cell_width, largest):
-        """(text, style) of a cell of a map: a percentage, or where it is too narrow for one a shade."""
-        frame, value = self.frame, self.heat[cell]
-        if not frame.open[cell]:
-            mark = look.glyphs.struck if frame.seen[cell] > 0 else look.glyphs.missed
-            return align_number(mark, cell_width), "not bold dim"
-        if np.isnan(value):
-            return " " * cell_width, "not bold"
+    def heat_cell(self, look, cell, cell_width, largest):
+        """(text, style): a percentage, or a shade where there is no room for one."""
+        frame, glyphs, value, style = self.frame, look.glyphs, self.heat[cell], ""
         share = value / largest  # so that faint maps can be read, too
-        last = cell == frame.last
-        if cell_width > 2:
-            text = align_number(f"{100 * value:.0f}", cell_width)
-            text = look.glyphs.pointer + text[1:] if last and text[0] == " " else text
-        elif look.colour:
-            text = "  "
+        if not frame.open[cell]:
+            text, style = glyphs.struck if frame.seen[cell] > 0 else glyphs.missed, "dim"
+        elif np.isnan(value):
+            text = ""
         else:
-            text = (look.glyphs.pointer if last else look.glyphs.shades[round(share * 4)]) * 2
-        if not look.colour:
-            return text, "not bold"
-        return text, f"not bold {LAST_SHOT if last else heat_style(share, self.colour)}"
-
-
-def align_number(text, cell_width):
-    """Numbers have at most three digits; a fourth column is a margin."""
-    return f"{text:>{min(cell_width, 3)}}".ljust(cell_width)
+            last = cell == frame.last
+            if cell_width > 2:
+                text = f"{100 * value:3.0f}"
+                text = glyphs.pointer + text[1:] if last and text[0] == " " else text
+            else:
+                text = "" if look.colour else 2 * (glyphs.pointer if last else glyphs.shades[round(share * 4)])
+            if look.colour:
+                style = LAST_SHOT if last else heat_style(share, self.colour)
+        return text.rjust(min(3, cell_width)).ljust(cell_width), style
 
 
 def heat_style(share, colour):
@@ -174,43 +221,18 @@ def heat_style(share, colour):
     return f"{ink} on rgb({red},{green},{blue})"
 
 
-def panels_of(frame):
-    maps = [Panel("policy, %", frame, frame.policy, SKY_BLUE),
-            Panel(f"{frame.posterior_name}, %", frame, frame.posterior, ORANGE)]
-    return [Panel("board", frame), *(panel for panel in maps if panel.heat is not None)]
+def total_width(panels, cell_width):
+    return sum(panel.width(cell_width) for panel in panels) + GAP * (len(panels) - 1)
 
 
-def total_width(panels, cell_widths):
-    return sum(panel.width(cell_widths) for panel in panels) + GAP * (len(panels) - 1)
-
-
-def fit(panels, width):
-    """(panels, cell widths) for the roomiest screen of that width: cells shrink before panels go; one always stays."""
-    for count in range(len(panels), 0, -1):
-        for cell_widths in CELL_WIDTHS:
-            if total_width(panels[:count], cell_widths) <= width:
-                return panels[:count], cell_widths
-    return panels[:1], CELL_WIDTHS[-1]
-
-
-def side_by_side(panels, look, cell_widths):
-    grid = Table.grid(*(Column(no_wrap=True) for _ in panels), padding=(0, GAP, 0, 0), pad_edge=False)
-    grid.add_row(*(panel.draw(look, cell_widths) for panel in panels))
-    return grid
-
-
-def shortfall(panels, shown, cell_widths, width, height):
-    """What a small screen leaves out, and the size that would show it; "" if nothing."""
-    size = panels[0].frame.rules.board_size
-    everything, with_numbers = (total_width(panels, widths) for widths in CELL_WIDTHS[:0:-1])
-    notes = []
-    if len(shown) < len(panels):
-        notes.append(f"{width} columns show {len(shown)} of {len(panels)} panels, {everything} would show all")
-    elif cell_widths[1] == 2 and len(panels) > 1:
-        notes.append(f"{width} columns leave no room for numbers, {with_numbers} would show them")
-    if height is not None and height < size + AROUND:
-        notes.append(f"{height} lines cut the board off, {size + AROUND} would not")
-    return "; ".join(notes)
+def side_by_side(panels, look, width):
+    """(something to print, how many of the panels it shows): cells shrink before panels go; one panel stays."""
+    choices = [(count, cell_width) for count in range(len(panels), 0, -1) for cell_width in CELL_WIDTHS]
+    fits = (choice for choice in choices if total_width(panels[: choice[0]], choice[1]) <= width)
+    count, cell_width = next(fits, choices[-1])
+    grid = Table.grid(*(Column(no_wrap=True) for _ in range(count)), padding=(0, GAP, 0, 0), pad_edge=False)
+    grid.add_row(*(panel.draw(look, cell_width) for panel in panels[:count]))
+    return grid, count
 
 
 def one_line(text, style=""):
@@ -222,12 +244,22 @@ def render(frame, look, width, height=None, status="", panels=None):
 
     panels: what to show of it; by default its board and its maps.
     """
-    panels = panels or panels_of(frame)
-    shown, cell_widths = fit(panels, width)
-    note = shortfall(panels, shown, cell_widths, width, height)
+    maps = [Panel("policy, %", frame, frame.policy, SKY_BLUE),
+            Panel(f"{frame.posterior_name}, %", frame, frame.posterior, ORANGE)]
+    panels = panels or [Panel("board", frame), *(panel for panel in maps if panel.heat is not None)]
+    grid, count = side_by_side(panels, look, width)
+    notes, lines = [], frame.rules.board_size + AROUND
+    if count < len(panels):
+        notes.append(f"{width} columns show {count} of {len(panels)} panels, {total_width(panels, CELL_WIDTHS[-1])} "
+                     "would show all")
+    if height is not None and height < lines:
+        notes.append(f"{height} lines cut the board off, {lines} would not")
     last = [Text(), one_line(status, "dim")] if status else []
-    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line(note, "yellow"),
-                 side_by_side(shown, look, cell_widths), Text(), Text(frame.comment), *last)
+    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line("; ".join(notes), "yellow"),
+                 grid, Text(), Text(frame.comment), *last)
+
+
+# ------------------------------------------------------------------------------------- names of cells
 
 
 def column_name(column):

@@ -1,38 +1,80 @@
-"""How every command ends: with an exit status and at most one line on stderr, whatever becomes of its streams.
+"""How every command ends: with an exit status, and at most one line on stderr.
 
     0                 done
     2                 a mistake, or something that cannot be done: the line says what
-    128 + a signal    stopped: 130 by Ctrl-C; 141, without a word, by whoever read stdout and has had enough
+    128 + a signal    stopped: 130 by Ctrl-C; 141, without a line, when the reader of stdout has left
 
-What cannot be written to stderr is dropped: no work is lost because nobody watches any more.
+What cannot be written to stderr is dropped: a run is not lost because its terminal is gone.
 """
 
 import errno
 import os
 import signal
 import sys
-from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
-from functools import partial, wraps
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from functools import wraps
 
-from ..runs.signals import handled, leave_at_once
+from .. import leave_at_once
 from .tables import stderr_console
 
 SIGPIPE = 13  # its number on POSIX; Windows has no name for it
 
 
-class Unwritable(Exception):
-    """stdout takes no more; `error` says why. It is no OSError, for which others on the way might take it as theirs."""
+def command(main):
+    """`main(arguments, …)`, which returns an exit status, as a command that ends as this module says."""
+    @wraps(main)
+    def run(arguments=None, **options):
+        open_standard_streams()
+        in_charge = signal.getsignal(signal.SIGINT) is leave_at_once  # not where another program calls `main`
+        interrupts = handled(interrupt, signal.SIGINT, signal.SIGTERM) if in_charge else nullcontext()
+        with (interrupts, open(os.devnull, "w", encoding="utf-8") as null,
+              redirect_stdout(Stream(sys.stdout, null, fatal=True)),
+              redirect_stderr(Stream(sys.stderr, null, fatal=False))):
+            try:
+                try:
+                    return main(arguments, **options)
+                finally:
+                    sys.stdout.flush()
+            except BaseException as error:
+                status, line = ending(error)
+                if line:
+                    stderr_console().print(line, style="red")
+                return status
 
-    def __init__(self, error):
-        super().__init__(error.strerror)
-        self.error = error
+    return run
+
+
+def ending(error):
+    """(exit status, line or None) for what stopped a command. Raises what is a fault of this program."""
+    safe = "what was saved before is as it was"
+    match error:
+        case KeyboardInterrupt():
+            return 128 + (error.args[0] if error.args else signal.SIGINT), f"stopped at once: {safe}"
+        case Unwritable(__cause__=OSError(errno=errno.EPIPE)):
+            return 128 + SIGPIPE, None
+        case Unwritable():
+            return 2, f"error: cannot write to stdout: {error.__cause__.strerror}"
+        case ValueError() | FloatingPointError() | ChildProcessError():
+            return 2, f"error: {error}"
+        case OSError():
+            return 2, f"error: {error.filename or 'a file'}: {error.strerror or error}; {safe}"
+        case MemoryError():
+            return 2, f"error: not enough memory ({error}): fewer boards or games need less"
+    raise error
+
+
+# ------------------------------------------------------------------------------------- streams
+
+
+class Unwritable(Exception):
+    """stdout takes no more; its cause says why. It is no OSError, which callers could take for one of a file."""
 
 
 class Stream:
-    """A text stream that becomes the null device when it breaks; `broken(error)` is called then."""
+    """A text stream that becomes the null device when writing fails. Where that is fatal it raises Unwritable."""
 
-    def __init__(self, stream, null, broken):
-        self._stream, self._null, self._broken = stream or null, null, broken
+    def __init__(self, stream, null, fatal):
+        self._stream, self._null, self._fatal = stream or null, null, fatal
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
@@ -48,61 +90,57 @@ class Stream:
             return function(*arguments)
         except OSError as error:
             with suppress(OSError):
-                os.dup2(self._null.fileno(), self._stream.fileno())  # takes what is still in its buffer, too
-            self._broken(error)
+                os.dup2(self._null.fileno(), self._stream.fileno())  # what is left in its buffer goes there, too
+            if self._fatal:
+                raise Unwritable from error
 
 
-def stop_writing(error):
-    raise Unwritable(error)
+def open_standard_streams():
+    """Open 0, 1 and 2 where they are closed: a file that got one of these numbers would receive messages.
 
-
-def command(main):
-    """`main(arguments, …)`, which returns an exit status, as a command that ends as this module says."""
-    @wraps(main)
-    def run(arguments=None, **options):
-        open_standard_descriptors()
-        for stream in (sys.stdin, sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # what the terminal's encoding lacks becomes a question mark
-        started_by_us = signal.getsignal(signal.SIGINT) is leave_at_once
-        with (handled(signal.default_int_handler, signal.SIGINT) if started_by_us else nullcontext(),
-              open(os.devnull, "w", encoding="utf-8") as null,
-              redirect_stdout(Stream(sys.stdout, null, stop_writing)),
-              redirect_stderr(Stream(sys.stderr, null, lambda _: None))):
-            return status_of(partial(main, arguments, **options))
-
-    return run
-
-
-def status_of(main):
-    """Run it, and say in a line what stopped it."""
-    try:
-        try:
-            return main()
-        finally:
-            sys.stdout.flush()
-    except Unwritable as stop:
-        if stop.error.errno == errno.EPIPE:
-            return 128 + SIGPIPE
-        reason = f"cannot write to stdout: {stop}"
-    except KeyboardInterrupt as stop:
-        stderr_console().print("stopped at once: what was saved before is as it was", style="red")
-        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
-    except (ValueError, FloatingPointError, ChildProcessError) as error:
-        reason = str(error)
-    except OSError as error:
-        reason = f"{error.filename or 'a file'}: {error.strerror or error}; what was saved before is as it was"
-    except MemoryError as error:
-        reason = f"not enough memory ({error}): fewer boards or games need less"
-    stderr_console().print(f"error: {reason}", style="red")
-    return 2
-
-
-def open_standard_descriptors():
-    """Have 0, 1 and 2 be open, where they were closed: what is meant for a stream shall not end up in a file, and who
-    reads finds the end.
+    Characters that an encoding lacks become question marks.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+# ------------------------------------------------------------------------------------- signals
+
+
+@contextmanager
+def handled(handler, *numbers):
+    """Within, `handler(number, frame)` is called for these signals; afterwards what was called before."""
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in previous.items():
+            signal.signal(number, former)
+
+
+def interrupt(number, _):
+    raise KeyboardInterrupt(number)
+
+
+@contextmanager
+def stop_on_signal(answer="saving once this iteration is over; again to leave at once"):
+    """Yields `stopped()`: the last of SIGINT and SIGTERM that came, or None. The first prints the answer, the second
+    raises KeyboardInterrupt(its number), more do nothing.
+    """
+    received = []
+
+    def receive(number, _):
+        received.append(number)
+        if len(received) == 1:
+            with suppress(OSError):  # stderr is gone
+                os.write(2, f"\n{answer}\n".encode())  # `print` is not safe in a handler
+        elif len(received) == 2:
+            interrupt(number, _)
+
+    with handled(receive, signal.SIGINT, signal.SIGTERM):
+        yield lambda: received[-1] if received else None

@@ -5,8 +5,7 @@ import sys
 import numpy as np
 from rich.text import Text
 
-from .boards import ORANGE, Frame, Panel, cell_name, parse_cell, render
-from .frames import cost_of
+from .boards import ORANGE, Frame, Panel, cell_name, cost_of, parse_cell, render
 
 
 class Game:
@@ -34,81 +33,79 @@ class Game:
 
 
 class HumanGame:
-    """The player's game is known from the start. The person sees its counts only: its board would show the fleet."""
+    """The player's game is known from the start. The person sees its counts only: its board would show the fleet.
 
-    def __init__(self, console, look, player, knower, board, theirs):
-        self.console, self.look, self.player, self.knower = console, look, player, knower
+    frames: those of the player's game, the last of them with the fleet revealed.
+    """
+
+    def __init__(self, console, look, player, posterior_player, board, frames):
+        self.console, self.look, self.player, self.posterior_player = console, look, player, posterior_player
+        self.rules, self.frames = player.rules, frames
         self.game = Game(player.rules, board.reshape(player.rules.board_size, -1))
-        self.theirs = theirs  # frames of the player's game, the last of them with the fleet revealed
         self.fired = []  # (what was seen before, the cell) of each shot
-
-    @property
-    def last(self):
-        """The cell fired at last."""
-        return self.fired[-1][1] if self.fired else None
-
-    @property
-    def seen(self):
-        return np.where(self.game.fired, np.where(self.game.board, 1, -1), 0).astype(np.int8).ravel()
 
     def play(self):
         """Turns until the person has sunk the fleet, or gives up, or the input ends."""
-        rules = self.game.rules
+        rules = self.rules
         self.say(f"A fleet hides on {rules.board_size}x{rules.board_size} cells: ships of {rules.ships}, which lie "
-                 "straight and may touch. A shot hits or misses; nobody tells when a ship has sunk.\n"
+                 "straight and may touch. A shot hits or misses; that a ship has sunk is not announced.\n"
                  "You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
                  f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
-                 f"({self.knower.posterior_name}), 'quit' to stop.")
+                 f"({self.posterior_player.posterior_name}), 'quit' to stop.")
         self.show()
-        while not self.game.sunk and (command := self.ask()).lower() not in ("quit", "q"):
-            self.obey(command)
+        while not self.game.sunk:
+            command = self.ask()
+            match command.lower():
+                case "quit" | "q":
+                    break
+                case "hint":
+                    self.show(policy=self.player.distribution(self.seen[None], self.seen[None] == 0).probs[0])
+                case "hint posterior" | "posterior":
+                    self.show(posterior=self.posterior_player.posterior(self.seen[None])[0])
+                case _:
+                    self.fire(command)
         self.finish()
-
-    def obey(self, command):
-        if command.lower() == "hint":
-            self.show(policy=True)
-        elif command.lower() in ("hint posterior", "posterior"):
-            self.show(posterior=True)
-        else:
-            self.fire(command)
-
-    def fire(self, command):
-        seen = self.seen
-        try:
-            hit = self.game.play(command)
-        except ValueError as error:
-            self.say(f"{error}. Other commands: hint, hint posterior, quit.")
-            return
-        row, column = parse_cell(command, self.game.rules.board_size)
-        self.fired.append((seen, row * self.game.rules.board_size + column))
-        self.show(comment="Hit!" if hit else "Miss.")
-        if self.game.shots == self.theirs[-1].shots and not self.game.sunk:
-            self.say(f"The policy has sunk the fleet, in {self.game.shots} shots. You can still finish.")
-
-    def show(self, comment="", policy=False, posterior=False):
-        """The board as the person sees it, and a map if wanted."""
-        observations, legal = self.seen[None], self.seen[None] == 0
-        their = self.theirs[min(self.game.shots, len(self.theirs) - 1)]
-        self.draw(f"you, against {their.heading}", f"{comment} The policy: {their.counts}".strip(),
-                  policy=self.player.distribution(observations, legal).probs[0] if policy else None,
-                  posterior=self.knower.posterior(observations)[0] if posterior else None,
-                  posterior_name=self.knower.posterior_name)
-
-    def draw(self, heading, comment, **more):
-        frame = Frame(self.game.rules, heading, self.seen, last=self.last, comment=comment, **more)
-        self.console.print("", render(frame, self.look, self.console.width))
 
     def ask(self):
         """The next command; "quit" at the end of the input."""
         self.console.print("your shot: ", end="")
         line = sys.stdin.readline()
         if not line or not sys.stdin.isatty():
-            self.console.print(line.rstrip("\n"))  # nobody's Enter ended the line
+            self.console.print(line.rstrip("\n"))  # there is no echo that ends the line
         return " ".join(line.split()) if line else "quit"
+
+    def fire(self, cell):
+        seen = self.seen
+        try:
+            hit = self.game.play(cell)
+        except ValueError as error:
+            self.say(f"{error}. Other commands: hint, hint posterior, quit.")
+            return
+        row, column = parse_cell(cell, self.rules.board_size)
+        self.fired.append((seen, row * self.rules.board_size + column))
+        self.show("Hit! " if hit else "Miss. ")
+        if self.game.shots == self.frames[-1].shots and not self.game.sunk:
+            self.say(f"The policy has sunk the fleet, in {self.game.shots} shots. You can still finish.")
+
+    @property
+    def seen(self):
+        """int8 (cells,), as the person sees the board."""
+        return np.where(self.game.fired, np.where(self.game.board, 1, -1), 0).astype(np.int8).ravel()
+
+    def frame(self, heading, comment, **more):
+        last = self.fired[-1][1] if self.fired else None
+        return Frame(self.rules, heading, self.seen, last=last, comment=comment, **more)
+
+    def show(self, comment="", **maps):
+        """The board as the person sees it, and maps if wanted."""
+        theirs = self.frames[min(self.game.shots, len(self.frames) - 1)]
+        frame = self.frame(f"you, against {theirs.heading}", f"{comment}The policy: {theirs.counts}",
+                           posterior_name=self.posterior_player.posterior_name, **maps)
+        self.console.print("", render(frame, self.look, self.console.width))
 
     def finish(self):
         """The result; both games, and where the person's shots were worse than the best by the posterior."""
-        mine, theirs = self.game.shots, self.theirs[-1].shots
+        mine, theirs = self.game.shots, self.frames[-1].shots
         if not self.game.sunk:
             result = f"You stopped after {mine} shot{'s' * (mine != 1)}. The policy needed {theirs}."
         elif mine == theirs:
@@ -117,31 +114,28 @@ class HumanGame:
             winner = "You win" if mine < theirs else "The policy wins"
             result = f"{winner}: you needed {mine} shots, the policy {theirs}."
         costs = self.costs()
-        frame = Frame(self.game.rules, "both games, and the fleet", self.seen, last=self.last,
-                      comment=f"{result} {self.dearest(costs)}".strip(), ships=self.game.board.ravel())
-        lost = Frame(frame.rules, "", np.zeros_like(frame.seen))
+        frame = self.frame("both games, and the fleet", result + self.dearest(costs), ships=self.game.board.ravel())
+        fog = Frame(self.rules, "", np.zeros_like(frame.seen))
         self.console.print("", render(frame, self.look, self.console.width, panels=[
-            Panel("your game", frame), Panel("the policy's game", self.theirs[-1]),
-            Panel("your losses, points", lost, costs, ORANGE)]))
+            Panel("your game", frame), Panel("the policy's game", self.frames[-1]),
+            Panel("your losses, points", fog, costs, ORANGE)]))
 
     def costs(self):
-        """How much likelier than at each cell fired at a hit was elsewhere: (cells,), NaN where not fired."""
-        costs = np.full(self.game.rules.cells, np.nan)
-        if self.fired:
-            seen = np.array([before for before, _ in self.fired])
-            for before, posterior, (_, cell) in zip(seen, self.knower.posterior(seen), self.fired, strict=True):
-                costs[cell] = cost_of(cell, posterior, before == 0)
+        """What `cost_of` says of each shot: (cells,), NaN where not fired."""
+        costs = np.full(self.rules.cells, np.nan)
+        for seen, cell in self.fired:
+            costs[cell] = cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
         return costs
 
     def dearest(self, costs):
         """A sentence on the shot that cost most."""
         if not np.nansum(costs):
             return ""
-        cell = int(np.nanargmax(costs))
-        number = [cell for _, cell in self.fired].index(cell) + 1
-        name = cell_name(*divmod(cell, self.game.rules.board_size))
-        return (f"By the {self.knower.posterior_name} shot {number}, {name}, cost you most: {100 * costs[cell]:.1f} "
-                f"points. In all you lost {np.nansum(costs):.1f} hits.")
+        dearest = int(np.nanargmax(costs))
+        number = [cell for _, cell in self.fired].index(dearest) + 1
+        name = cell_name(*divmod(dearest, self.rules.board_size))
+        return (f" By the {self.posterior_player.posterior_name} shot {number}, {name}, cost you most: "
+                f"{100 * costs[dearest]:.1f} points. In all you lost {np.nansum(costs):.1f} hits.")
 
     def say(self, text):
         self.console.print(Text(text))

@@ -1,79 +1,137 @@
-"""A run while it learns: one screen in a terminal, redrawn in place; elsewhere a line now and then.
+"""Live screens: games, one after the other, and a run while it learns. Where there is no terminal: lines.
 
-In `train` a thread draws, from copies of what each iteration leaves. After each drawing it rests until the process has
-worked for so long that drawing takes no more than `MOST_TIME` of it; nothing that learning depends on is touched.
+A `Screen` shows one thing, its scene:
+
+    advance()                      go on to what is shown next; False where there is nothing more
+    render(width, height, status)  what rich prints, on so many columns and lines
+    press(key)                     what a key changes; True goes on at once
+    seconds, busy                  how long each drawing stays; the share of time that may be spent on drawing
+    keys                           help on its own keys, in a few words
 """
 
-import threading
+import math
 import time
 from collections import deque
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from rich.live import Live
 
 from ..policy import Policy
-from ..runs.loop import share_done
 from ..runs.metrics import extended
-from .boards import look_of
-from .dashboard import Dashboard
-from .keys import exit_on_sigterm, in_foreground, keys
-from .numbers import in_words
+from .boards import look_of, render
+from .dashboard import Dashboard, in_words
+from .keys import in_foreground, keys
 
 LINE_EVERY = 5.0  # seconds between lines where there is no live terminal
-DRAW_EVERY = 0.3  # seconds between drawings, at least
-MOST_TIME = 0.01  # of the processor time that training takes, for drawing
+POLL = 0.3  # seconds in which a screen finds out that it is over, at most
 SNAPSHOT_SHOTS = 8  # into a game, when a picture is taken
 LINES_KEPT = 24  # of the last drawing, when the screen is as it was found
+SPEEDS = 0.1, 100.0  # shots per second
+SPEED_STEP = 1.5
+LINGER = 3.0  # seconds that the end of a game stays on the screen before the next
 
 
 def is_live(console):
-    """Whether it is a terminal that can be drawn on, and not somebody else's at the moment."""
+    """Whether it is a terminal that can be drawn on, and this process is in its foreground."""
     drawable = console.is_terminal and not (console.quiet or console.is_dumb_terminal)
     return drawable and console.file.isatty() and in_foreground(console.file)
 
 
-def line_of(share, metrics):
-    return (f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}  "
-            f"{'  '.join(in_words(metrics))}")
-
-
 class Screen:
-    """A dashboard on a terminal, whose keys change what it shows.
+    """A scene that fills a terminal until q."""
 
-    quits: what q does. clock: what tells the time that drawing may take its share of.
-    """
+    def __init__(self, console, keyboard, scene, quits="quits"):
+        self.console, self.keyboard, self.scene, self.quits = console, keyboard, scene, quits
+        self.paused = False
 
-    def __init__(self, console, keyboard, dashboard, quits, clock=time.monotonic):
-        self.console, self.keyboard, self.dashboard, self.quits = console, keyboard, dashboard, quits
-        self.clock = clock
-        self.paused = self.explains = False
-
-    def show(self, news, over=lambda: False):
-        """Draw until `over()` or q; True if it was q. `news()` brings the dashboard up to date before each drawing."""
-        with Live(console=self.console, screen=True, auto_refresh=False) as live:
-            key, due = "", self.clock()
-            while not over() and key != "q":
-                start, goes_on = time.thread_time(), not self.paused and self.clock() >= due
+    def show(self, over=lambda: False):
+        """Draw until there is nothing more, `over()`, or q; True if it was q."""
+        scene, key, goes_on = self.scene, "", True
+        with Live(console=self.console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+            while key != "q" and not over():
+                start = time.thread_time()
                 if goes_on:
-                    news()
-                    self.dashboard.next_shot()
-                if key or goes_on:
-                    live.update(self.drawing(), refresh=True)
-                    due = self.clock() + (time.thread_time() - start) / MOST_TIME
-                key = self.keyboard.read(DRAW_EVERY)
+                    if not scene.advance():
+                        break
+                    shown = time.monotonic()
+                if goes_on or key:
+                    live.update(scene.render(self.console.width, self.console.height, self.status()), refresh=True)
+                    rest = (time.thread_time() - start) / scene.busy
+                due = shown + max(scene.seconds, rest)
+                key = self.keyboard.read(min(POLL, max(0.0, due - time.monotonic())) if not self.paused else POLL)
                 self.paused ^= key == " "
-                self.explains ^= key == "?"
+                goes_on = scene.press(key) or (not self.paused and time.monotonic() >= due)
         return key == "q"
 
-    def drawing(self):
-        status = f"q {self.quits}   space {'goes on' if self.paused else 'pauses'}   ? "
-        status += "shows the maps" if self.explains else "explains the numbers"
-        return self.dashboard.render(self.console.width, self.console.height,
-                                     status if self.keyboard.available else "Ctrl-C ends", self.explains)
+    def status(self):
+        if not self.keyboard.available:
+            return "Ctrl-C ends; keys are off: the input is not a terminal"
+        return f"q {self.quits}   space {'goes on' if self.paused else 'pauses'}   {self.scene.keys}"
 
 
-# ------------------------------------------------------------------------------------- in `train`
+# ------------------------------------------------------------------------------------- games
+
+
+class Reel:
+    """A scene: games one after the other, until `count` have ended; keys change the speed.
+
+    games: what `boards.games` yields. speed: in shots per second. step: it goes on at a key.
+    """
+
+    busy = 1.0
+
+    def __init__(self, games, count, look, speed=SPEEDS[0], step=False):
+        self.games, self.count, self.look, self.speed, self.step = games, count, look, speed, step
+        self.frames, self.frame = iter(()), None
+        self.shots = []  # of each game that has ended
+
+    def advance(self):
+        frame = next(self.frames, None)
+        if frame is None and len(self.shots) < self.count:
+            self.next_game()
+            frame = next(self.frames, None)
+        self.frame = frame or self.frame
+        if frame and frame.ships is not None:
+            self.shots.append(frame.shots)
+        return frame is not None
+
+    def next_game(self):
+        _, self.frames = next(self.games, (None, iter(())))
+
+    def render(self, width, height=None, status=""):
+        return render(self.frame, self.look, width, height, status)
+
+    @property
+    def seconds(self):
+        return math.inf if self.step else 1 / self.speed if self.frame.ships is None else LINGER
+
+    @property
+    def keys(self):
+        return ("any other key goes on" if self.step else f"+ - {self.speed:.1f} shots a second") + "   n next board"
+
+    def press(self, key):
+        faster = {"+": SPEED_STEP, "=": SPEED_STEP, "-": 1 / SPEED_STEP}.get(key, 1.0)
+        self.speed = min(max(self.speed * faster, SPEEDS[0]), SPEEDS[1])
+        if key == "n":
+            self.next_game()
+        return key == "n" or (self.step and key != "")
+
+
+def watch(console, reel):
+    """Play on a live terminal; the last frame stays. Elsewhere all frames, one below the other."""
+    if is_live(console):
+        with keys() as keyboard:
+            reel.step &= keyboard.available
+            Screen(console, keyboard, reel).show()
+        console.print(reel.render(console.width))
+    else:
+        while reel.advance():
+            console.print(reel.render(console.width), "")
+
+
+# ------------------------------------------------------------------------------------- a run: in `train`
 
 
 class Lines:
@@ -87,141 +145,91 @@ class Lines:
     def add(self, share, metrics, policy):
         if time.monotonic() >= self.due or share >= 1:
             self.due = time.monotonic() + LINE_EVERY
-            self.console.print(line_of(share, metrics), soft_wrap=True, highlight=False)
+            line = (f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}  "
+                    f"{'  '.join(in_words(metrics))}")
+            self.console.print(line, soft_wrap=True, highlight=False)
 
 
-class Drawn:
-    """What the training thread hands over, and the drawing thread takes."""
+class Handover:
+    """What training leaves for the thread that draws, and whether either of the two has ended."""
 
-    def __init__(self, dashboard, metrics):
-        self.dashboard, self.metrics = dashboard, metrics
-        self.rows, self.policy, self.over, self.ended, self.failed = deque(), None, False, False, None
+    def __init__(self, metrics):
+        self.metrics, self.rows, self.policy = metrics, deque(), None
+        self.ended = self.over = False
 
     def add(self, share, metrics, policy):
         self.rows.append(metrics)
         if self.policy is None:  # the one before has been taken
             self.policy = policy.copy(np)
 
-    def news(self):
+    def take(self):
+        """(metrics, policy), as a `Dashboard` wants them."""
         rows = [self.rows.popleft() for _ in range(len(self.rows))]
         self.metrics = extended(self.metrics, rows)
         policy, self.policy = self.policy, None
-        self.dashboard.update(self.metrics, policy)
-
-    def draw(self, screen):
-        """Until training is over, or somebody ends it. If drawing fails, training goes on without."""
-        try:
-            with np.errstate(all="ignore"):  # it is each thread's own
-                self.ended = screen.show(self.news, lambda: self.over)
-        except KeyboardInterrupt:  # where Ctrl-C is a key like others
-            self.ended = True
-        except Exception as error:
-            self.failed = error
+        return self.metrics, policy
 
 
 @contextmanager
 def training_progress(console, settings, metrics):
-    """Yields what to `add(share, metrics, policy)` to after each iteration; it is `ended` when somebody pressed q.
+    """Yields an object to `add(share, metrics, policy)` to after each iteration; it is `ended` once q is pressed.
 
+    A thread draws, from copies: no bit of training depends on it. If drawing fails, training goes on without.
     metrics: column name → float (iterations,), of a run that goes on.
     """
     if not is_live(console):
         yield Lines(console)
         return
     console.print("working out how others play, to compare with")
-    drawn = Drawn(Dashboard(settings, look_of(console)), metrics)
-    with keys() as keyboard:
-        screen = Screen(console, keyboard, drawn.dashboard, "saves and ends", time.process_time)
-        thread = threading.Thread(target=drawn.draw, args=(screen,), daemon=True)
-        thread.start()
+    handover = Handover(metrics)
+    dashboard = Dashboard(settings, look_of(console), handover.take)
+
+    def draw(keyboard):
+        with np.errstate(all="ignore"):  # each thread has its own
+            handover.ended = Screen(console, keyboard, dashboard, "saves and ends").show(lambda: handover.over)
+
+    with keys() as keyboard, ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(draw, keyboard)
         try:
-            yield drawn
+            yield handover
         finally:
-            drawn.over = True
-            try:
-                thread.join()
-            except KeyboardInterrupt:  # the terminal is put right first
-                thread.join()
-                raise
-    if drawn.failed:
-        console.print(f"the screen could not be drawn to the end: {drawn.failed!r}")
-        return
-    drawn.news()
-    console.print(drawn.dashboard.render(console.width, min(console.height, LINES_KEPT)))
+            handover.over = True
+    if error := drawing.exception():
+        console.print(f"the screen could not be drawn to the end: {error!r}")
+    else:
+        dashboard.advance()
+        console.print(dashboard.render(console.width, min(console.height, LINES_KEPT)))
 
 
-# ------------------------------------------------------------------------------------- of another process
-
-
-class Followed:
-    """A run folder that somebody else may be writing, read again when its files have changed."""
-
-    def __init__(self, folder):
-        self.folder, self.settings = folder, folder.read_settings()
-        self.metrics, self.policy, self.seen = {}, None, {}
-
-    def read(self):
-        """Bring `metrics` and `policy` up to date. A file that is only half there is read next time."""
-        for name, path, read in (("metrics", self.folder.metrics_csv, self.folder.metrics),
-                                 ("policy", self.folder.policy, lambda: Policy.load(self.folder.policy))):
-            try:
-                stamp = path.stat().st_mtime_ns, path.stat().st_size
-                if stamp != self.seen.get(name):
-                    setattr(self, name, read())
-                    self.seen[name] = stamp
-            except (OSError, ValueError):
-                continue
-
-    @property
-    def last(self):
-        """The newest row, name → number; empty before the first."""
-        return {name: values[-1] for name, values in self.metrics.items() if len(values) and np.isfinite(values[-1])}
-
-    @property
-    def over(self):
-        """Whether it has come to its end, or been ended."""
-        try:
-            return self.folder.read_summary()["iterations"] == self.last.get("iteration", 0)
-        except (OSError, ValueError, KeyError):
-            return False
+# ------------------------------------------------------------------------------------- a run: of another process
 
 
 def follow(console, folder, look):
-    """Show the run in a folder as `train` shows its own: on a terminal until q, elsewhere to its end."""
-    run = Followed(folder)
-    if not is_live(console):
-        return print_lines(console, run)
-    dashboard = Dashboard(run.settings, look)
-
-    def news():
-        run.read()
-        dashboard.update(run.metrics, run.policy)
-
-    with exit_on_sigterm(), keys() as keyboard:
-        Screen(console, keyboard, dashboard, "quits").show(news)
+    """Show the run in a folder as `train` shows its own, until q; where nothing can be drawn, as it is now."""
+    if is_live(console):
+        with keys() as keyboard:
+            Screen(console, keyboard, dashboard_of(folder, look)).show()
+    else:
+        console.print(snapshot(folder, look, *console.size))
 
 
 def snapshot(folder, look, width, height):
     """What the screen of a run shows now, some shots into a game of its policy."""
-    run = Followed(folder)
-    run.read()
-    dashboard = Dashboard(run.settings, look)
-    dashboard.update(run.metrics, run.policy)
+    dashboard = dashboard_of(folder, look)
     for _ in range(SNAPSHOT_SHOTS + 1):
-        dashboard.next_shot()
+        dashboard.advance()
     return dashboard.render(width, height)
 
 
-def print_lines(console, run):
-    """A line now and then, until the run is over."""
-    printed, over = None, False
-    run.read()
-    while not over:
-        over = run.over  # asked first, so that the last line is printed
-        run.read()
-        if run.last and run.last["iteration"] != printed:
-            printed = run.last["iteration"]
-            done = {"seconds": run.last["seconds"], "iterations": printed}
-            console.print(line_of(min(1.0, share_done(run.settings, done)), run.last), soft_wrap=True)
-        if not over:
-            time.sleep(LINE_EVERY)
+def dashboard_of(folder, look):
+    """The dashboard of a run folder, which another process may be writing."""
+    metrics, policy = {}, None
+
+    def read():
+        nonlocal metrics, policy
+        with suppress(OSError, ValueError):  # missing, or half written: then what was read last
+            metrics = folder.metrics()
+            policy = Policy.load(folder.policy)
+        return metrics, policy
+
+    return Dashboard(folder.read_settings(), look, read)

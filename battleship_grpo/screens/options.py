@@ -72,7 +72,8 @@ def add_settings(parser, arguments):
     others = {}
     for algorithm in RECIPES:
         others |= {name: option for name, option in options_of_algorithm(algorithm).items() if name not in own}
-    groups = {"the run, the game and the policy": options_of(RunSettings), "every algorithm": options_of(LearnerSettings)}
+    groups = {"the run, the game and the policy": options_of(RunSettings),
+              "every algorithm": options_of(LearnerSettings)}
     listed = set().union(*groups.values())
     groups[settings.algorithm] = [name for name in own if name not in listed]
     for title, names in groups.items():

@@ -1,6 +1,8 @@
-"""Pictures, the same for the command line and the notebooks. Every function returns a matplotlib Figure."""
+"""Pictures, for commands and notebooks: matplotlib Figures, animations, and a screen as an .svg."""
 
+import io
 import math
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,12 +15,17 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..runs.files import replacing, require_regular
-from .boards import column_name
+from .boards import ASCII, EMOJI, Look, column_name
+from .tables import make_console
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
 MOST_ALIKE = 30  # frames that show the end of a game: each takes time to draw
+FIRST = 5  # iterations whose mean is where a run started
+
+# rich squeezes characters that are two columns wide: cells are letters here
+SVG = Look(EMOJI._replace(water=ASCII.water, ship=ASCII.ship, miss=ASCII.miss, hit=ASCII.hit), colour=True)
 
 
 def style(axes, title, x_label, y_label):
@@ -31,26 +38,16 @@ def style(axes, title, x_label, y_label):
 
 def smooth(values, share=0.02):
     """Mean over a window of about `share` of the points, shorter at the ends."""
-    width = max(1, int(len(values) * share))
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    stop = np.minimum(np.arange(len(values)) + width // 2 + 1, len(values))
-    start = np.maximum(np.arange(len(values)) - width // 2, 0)
-    return (sums[stop] - sums[start]) / (stop - start)
+    window = np.ones(int(len(values) * share) // 2 * 2 + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 def trace(axes, x, y, colour, label, spikes=False):
     """A curve: every point faint, its running mean strong. One spike in a hundred may be cut, not to set the scale."""
-    if not spikes and len(y):
+    if not spikes:
         y = np.minimum(y, np.percentile(y, 99))
     axes.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
-
-
-def trace_measured(axes, metrics, curves, **options):
-    """Those of `curves`, column name → (colour, label), that this run measured."""
-    for name in (name for name in curves if name in metrics):
-        measured = np.isfinite(metrics[name])
-        trace(axes, metrics["seconds"][measured], metrics[name][measured], *curves[name], **options)
 
 
 def mark_level(axes, value, text, above, left=False):
@@ -68,40 +65,52 @@ def mark_levels(axes, levels, left=False):
     axes.margins(y=0.1)
 
 
-def learning_curves(metrics, title, levels=()):
-    """Four panels over a run. metrics: column name → float (iterations,). levels: (name, mean shots), to be marked."""
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    figure.suptitle(title, fontsize=16, fontweight="bold")
-    shots, exploring, shares, size = figure.subplots(2, 2).flat
+def start_of(metrics, rules, init):
+    """Mean shots at the start of a run: random play's, or of its first iterations where it starts from a policy; None
+    where these were not measured.
+    """
+    if not init:
+        return rules.random_mean_shots
+    first = metrics.get("mean_shots", np.empty(0))[:FIRST]
+    return float(np.nanmean(first)) if np.isfinite(first).any() else None
 
-    trace_measured(shots, metrics, {
-        "mean_shots": (BLUE, "sampled play"), "validation_mean_shots": (GREEN, "validation boards")}, spikes=True)
-    mark_levels(shots, levels)
-    style(shots, "Fewer shots to sink the fleet", "seconds of training", "mean shots per game")
 
-    trace_measured(exploring, metrics, {
+PANELS = (  # of a run: title, label of y, and the columns of metrics.csv, each with colour and label
+    ("Fewer shots to sink the fleet", "mean shots per game", {
+        "mean_shots": (BLUE, "sampled play"), "validation_mean_shots": (GREEN, "validation boards")}),
+    ("It makes up its mind", "nats", {
         "entropy": (PURPLE, "entropy of a shot (nats)"), "kl_ref": (RED, "KL to the reference (nats)"),
-        "kl_old": (GREEN, "KL to the policy that played (nats)"), "step_kl": (ORANGE, "KL of the step (nats)")})
-    style(exploring, "It makes up its mind", "seconds of training", "nats")
-
-    trace_measured(shares, metrics, {
+        "kl_old": (GREEN, "KL to the policy that played (nats)"), "step_kl": (ORANGE, "KL of the step (nats)")}),
+    ("Shares", "share", {
         "clip_low": (BLUE, "clipped below (bad games)"), "clip_high": (ORANGE, "clipped above (good games)"),
         "zero_variance": (GREEN, "boards with equal scores"), "accuracy": (PURPLE, "agrees with teacher or preference"),
         "precision": (PURPLE, "a ship where it is surest"),
         "explained_variance": (GREY, "variance that the critic explains"),
-        "accepted_step": (RED, "of the trust region's longest step")})
-    style(shares, "Shares", "seconds of training", "share")
+        "accepted_step": (RED, "of the trust region's longest step")}),
+    ("Step by step", "gradient norm", {"grad_norm": (RED, "gradient norm")}))
 
-    trace_measured(size, metrics, {"grad_norm": (RED, "gradient norm")})
-    style(size, "Step by step", "seconds of training", "gradient norm")
-    rate = size.twinx()
+
+def learning_curves(metrics, title, levels=()):
+    """Four panels over a run. metrics: column name → float (iterations,). levels: (name, mean shots), to be marked."""
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    figure.suptitle(title, fontsize=16, fontweight="bold")
+    shots, *others = figure.subplots(2, 2).flat
+    for axes, (heading, y_label, curves) in zip((shots, *others), PANELS, strict=True):
+        for name, (colour, label) in curves.items():
+            measured = np.isfinite(metrics.get(name, ()))
+            if measured.any():
+                seconds, values = metrics["seconds"][measured], metrics[name][measured]
+                trace(axes, seconds, values, colour, label, spikes=axes is shots)
+        style(axes, heading, "seconds of training", y_label)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=10)
+        if axes is not shots:
+            axes.set_ylim(bottom=0)
+    mark_levels(shots, levels)
+    rate = others[-1].twinx()
     rate.plot(metrics.get("seconds", ()), metrics.get("learning_rate", ()), color=GREY, linewidth=1.5)
     rate.set_ylabel("learning rate (grey)", fontsize=11, color=GREY)
     rate.spines[["top"]].set_visible(False)
-    for axes in (shots, exploring, shares, size):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=10)
-        axes.set_ylim(bottom=None if axes is shots else 0)
     return figure
 
 
@@ -155,12 +164,11 @@ def shots_distributions(shots, rules):
     """How many shots each player's games took. shots: player's name → int (games,)."""
     figure = Figure(figsize=(10, 1.5 + 1.3 * len(shots)), layout="constrained")
     ranked = sorted(shots.items(), key=lambda item: item[1].mean())
-    best, mean = ranked[0][0], ranked[0][1].mean()
-    figure.suptitle(f"{best} sinks the fleet in {mean:.2f} shots on average", fontsize=16, fontweight="bold")
-    bins = np.arange(rules.ship_cells - 0.5, max(taken.max() for taken in shots.values()) + 1)
-    panels = np.atleast_1d(figure.subplots(len(shots), 1, sharex=True, sharey=True))
-    colours = cycle((BLUE, ORANGE, GREEN, RED, PURPLE, GREY))
-    for axes, (name, taken), colour in zip(panels, ranked, colours, strict=False):
+    best, taken = ranked[0]
+    figure.suptitle(f"{best} sinks the fleet in {taken.mean():.2f} shots on average", fontsize=16, fontweight="bold")
+    bins = np.arange(rules.ship_cells - 0.5, max(map(np.max, shots.values())) + 1)
+    panels = figure.subplots(len(shots), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (name, taken), colour in zip(panels, ranked, cycle(EIGHT), strict=False):
         axes.hist(taken, bins, weights=np.full(len(taken), 1 / len(taken)), color=colour)
         axes.axvline(taken.mean(), color="black", linestyle="--", linewidth=1.5)
         style(axes, f"{name}: {taken.mean():.2f}", "", "share")
@@ -182,9 +190,8 @@ def require_plottable(path):
 
 def save(figure, path, dpi=100):
     """Write a figure in the format that the name asks for, whole or not at all. Raises OSError or ValueError."""
-    path = Path(path)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=path.suffix[1:] or "png")
+        figure.savefig(temporary, dpi=dpi, format=Path(path).suffix[1:] or "png")
 
 
 FOG, MISSED, FIRED = "#BBD9EC", "#F1F1F1", "#E2E2E2"
@@ -214,13 +221,9 @@ def game_figure(frame, figure=None):
 
 def draw_board(axes, frame):
     """Fog, misses (a dot) and hits (a cross); the ships once they are known."""
-    size = frame.rules.board_size
     ships = np.zeros(frame.seen.shape, bool) if frame.ships is None else frame.ships
     colours = np.select([ships, frame.seen > 0, frame.seen < 0], [GREY, RED, MISSED], FOG)
-    axes.imshow(to_rgb(colours).reshape(size, size, 3))
-    mark_shots(axes, frame, "white")
-    style_cells(axes, size, "board" if frame.ships is None else "board, with the fleet")
-    mark_last(axes, frame)
+    draw_cells(axes, frame, to_rgb(colours), "board" if frame.ships is None else "board, with the fleet", "white", True)
 
 
 def draw_heat(axes, frame, title, values, colour):
@@ -228,31 +231,27 @@ def draw_heat(axes, frame, title, values, colour):
     size = frame.rules.board_size
     share = np.where(frame.open, values, 0) / max(values[frame.open].max(initial=0), 1e-9)
     tint = 0.08 + 0.92 * share[:, None]  # a 0 is not quite white
-    colours = 1 - tint * (1 - to_rgb([colour]))
-    colours[~frame.open] = to_rgb([FIRED])
-    axes.imshow(colours.reshape(size, size, 3))
-    mark_shots(axes, frame, GREY, ~frame.open)
-    style_cells(axes, size, title)
-    mark_last(axes, frame)
+    colours = np.where(frame.open[:, None], 1 - tint * (1 - to_rgb([colour])), to_rgb([FIRED]))
+    draw_cells(axes, frame, colours, title, GREY, ~frame.open)
     for cell in np.flatnonzero(frame.open):
         row, column = divmod(cell, size)
         ink = "white" if share[cell] > 0.6 and colour == BLUE else "black"
         axes.text(column, row, f"{100 * values[cell]:.0f}", ha="center", va="center", color=ink, fontsize=65 / size)
 
 
-def mark_last(axes, frame):
-    """A frame around the cell fired at last."""
+def draw_cells(axes, frame, colours, title, hit_colour, marked):
+    """Cells in their colours (cells, 3); a cross for each hit and a dot for each miss among those that are marked, bool
+    (cells,); and a frame around the cell fired at last.
+    """
+    size = frame.rules.board_size
+    axes.imshow(colours.reshape(size, size, 3))
+    for sign, marker, colour, area in ((1, "x", hit_colour, 2500), (-1, "o", GREY, 2500 / 3)):
+        rows, columns = np.divmod(np.flatnonzero((frame.seen == sign) & marked), size)
+        axes.scatter(columns, rows, s=area / size**2, marker=marker, color=colour, linewidths=2)
+    style_cells(axes, size, title)
     if frame.last is not None:
-        row, column = divmod(frame.last, frame.rules.board_size)
+        row, column = divmod(frame.last, size)
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=2.5, zorder=3, clip_on=False))
-
-
-def mark_shots(axes, frame, hit_colour, cells=True):
-    """A cross for each hit and a dot for each miss, among some of the cells, bool (cells,)."""
-    for sign, marker, colour in ((1, "x", hit_colour), (-1, "o", GREY)):
-        rows, columns = np.divmod(np.flatnonzero((frame.seen == sign) & cells), frame.rules.board_size)
-        area = (50 / frame.rules.board_size) ** 2
-        axes.scatter(columns, rows, s=area if sign > 0 else area / 3, marker=marker, color=colour, linewidths=2)
 
 
 def style_cells(axes, size, title):
@@ -261,12 +260,11 @@ def style_cells(axes, size, title):
     axes.set_xticks(range(size), [column_name(c) for c in range(size)], fontsize=9)
     axes.set_yticks(range(size), range(1, size + 1), fontsize=9)
     axes.xaxis.tick_top()
-    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.tick_params(which="both", length=0)
     axes.grid(which="minor", color="white", linewidth=2)
-    axes.tick_params(which="minor", length=0)
 
 
 def to_rgb(colours):
@@ -276,23 +274,36 @@ def to_rgb(colours):
 
 def save_animation(path, frames, speed, linger):
     """Write frames as an animation: a .gif that stays on the last for `linger` seconds and starts again, or an .html
-    of one file, with buttons and a slider.
-
-    speed: frames per second. Raises ValueError, in one line, where there is no writing.
+    of one file, with buttons and a slider. speed: frames per second. Raises ValueError where that cannot be done.
     """
     if path.suffix.lower() == ".html":
         writer = HTMLWriter(fps=speed, embed_frames=True, default_mode="once")
     else:
         writer, frames = PillowWriter(fps=speed), [*frames, *frames[-1:] * math.ceil(min(linger * speed, MOST_ALIKE))]
     figure = game_figure(frames[0])
+    with writing(path) as temporary, TemporaryDirectory() as folder:
+        temporary.touch()  # no use to draw anything if this fails
+        drawn = Path(folder) / f"game{path.suffix.lower()}"  # the writer goes by the ending
+        with writer.saving(figure, drawn, dpi=72):
+            for frame in frames:
+                game_figure(frame, figure)
+                writer.grab_frame()
+        temporary.write_bytes(drawn.read_bytes())
+
+
+def save_screen(path, renderable, width, title):
+    """Write what a terminal of so many columns shows, as an .svg. Raises ValueError where that cannot be done."""
+    console = make_console(file=io.StringIO(), record=True, width=width, force_terminal=True, color_system="truecolor")
+    console.print(renderable)
+    with writing(path) as temporary:
+        temporary.write_text(console.export_svg(title=title), encoding="utf-8")
+
+
+@contextmanager
+def writing(path):
+    """As `replacing`, but what goes wrong is a ValueError, in one line."""
     try:
-        with replacing(path) as temporary, TemporaryDirectory() as folder:
-            temporary.touch()  # no use to draw anything if this fails
-            drawn = Path(folder) / f"game{path.suffix.lower()}"  # the writer goes by the ending
-            with writer.saving(figure, drawn, dpi=72):
-                for frame in frames:
-                    game_figure(frame, figure)
-                    writer.grab_frame()
-            temporary.write_bytes(drawn.read_bytes())
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,11 +1,25 @@
-"""What people see in a terminal: the report at the end of a run, tables of evaluations and comparisons."""
+"""Tables in a terminal: the report at the end of a run, evaluations, comparisons, and their progress."""
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Column, Table
+
+WIDEST = 1000  # characters of a line, for long names of runs
+BEST = {"bayes": "exact Bayesian play", "density": "density, an estimate of Bayesian play ({:.2f} shots)"}
+
+
+def make_console(**options):
+    """Text is printed as it is: paths and names of extras have square brackets."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def stderr_console(**options):
+    """For progress, reports and mistakes."""
+    return make_console(stderr=True, soft_wrap=True, **options)
 
 
 def right(*names, **options):
@@ -17,14 +31,18 @@ def with_interval(result):
     return f"{result['mean_shots']:.3f}" + ("" if result["exact"] else f" ± {result['ci95']:.3f}")
 
 
+def percent(share):
+    return "–" if share is None else f"{round(share, 3) + 0:.1%}"  # + 0: no minus before 0.0%
+
+
 def report(console, summary, folder):
-    """The end of a run: how far it came, what it took, where the files are, what to do next."""
+    """The end of a run: how well it plays, what it took, where the files are, what to do next."""
     title = f"mean shots to sink the fleet · {summary['algorithm']} · seed {summary['seed']}"
-    table = Table("player", *right("mean shots", "score"), "judged on", title=title, title_justify="left")
+    table = Table("player", *right("mean shots", "score"), "evaluated on", title=title, title_justify="left")
     for name, key in (("random play", "random"), ("trained, sampled", "sampled"), ("trained, greedy", "greedy")):
         result = summary[key]
-        judged = f"every placement, {result['games']:,}" if result["exact"] else f"{result['games']:,} games"
-        table.add_row(name, with_interval(result), f"{result['score']:.3f}", judged)
+        games = f"every placement, {result['games']:,}" if result["exact"] else f"{result['games']:,} games"
+        table.add_row(name, with_interval(result), f"{result['score']:.3f}", games)
     console.print("", table)
     if summary["gap_closed"] is not None:
         console.print(f"gap closed between random and exact Bayesian play ({summary['bayes']:.3f} shots): "
@@ -32,70 +50,81 @@ def report(console, summary, folder):
     processes = f"{summary['processes']} process{'es' * (summary['processes'] > 1)}"
     console.print(f"{summary['seconds']:.1f} s of training on {summary['backend']} in {processes}, "
                   f"{summary['iterations']:,} iterations, {summary['games']:,} games, {summary['shots']:,} shots")
-    console.print(f"files in {folder}: curves.png, summary.json, metrics.csv, policy.npz, checkpoint.npz, config.json",
-                  soft_wrap=True)
-    yardstick = "density" if summary["bayes"] is None else "bayes"  # where placements are too many to list
+    console.print(f"files in {folder}: curves.png, summary.json, metrics.csv, policy.npz, checkpoint.npz, config.json")
+    strongest = "density" if summary["bayes"] is None else "bayes"  # where placements are too many to list
     for label, command in (("next: look at curves.png; watch it play:", f"play {folder}"),
-                           ("      hold it up to the yardsticks:", f"evaluate {folder} hunt_target {yardstick}"),
+                           ("      compare it with baselines:", f"evaluate {folder} hunt_target {strongest}"),
                            ("      train it another way:", "train --help")):
-        console.print(f"{label} python -m battleship_grpo.{command}", soft_wrap=True)
+        console.print(f"{label} python -m battleship_grpo.{command}")
 
 
-def percent(share):
-    return "–" if share is None else f"{round(share, 3) + 0:.1%}"  # + 0: no minus before 0.0%
+# ------------------------------------------------------------------------------------- evaluations
+
+
+def evaluation_table(rows, rules):
+    """A table of entrants, the best first; `rows` as `evaluate --json` prints them."""
+    title = f"shots to sink {rules.ships} on {rules.board_size}×{rules.board_size}, fewer is better"
+    numbers = right("mean shots", "median", "95%", "score", "gap\nclosed", "games", no_wrap=True)
+    table = Table(Column("player", no_wrap=True), *numbers, title=title, title_justify="left", box=box.SIMPLE_HEAD,
+                  show_edge=False)
+    for row in sorted(rows, key=lambda row: row["mean_shots"]):
+        table.add_row(row["name"], with_interval(row), f"{row['median_shots']:.0f}", f"{row['p95_shots']:.0f}",
+                      f"{row['score']:.3f}", percent(row["gap_closed"]), f"{'all ' * row['exact']}{row['games']:,}")
+    return table
+
+
+def show_evaluation(rows, rules, best):
+    """Print the table, names whole and on one line, and what its columns mean. best: (name, mean shots) of the player
+    at which the gap is closed.
+    """
+    console, table = make_console(), evaluation_table(rows, rules)
+    needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+    make_console(width=max(console.width, needed)).print(table)
+    console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
+    name, mean_shots = best
+    if name:
+        console.print(f"Gap closed: 0% random play, 100% {BEST[name].format(mean_shots)}.")
 
 
 @contextmanager
+def evaluation_progress(console, rules):
+    """Yields `show(rows, text)`: on a terminal the rows so far and a line on who is playing; elsewhere nothing."""
+    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
+        yield lambda rows, text: live and live.update(Group(*[evaluation_table(rows, rules)][: len(rows)], text))
+
+
+# ------------------------------------------------------------------------------------- comparisons
+
+
 def comparison_progress(console, planned, finished, failures):
-    """Shows how far a comparison is: a live table on a terminal, a line per run elsewhere. Yields `show(run)`.
+    """A function of a run that has ended: it prints a line.
 
     planned: entrant → the settings of its runs. finished: run → summary. failures: run → reason. Both grow meanwhile.
     """
     start, before, total = time.monotonic(), len(finished), sum(map(len, planned.values()))
+    console.print(f"{total} runs, {before} of them finished already")
 
-    def progress():
+    def show(run):
         ended, seconds = len(finished) + len(failures), time.monotonic() - start
-        rest = f", {seconds / (ended - before) * (total - ended):.0f} s to go" if ended > before else ""
-        return f"{ended} of {total} runs, {seconds:.0f} s{rest}"
-
-    def progress_table():
-        numbers = right("finished", "failed", "to do", "greedy shots so far")
-        table = Table("entrant", *numbers, title=progress(), title_justify="left")
-        for entrant, runs in planned.items():
-            shots = [finished[run]["greedy"]["mean_shots"] for run in runs if run in finished]
-            failed = sum(run in failures for run in runs)
-            mean = f"{sum(shots) / len(shots):.2f}" if shots else ""
-            table.add_row(entrant, str(len(shots)), str(failed), str(len(runs) - len(shots) - failed), mean)
-        return table
-
-    def line(run):
+        rest = seconds / max(1, ended - before) * (total - ended)
         entrant = next(entrant for entrant, runs in planned.items() if run in runs)
         shots = f"{finished[run]['greedy']['mean_shots']:.2f} shots" if run in finished else f"failed: {failures[run]}"
-        console.print(f"{progress()}: {entrant}, seed {run.seed}: {shots}")
+        so_far = f"{ended} of {total} runs, {seconds:.0f} s, {rest:.0f} s to go"
+        console.print(f"{so_far}: {entrant}, seed {run.seed}: {shots}")
 
-    if not console.is_terminal:
-        console.print(f"{total} runs, {before} of them finished already")
-        yield line
-        return
-    with Live(get_renderable=progress_table, console=console, refresh_per_second=2, transient=True):
-        yield lambda run: None
+    return show
 
 
 def show_comparison(title, headings, lines, legend):
     """A table of a comparison, and what its columns mean: [(heading, meaning)]. Where the terminal is narrow, the names
     in the first column break, and numbers stay whole.
     """
-    console = Console(markup=False, emoji=False, highlight=False)
     table = Table(Column(headings[0], overflow="fold"), title=title, title_justify="left")
     for heading, *cells in list(zip(headings, *lines, strict=True))[1:]:
         widest = max(map(len, [*cells, *heading.split()]))  # headings break at spaces
         table.add_column(heading, justify="right", width=widest)
     for line in lines:
         table.add_row(*line)
+    console = make_console()
     console.print(table)
     console.print("\n".join(f"{heading}: {meaning}" for heading, meaning in legend) + "\n")
-
-
-def stderr_console(**options):
-    """For progress, reports and mistakes. Square brackets are meant as they stand: paths and extras have them."""
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, **options)

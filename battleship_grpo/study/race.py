@@ -18,7 +18,7 @@ from ..runs.assembly import with_inherited
 from ..runs.files import replacing
 from ..runs.folder import RunFolder, write_json
 from ..runs.settings import RunSettings, make_settings, options_of, options_of_algorithm
-from ..runs.team import signals_held_back
+from ..runs.world import signals_held_back
 from ..screens.options import parsed
 from .comparison import makes_a_row
 

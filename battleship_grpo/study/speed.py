@@ -16,7 +16,7 @@ from ..algorithms.learner import gradient, step
 from ..backend import keep_freed_memory, load_backend, make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
-from ..networks import MLP, Fleet, Window
+from ..networks import MLP, Placement, Window
 from ..players.evaluation import play_out
 from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
@@ -39,7 +39,7 @@ def cases(rules):
     changes += [{"hidden_sizes": hidden} for hidden in ((64,), (1024,), (256, 256))]
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
     changes += [{"rules": name, "network": family.name, "hidden_sizes": family.default_hidden_sizes, "num_boards": 16,
-                 "num_minibatches": 2} for family in (Window, Fleet) for name in NAMED_RULES]
+                 "num_minibatches": 2} for family in (Window, Placement) for name in NAMED_RULES]
     return [{**STANDARD, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
 

@@ -1,0 +1,226 @@
+"""Several processes that train as one: data parallelism, as over several GPUs.
+
+    python -m battleship_grpo.train --processes 8     on one machine: `Processes`, over pipes
+    mpiexec -n 8 python -m battleship_grpo.train      on one machine or many: `Ranks`, over MPI
+
+Both add vectors in the order of ranks, so either gives the same bits. They are processes rather than threads because
+small array operations spend much of their time under Python's interpreter lock.
+"""
+
+import atexit
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial, reduce
+from itertools import cycle
+from multiprocessing import resource_tracker
+
+import numpy as np
+
+from ..algorithms.world import World
+from ..backend import array_module, to_numpy
+
+MOST_PROCESSES = 64
+LAUNCHERS = (  # what launchers of MPI call the number of ranks, and a rank
+    ("PMI_SIZE", "PMI_RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"))
+PATIENCE = 5.0  # seconds that a rank which failed waits for the others to end, before it ends them
+add_up = partial(reduce, np.add)  # vectors in the order of ranks: it gives the same bits wherever it is done
+MISTAKES = ValueError, ArithmeticError, MemoryError, OSError
+
+
+class Processes(World):
+    """One of several processes on this machine; rank 0 adds and collects for all.
+
+    Pipes are gone with the last process, even if all are killed at once; named semaphores would outlive it.
+    """
+
+    def __init__(self, rank, world_size, pipes, others=()):
+        """pipes: in rank 0 to every other process, in these to rank 0. others: the processes that rank 0 started."""
+        self.rank, self.world_size = rank, world_size
+        self._pipes, self._others = pipes, others
+
+    def all_reduce(self, vector):
+        return self._exchange(vector, add_up)
+
+    def all_gather(self, array):
+        return self._exchange(array.ravel(), np.concatenate).reshape(self.world_size, *array.shape)
+
+    def barrier(self):
+        self.all_gather(np.zeros(0))
+
+    def _exchange(self, vector, combine):
+        """`combine` of the vectors (n,) of all processes, in the order of ranks."""
+        try:
+            if self.rank:
+                self._pipes[0].send_bytes(vector.tobytes())
+                return np.frombuffer(bytearray(self._pipes[0].recv_bytes()), vector.dtype)
+            result = combine([vector, *(np.frombuffer(pipe.recv_bytes(), vector.dtype) for pipe in self._pipes)])
+            for pipe in self._pipes:
+                pipe.send_bytes(result.tobytes())
+            return result
+        except (EOFError, OSError):
+            status = next((process.exitcode for process in cycle(self._others) if process.exitcode is not None), None)
+            raise ChildProcessError(f"a process ended early (exit status {status})") from None
+
+
+class Ranks(World, AbstractContextManager):
+    """One of the ranks that MPI connects. Arrays of a GPU travel by way of the host."""
+
+    def __init__(self, communicator, local_rank):
+        self.rank, self.local_rank, self.world_size = communicator.rank, local_rank, communicator.size
+        self._ranks, self._end, self._sent = communicator, communicator.Dup(), False
+
+    def all_reduce(self, vector):
+        """Each rank adds up a part of all vectors, and all gather the parts: a rank sends and receives the length of
+        two vectors, however many ranks there are.
+        """
+        length = -(-len(vector) // self.world_size)  # of a part; the last is padded with zeros
+        mine = np.zeros(self.world_size * length, vector.dtype)
+        mine[: len(vector)] = to_numpy(vector)
+        parts = np.empty((self.world_size, length), mine.dtype)
+        self._ranks.Alltoall(mine, parts)
+        self._ranks.Allgather(add_up(parts), mine)
+        return array_module(vector).asarray(mine[: len(vector)])
+
+    def all_gather(self, array):
+        gathered = np.empty((self.world_size, *array.shape), array.dtype)
+        self._ranks.Allgather(np.ascontiguousarray(to_numpy(array)), gathered)
+        return array_module(array).asarray(gathered)
+
+    def barrier(self):
+        self._ranks.Barrier()
+
+    def send(self, arguments):
+        self._sent = True
+        self._ranks.bcast(arguments)
+
+    def receive(self):
+        """The first thing in the other ranks: what rank 0 passes to `spawn`. SystemExit where rank 0 ends before."""
+        return self._ranks.bcast(None) or sys.exit()
+
+    def __exit__(self, kind, *_):
+        atexit.register(self.leave, failed=kind not in (None, SystemExit))  # then a command has said what it has to say
+
+    def leave(self, failed):
+        """Wait, without keeping a core busy, until all ranks end. If this one failed by itself, the others wait for it
+        in the midst of training: end them.
+        """
+        if self.rank == 0 and not self._sent:
+            self.send(None)
+        everyone = self._end.Ibarrier()
+        deadline = time.monotonic() + (PATIENCE if failed else math.inf)
+        while not everyone.Test():
+            if time.monotonic() > deadline:
+                self._end.Abort(2)
+            time.sleep(0.01)
+
+
+@contextmanager
+def agreement(world):
+    """A block that all processes complete or none: a mistake in any of them ends all, and rank 0 raises it."""
+    mistake, line = None, ""
+    try:
+        yield
+    except MISTAKES as error:
+        mistake, line = error, f"rank {world.rank}: {error}\n"
+    lines = world.all_gatherv(np.frombuffer(line.encode(), np.uint8)).tobytes().decode().splitlines()
+    if lines:
+        raise SystemExit(2) if world.rank else mistake or ValueError(lines[0])
+
+
+@contextmanager
+def spawn(world_size, program, *arguments, ranks=None):
+    """Start `world_size − 1` processes that run `program(world, *arguments)`; yields the world as their rank 0 sees it.
+
+    `program` must be importable. On leaving the block the others are waited for; after an exception they are killed.
+    Where one of them ends early, the next exchange raises ChildProcessError. With `ranks` of MPI nothing is started:
+    they `receive` the arguments. Raises ValueError where there cannot be so many.
+    """
+    if ranks and world_size != ranks.world_size:
+        raise ValueError(f"{world_size} processes train here together: use mpiexec -n {world_size}")
+    if ranks:
+        ranks.send(arguments)
+        yield ranks
+        return
+    if world_size > MOST_PROCESSES:
+        raise ValueError(f"{world_size} processes are too many for one machine: start them by mpiexec -n {world_size}")
+    if world_size == 1:
+        yield World()
+        return
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(1, world_size)]
+    others = [context.Process(target=_take_part, args=(program, (rank, world_size, [pipe]), arguments), daemon=True)
+              for rank, (_, pipe) in enumerate(pipes, start=1)]
+    try:
+        with signals_held_back(signal.SIGINT, signal.SIGTERM):
+            for process in others:
+                process.start()
+        for _, pipe in pipes:
+            pipe.close()  # in this process: now it is open for as long as its owner lives
+        yield Processes(0, world_size, [pipe for pipe, _ in pipes], others)
+    except BaseException:
+        for process in {*others} & {*multiprocessing.active_children()}:
+            process.kill()
+        raise
+    finally:
+        for process in {*others} & {*multiprocessing.active_children()}:
+            process.join()
+
+
+def _take_part(program, place, arguments):
+    """What the other processes run. Rank 0 meets the same mistakes, or notices that this process ended, and reports."""
+    ignore_signals()
+    try:
+        program(Processes(*place), *arguments)
+    except MISTAKES:
+        os._exit(1)
+
+
+def ignore_signals():
+    """Ctrl-C goes to every process of a terminal, but rank 0 decides for all when training ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def signals_held_back(*numbers):
+    """These signals wait until the block is over, and never reach processes that are started in it. Where signals
+    cannot be held back (Windows), nothing changes.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start, within the block, would let signals through
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def find_ranks():
+    """The `Ranks` that MPI started together, this process among them; for a `with` block, which has None without MPI.
+
+    Where MPI does not connect as many as were started, it raises ValueError in the first, and the others end.
+    """
+    size, rank = next((names for names in LAUNCHERS if int(os.environ.get(names[0], 1)) > 1), (None, None))
+    if size is None:
+        return nullcontext()
+    try:
+        from mpi4py import MPI
+        if MPI.COMM_WORLD.size != int(os.environ[size]):
+            raise RuntimeError(f"{MPI.COMM_WORLD.size} of {os.environ[size]} ranks are connected by "
+                               + MPI.Get_library_version().split("\n")[0].strip("\0 "))
+    except (ImportError, RuntimeError) as error:
+        if os.environ[rank] != "0":
+            sys.exit(2)
+        raise ValueError("training over MPI needs mpi4py (python -m pip install -e '.[mpi]'), and the mpiexec that "
+                         f"belongs to it: {error}") from None
+    if MPI.COMM_WORLD.rank:
+        ignore_signals()
+    return Ranks(MPI.COMM_WORLD, MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED).rank)
