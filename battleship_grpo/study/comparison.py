@@ -146,9 +146,8 @@ def makes_a_row(summary, metrics):
     try:
         row = row_of("", [(summary, metrics)], reach=0) | {"bayes": summary["bayes"]}
         numbers = [value for name, value in row.items() if name not in ("entrant", "failed", "shots_to_threshold")]
-        iterations, counted = metrics["iteration"], np.arange(1, len(metrics["iteration"]) + 1)
-        return (len(iterations) == summary["iterations"] and (iterations == counted).all()
-                and np.isfinite(curve_of(metrics)).all()
+        whole = np.array_equal(metrics["iteration"], np.arange(summary["iterations"]) + 1)
+        return (whole and np.isfinite(curve_of(metrics)).all()
                 and all(number is None or math.isfinite(number) for number in numbers))
     except (LookupError, TypeError, ValueError, ArithmeticError):
         return False

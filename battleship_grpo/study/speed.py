@@ -158,16 +158,6 @@ def seconds_to_reach(world, options, targets):
     return {str(target): reached.get(target) for target in targets}
 
 
-def slowest_stage(case):
-    """Where a training step spends most, collecting or learning, on products or the rest; ns per shot of each."""
-    spent = {}
-    for stage in ("collect", "learn"):
-        products = 1e9 / case["products_alone"][stage]
-        spent[f"{stage}: matrix products"] = products
-        spent[f"{stage}: everything else"] = 1e9 / case["shots_per_second"][stage] - products
-    return max(spent, key=spent.get), spent
-
-
 def measure(world, backend, rules_name):
     """Everything; each rank calls it, and the result of rank 0 is the benchmark's."""
     keep_freed_memory()
@@ -179,7 +169,6 @@ def measure(world, backend, rules_name):
         if rules_name == "mini":
             results["seconds_to_reach"] = seconds_to_reach(world, options, TARGETS)
     results["peak_memory_mb"] = float(world.all_reduce(np.array([peak_memory()]))[0])
-    results["slowest_stage"], results["nanoseconds_per_shot"] = slowest_stage(results["training"][0])
     return results
 
 
@@ -211,7 +200,7 @@ def networks_of(learner):
 
 
 def flops_per_update(learner, shots):
-    """Operations of the networks' matrix products: a forward pass for each shot played, three whenever one is learnt."""
+    """Of the networks' matrix products: a forward pass for each shot played, three whenever one is learnt."""
     s = learner.settings
     sampled = s.batch_shots * s.num_minibatches if hasattr(s, "batch_shots") else shots  # from a replay buffer
     passes = getattr(s, "num_iterations", 1)
