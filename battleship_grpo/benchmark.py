@@ -41,15 +41,14 @@ def show(results, console):
         reached = f"{seconds:.1f} s" if seconds else f"not within {LEARNING_LIMIT:.0f} s"
         console.print(f"from scratch to {target} mean shots (sampled play): {reached}")
     console.print(f"peak memory of all processes: {results['peak_memory_mb']:.0f} MB")
-    slowest = results["nanoseconds_per_shot"][results["slowest_stage"]]
-    console.print(f"slowest stage of the first row: {results['slowest_stage']}, {slowest:.0f} ns per shot")
 
 
 @command
 def main(arguments=None):
     with find_ranks() as ranks:
         if ranks and ranks.rank:
-            return measure(ranks, *ranks.receive()) and 0
+            measure(ranks, *ranks.receive())
+            return 0
         return run(arguments, ranks)
 
 

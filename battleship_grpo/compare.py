@@ -89,7 +89,7 @@ def run_one(settings):
     with tempfile.TemporaryDirectory() as name:
         folder, summary = train(replace(settings, output_dir=name), Console(quiet=True), watch)
         files = {path.name: path.read_bytes() for path in (folder.metrics_csv, folder.policy, folder.curves)}
-    costs = measure_costs(settings)
+    costs = measure_costs(settings, summary["shots"] / summary["iterations"])
     # the peak of a process that had held more before this run says nothing of this run
     costs["peak_memory_mb"] = peak[0] if peak[0] > before else None
     return {"summary": summary | {"costs": costs}, "files": files}

@@ -390,15 +390,18 @@ def test_killed_process_fails_its_own_call_and_no_other():
 
 def test_costs_count_every_network_that_is_held(tmp_path):
     build(make_settings(**QUICK)).policy.save(tmp_path / "teacher.npz")
-    ppo = speed.measure_costs(make_settings(**QUICK, algorithm="ppo", critic_hidden_sizes=(16,)))
+    ppo = speed.measure_costs(make_settings(**QUICK, algorithm="ppo", critic_hidden_sizes=(16,)), 100)
     policy, critic = 33 * 8 + 9 * 16, 33 * 16 + 17
     assert (ppo["networks"], ppo["parameters"], ppo["optimiser_numbers"]) == (2, policy + critic, 2 * (policy + critic))
     passes = make_settings(algorithm="ppo").num_iterations
     products = 32 * 8 + 8 * 16 + 32 * 16 + 16
     assert ppo["flops_per_shot"] == pytest.approx((1 + 3 * passes) * 2 * products, rel=0.1)  # biases aside
-    teacher = str(tmp_path / "teacher.npz")
-    assert [*speed.networks_of(build(make_settings(**QUICK, algorithm="distill", teacher=teacher)))] == [
-        "teacher", "policy"]
+    assert ppo["flops_per_update"] == pytest.approx(100 * ppo["flops_per_shot"])
+    taught = build(make_settings(**QUICK, algorithm="distill", teacher=str(tmp_path / "teacher.npz")))
+    assert [*speed.networks_of(taught)] == ["teacher", "policy"]
+    learnt = 3 * taught.settings.batch_shots * taught.settings.num_minibatches
+    products = 32 * 8 + 8 * 16
+    assert speed.flops_per_update(taught, 100) == pytest.approx((200 + learnt) * 2 * products, rel=0.1)
 
 
 @given(st.integers(2, 6), st.integers(1, 4), st.integers(0, 1000))

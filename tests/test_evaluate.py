@@ -113,7 +113,7 @@ def test_gap_is_none_where_all_play_is_alike(board_size, fleet, tmp_path, monkey
 
 
 def test_gap_is_none_where_games_are_cut_short(policy):
-    assert train.judge_policy(policy, BattleshipEnv(TINY, max_shots=1))["gap_closed"] is None
+    assert train.evaluate_policy(policy, BattleshipEnv(TINY, max_shots=1))["gap_closed"] is None
 
 
 def test_evaluation_of_a_run_is_that_at_the_end_of_training(tmp_path, capsys):

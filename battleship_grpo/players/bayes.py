@@ -60,27 +60,22 @@ class Bayes(Player):
         self.layouts = bits(xp.asarray(layouts[first]))
         self.counted = xp.asarray(np.concatenate([layouts[first] * times, times], axis=1), xp.float32)
 
-    def counts(self, observations):
-        """How many consistent placements cover each cell, and in the last column how many there are: (N, cells + 1)."""
+    def posterior(self, observations):
+        """P(the cell holds a ship | hits and misses): float32 (N, cells). All 0 if no placement agrees with them."""
         xp = array_module(observations)
         first, kinds = distinct(observations)  # equal positions, as all are at first, share the work
         seen = observations[first]
         fired, hits = bits(seen != 0), bits(seen > 0)
-        counts = xp.empty((len(seen), self.rules.cells + 1), np.float32)
+        counts = xp.empty((len(seen), self.rules.cells + 1), np.float32)  # of placements on each cell, and of all
         for part in split(len(seen), -(-len(seen) * len(self.counted) // PRODUCT_SIZE)):
             consistent = xp.ones((part.stop - part.start, len(self.counted)), bool)
             for layouts, shots, hit in zip(self.layouts, fired, hits, strict=True):
                 consistent &= (layouts & shots[part, None]) == hit[part, None]
             counts[part] = consistent.astype(np.float32) @ self.counted
-        return counts[kinds]
-
-    def posterior(self, observations):
-        """P(the cell holds a ship | hits and misses): float32 (N, cells). All 0 if no placement agrees with them."""
-        counts = self.counts(observations)
-        return counts[:, :-1] / counts[:, -1:].clip(1)
+        return (counts[:, :-1] / counts[:, -1:].clip(1))[kinds]
 
     def preferred(self, observations, legal):
-        return best(self.counts(observations)[:, :-1], legal)
+        return best(self.posterior(observations), legal)
 
     def soft_distribution(self, observations, legal, temperature=1.0):
         """In proportion to the posterior to the power 1/temperature; near temperature 0, only the best cells."""

@@ -156,19 +156,6 @@ def weight(wrong):
     return LAMBDA ** array_module(wrong).minimum(wrong, MOST_WRONG)
 
 
-def estimate(rules, observations, rng, particles=PARTICLES):
-    """The estimate for positions without their history: float32 (N, cells).
-
-    The particles see the shots row by row of the board, which they follow far better than all shots at once.
-    """
-    xp = array_module(observations)
-    cloud, games = Particles(rules, len(observations), rng, particles), xp.arange(len(observations))
-    for row in range(1, rules.board_size + 1):
-        revealed = xp.arange(rules.cells) < row * rules.board_size
-        density = cloud.density(observations * revealed, games)
-    return density
-
-
 class Density(Player):
     """The cell most likely to hold a ship by the estimate.
 
@@ -186,8 +173,16 @@ class Density(Player):
         self.games_at_once = max(1, 1_250_000 // rules.cells**2)  # on `classic` 125, a few seconds of one core
 
     def posterior(self, observations, particles=PARTICLES):
-        """About P(the cell holds a ship | hits and misses): float32 (N, cells); the same each time it is asked."""
-        return estimate(self.rules, observations, array_module(observations).random.default_rng(0), particles)
+        """About P(the cell holds a ship | hits and misses): float32 (N, cells); always the same for a position.
+
+        The particles see the shots row by row of the board, which they follow far better than all shots at once.
+        """
+        xp, size = array_module(observations), self.rules.board_size
+        cloud = Particles(self.rules, len(observations), xp.random.default_rng(0), particles)
+        for row in range(1, size + 1):
+            revealed = xp.arange(self.rules.cells) < row * size
+            density = cloud.density(observations * revealed, xp.arange(len(observations)))
+        return density
 
     def preferred(self, observations, legal):
         return best(self.posterior(observations), legal)

@@ -99,7 +99,7 @@ TABLES = {
         Column("optimiser_numbers", "optimiser", number(",.0f"), "numbers in the state of the optimisers"),
         Column("flops_per_update", "Gflop per update", number(".2f", 1e9),
                "floating-point operations of the networks' matrix products, estimated: a forward pass for each shot "
-               "played, and three for each pass of learning; not counted: TRPO's Fisher products and line search, and "
+               "played, and three whenever one is learnt; not counted: TRPO's Fisher products and line search, and "
                "teachers that are not networks"),
         Column("flops_per_shot", "kflop per shot", number(",.0f", 1e3), "the same, per training shot"),
         Column("peak_memory_mb", "MB", number(",.0f"), "peak memory of the process while learning, program included"),
@@ -131,8 +131,8 @@ def row_of(entrant, runs, reach, failed=""):
         "shots_to_threshold": middle([first_at_most(means, fired, reach) for fired, _, means in curves]),
         "drawdown": max(drawdown(means) for _, _, means in curves),
         "gradient_variance": sum(cost["gradient_variance"] for cost in costs) / square if square > 0 else None,
-        **{name: costs[0][name] for name in ("networks", "parameters", "optimiser_numbers", "flops_per_shot")},
-        "flops_per_update": costs[0]["flops_per_shot"] * shots / iterations,
+        **{name: costs[0][name] for name in ("networks", "parameters", "optimiser_numbers")},
+        **{name: float(np.mean([cost[name] for cost in costs])) for name in ("flops_per_update", "flops_per_shot")},
         "seconds_per_update": seconds / iterations,
         "shots_per_second": shots / seconds,
         "updates": iterations / len(runs),
@@ -146,9 +146,8 @@ def makes_a_row(summary, metrics):
     try:
         row = row_of("", [(summary, metrics)], reach=0) | {"bayes": summary["bayes"]}
         numbers = [value for name, value in row.items() if name not in ("entrant", "failed", "shots_to_threshold")]
-        iterations, counted = metrics["iteration"], np.arange(1, len(metrics["iteration"]) + 1)
-        return (len(iterations) == summary["iterations"] and (iterations == counted).all()
-                and np.isfinite(curve_of(metrics)).all()
+        whole = np.array_equal(metrics["iteration"], np.arange(summary["iterations"]) + 1)
+        return (whole and np.isfinite(curve_of(metrics)).all()
                 and all(number is None or math.isfinite(number) for number in numbers))
     except (LookupError, TypeError, ValueError, ArithmeticError):
         return False

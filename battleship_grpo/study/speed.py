@@ -158,16 +158,6 @@ def seconds_to_reach(world, options, targets):
     return {str(target): reached.get(target) for target in targets}
 
 
-def slowest_stage(case):
-    """Where a training step spends most, collecting or learning, on products or the rest; ns per shot of each."""
-    spent = {}
-    for stage in ("collect", "learn"):
-        products = 1e9 / case["products_alone"][stage]
-        spent[f"{stage}: matrix products"] = products
-        spent[f"{stage}: everything else"] = 1e9 / case["shots_per_second"][stage] - products
-    return max(spent, key=spent.get), spent
-
-
 def measure(world, backend, rules_name):
     """Everything; each rank calls it, and the result of rank 0 is the benchmark's."""
     keep_freed_memory()
@@ -179,26 +169,27 @@ def measure(world, backend, rules_name):
         if rules_name == "mini":
             results["seconds_to_reach"] = seconds_to_reach(world, options, TARGETS)
     results["peak_memory_mb"] = float(world.all_reduce(np.array([peak_memory()]))[0])
-    results["slowest_stage"], results["nanoseconds_per_shot"] = slowest_stage(results["training"][0])
     return results
 
 
 # ------------------------------------------------------------------------------------- what an algorithm costs
 
 
-def measure_costs(settings):
-    """What an algorithm costs, before it has learnt anything, as plain numbers by name.
+def measure_costs(settings, shots_per_update):
+    """What an algorithm costs, as plain numbers by name.
 
     networks, parameters, optimiser_numbers   what it holds in memory
-    flops_per_shot                            of training, estimated
-    gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² of the policy gradient over batches of `BATCH_GAMES`
+    flops_per_update, flops_per_shot          of training, estimated for so many training shots
+    gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² of the gradient of an untrained policy, over batches of
+                                              `BATCH_GAMES`
     """
     learner = build(settings)
     networks = networks_of(learner).values()
     variance, square = gradient_noise(gradients(learner_of_batches(settings, BATCH_GAMES), BATCHES))
+    flops = flops_per_update(learner, shots_per_update)
     return {"networks": len(networks), "parameters": sum(len(network.parameters) for network in networks),
             "optimiser_numbers": sum(2 * optimiser.params[0].size for optimiser in learner.optimisers.values()),
-            "flops_per_shot": flops_per_shot(learner),
+            "flops_per_update": flops, "flops_per_shot": flops / shots_per_update,
             "gradient_variance": variance, "gradient_square": square}
 
 
@@ -208,13 +199,13 @@ def networks_of(learner):
     return {name: policy.network for name, policy in policies.items() if policy} | learner.networks
 
 
-def flops_per_shot(learner):
-    """Operations of the networks' matrix products per training shot: a forward pass for play, three for each pass of
-    learning.
-    """
-    passes = getattr(learner.settings, "num_iterations", 1)
-    learnt = {"policy": passes, "critic": getattr(learner.settings, "critic_epochs", passes)}
-    return sum((1 + 3 * learnt.get(name, 0)) * 2 * rows * inputs * outputs
+def flops_per_update(learner, shots):
+    """Of the networks' matrix products: a forward pass for each shot played, three whenever one is learnt."""
+    s = learner.settings
+    sampled = s.batch_shots * s.num_minibatches if hasattr(s, "batch_shots") else shots  # from a replay buffer
+    passes = getattr(s, "num_iterations", 1)
+    learnt = {"policy": passes * sampled, "critic": getattr(s, "critic_epochs", passes) * shots}
+    return sum((shots + 3 * learnt.get(name, 0)) * 2 * rows * inputs * outputs
                for name, network in networks_of(learner).items() for rows, inputs, outputs in network.products())
 
 
