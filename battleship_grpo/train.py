@@ -18,9 +18,8 @@ from .players.player import Random
 from .runs.assembly import build, input_digests, with_inherited
 from .runs.checkpoint import load_state
 from .runs.files import refusing
-from .runs.folder import RunFolder
+from .runs.folder import MetricsFile, RunFolder
 from .runs.loop import learn, share_done
-from .runs.metrics import MetricsFile
 from .runs.settings import PRESETS, RunSettings, make_settings, read_config
 from .runs.world import agreement, find_ranks, spawn
 from .screens.command import command, stop_on_signal
@@ -132,7 +131,7 @@ def prepare(settings, world, saved):
     """The algorithm, and how far it is: at its start where `saved` is None, else at that checkpoint."""
     if saved is None:
         return build(settings, world), None
-    algorithm = build(replace(settings, init=""), world)  # its first weights are long gone, and so may be their file
+    algorithm = build(settings, world, resumes=True)
     with refusing(saved.path, "checkpoint of this run"):
         load_state(algorithm, saved.state)
     return algorithm, saved.done

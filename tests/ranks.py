@@ -10,6 +10,7 @@ import strict_arrays
 from helpers import settings_of
 from test_backend import replayed
 
+from battleship_grpo.algorithms.learner import step
 from battleship_grpo.backend import to_numpy
 from battleship_grpo.runs import world as worlds
 from battleship_grpo.runs.assembly import build
@@ -43,8 +44,8 @@ def work_together(world):
 def train_on(xp, world, algorithm):
     """Parameters after three steps, from the same random numbers in every array library."""
     learner = build(settings_of(algorithm, SETTINGS), world, xp)
-    for step in range(3):
-        learner.step(replayed(xp, 10 * step + world.rank), 1e-2)
+    for number in range(3):
+        step(learner, replayed(xp, 10 * number + world.rank), 1e-2)
     assert type(world.all_gather(learner.policy.parameters)) is xp.ndarray
     return to_numpy(learner.policy.parameters)
 

@@ -18,8 +18,8 @@ from battleship_grpo.objectives import SURROGATES
 from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.folder import MetricsFile
 from battleship_grpo.runs.loop import learn
-from battleship_grpo.runs.metrics import MetricsFile
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.train import main
 

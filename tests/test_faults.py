@@ -32,7 +32,7 @@ COMMAND_LINES = 1_200 if THOROUGH else 60
 RUNS = {
     "ppo": ["--algorithm", "ppo", "--critic-hidden-sizes", "8", "--iterations",
             "400" if THOROUGH else "150", "--processes", "1"],
-    "sft": ["--algorithm", "sft", "--memory-size", "700", "--batch-shots", "64", "--iterations",
+    "sft": ["--algorithm", "sft", "--replay-capacity", "700", "--batch-shots", "64", "--iterations",
             "200" if THOROUGH else "80", "--processes", "2"],
 }
 TINY = ["--rules", "tiny", "--num-boards", "8", "--num-minibatches", "2", "--hidden-sizes", "8"]
@@ -285,13 +285,13 @@ def random_value(name, chance):
     setting = EVERY[name]
     if name in WORK:
         return chance.choice(WORK[name])
-    if setting.choices:
-        return chance.choice([*setting.choices, "nonsense"])
-    if setting.type is bool:
+    if "choices" in setting.limits:
+        return chance.choice([*setting.limits["choices"], "nonsense"])
+    if setting.kind is bool:
         return chance.random() < 0.5
-    if setting.type is int:
+    if setting.kind is int:
         return chance.choice([1, 2, 7, *LARGE])
-    if setting.type is float:
+    if setting.kind is float:
         return chance.choice([0.0, 1e-3, 0.5, 1.0, 2.0, 1e30, -1.0, 1e-30, 1e308, 5e-324, float("nan"), float("inf")])
     return chance.choice(["", "initial", "uniform", "random", "bayes", "missing.npz", "hunt_target"])
 

@@ -4,25 +4,26 @@ import json
 import os
 import tracemalloc
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
-from battleship_grpo.networks.layered import MOST_PARAMETERS
 from helpers import small_learner
 
 from battleship_grpo import evaluate, play, preferences
-from battleship_grpo.algorithms.imitation import LARGEST_MEMORY
+from battleship_grpo.algorithms.imitation import LARGEST_BUFFER
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
 from battleship_grpo.networks import NETWORKS
+from battleship_grpo.networks.network import MOST_PARAMETERS
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.checkpoint import state_of
 from battleship_grpo.runs.files import LARGEST_FILE, read_arrays
-from battleship_grpo.runs.folder import RunFolder
-from battleship_grpo.runs.metrics import read_table
+from battleship_grpo.runs.folder import RunFolder, read_table
 from battleship_grpo.runs.preferences import play_preferences, read_preferences
 from battleship_grpo.runs.settings import make_settings, read_config
 
@@ -91,8 +92,8 @@ def of_preferences(pairs):
 def of_checkpoint(**lies):
     """The arrays of a checkpoint, with some of its settings replaced."""
     settings = make_settings(hidden_sizes=(8,), processes=1)
-    arrays = build(settings).state() | {name: np.array(kind(1)) for name, kind in checkpoint.DONE.items()} | {
-        "settings": np.array(json.dumps(settings.to_json() | lies)), "format_version": np.array(1)}
+    arrays = state_of(build(settings)) | {name: np.array(kind(1)) for name, kind in checkpoint.DONE.items()} | {
+        "settings": np.array(json.dumps(asdict(settings) | lies)), "format_version": np.array(1)}
     return arrays | {"digest": np.array(checkpoint.digest(arrays))}
 
 
@@ -114,8 +115,8 @@ LIES = {
     "control characters": ("policy", lambda: of_policy("mlp", **{"\x1b[2J" * 50: np.array([None])})),
     "many arrays": ("policy", lambda: of_policy("mlp", **{f"extra{i}": np.array(i) for i in range(2000)})),
     "heavy": ("policy", lambda: of_policy("mlp", W1=np.full((50, 8), 3e38, np.float32))),
-    "heavy fleet": ("policy", lambda: of_policy("fleet", E1=np.full((8, 6), 3e38, np.float32))),
-    "another fleet": ("policy", lambda: of_policy("fleet", fleet=np.array([2, 3]))),
+    "heavy placement": ("policy", lambda: of_policy("placement", E1=np.full((8, 2, 3), 3e38, np.float32))),
+    "another fleet": ("policy", lambda: of_policy("placement", fleet=np.array([2, 3]))),
     "heavy window": ("policy", lambda: of_policy("window", B=np.full((25, 8), 3e38, np.float32))),
     "many games": ("preferences", lambda: of_preferences(300_000)),
     "large network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8192, 8192))),
@@ -160,11 +161,11 @@ def test_what_no_file_can_hold_is_refused_before_training(algorithm):
     with pytest.raises(ValueError, match="too large to be saved"):
         make_settings(algorithm=algorithm, hidden_sizes=(16384, 16384))
     learner = small_learner(algorithm, np.random.default_rng(0))
-    state = {name: array for name, array in learner.state().items() if not name.startswith("memory")}
-    networks = {len(network.parameters): name for name, network in learner.networks().items()}
+    state = {name: array for name, array in state_of(learner).items() if not name.startswith("buffer")}
+    networks = {len(network.parameters): name for name, network in learner.networks.items()}
     vectors = sum(len(array) in networks for array in state.values() if array.ndim == 1)
-    memory = LARGEST_MEMORY if hasattr(learner, "memory") else 0
-    assert vectors >= 3 and vectors * MOST_PARAMETERS * 4 + memory < checkpoint.LARGEST_CHECKPOINT
+    buffer = LARGEST_BUFFER if hasattr(learner, "buffer") else 0
+    assert vectors >= 3 and vectors * MOST_PARAMETERS * 4 + buffer < checkpoint.LARGEST_CHECKPOINT
     assert MOST_PARAMETERS * 4 < LARGEST_FILE
 
 

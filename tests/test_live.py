@@ -16,8 +16,7 @@ from test_play import on_terminal, read_until
 
 from battleship_grpo.game import Rules
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs.folder import RunFolder
-from battleship_grpo.runs.metrics import MetricsFile, as_columns, extended
+from battleship_grpo.runs.folder import MetricsFile, RunFolder, as_columns, extended
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ranks import SETTINGS
 
 from battleship_grpo import train
-from battleship_grpo.algorithms.learner import measure
+from battleship_grpo.algorithms.learner import measure, step
 from battleship_grpo.algorithms.world import World
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import build
@@ -32,7 +32,7 @@ BATCHES = {  # what is computed over a batch: in each of these something else
     "centred": ("magistral", {"loss_type": "grpo", "dynamic_sampling": False}),
     "batch": ("dapo", {"scale_rewards": "batch"}), "bnpo": ("bnpo", {"entropy_coef": 0.1}),
     "step": ("grpo", {"supervision": "process", "advantage_baseline": "step"}),
-    "control variates": ("grpo", {"supervision": "process", "advantage_baseline": "luck_adjusted"}),
+    "control variates": ("grpo", {"supervision": "process", "advantage_baseline": "control_variates"}),
     "entropy": ("top_entropy", {"loss_type": "dr_grpo"}), "process": ("grpo_process", {}),
     "reinforce": ("reinforce", {}), "ppo": ("ppo", {"entropy_coef": 0.1}),
     "trpo": ("trpo", {"fisher_share": 1.0, "cg_iterations": 3, "num_minibatches": 1}), "dpo": ("dpo", {}),
@@ -62,14 +62,14 @@ def add_up(world):
         assert all((gathered[rank] == mine - world.rank + rank).all() for rank in range(world.world_size))
 
 
-def learn_together(world, algorithms, **changes):
+def learn_together(world, algorithms, changes):
     """Train, and check that all processes end with equal parameters: their sum is world_size times one's own."""
     totals = {}
     for name in algorithms:
         settings = settings_of(name, SETTINGS | changes)
         learner = build(settings, world)
         totals[name] = learn(learner, settings)
-        for network in learner.networks().values():
+        for network in learner.networks.values():
             assert (world.all_reduce(network.parameters) == world.world_size * network.parameters).all()
     return totals
 
@@ -81,21 +81,21 @@ def learn_from_the_same_boards(world):
         learner = build(settings_of(algorithm, SETTINGS | changes | {"num_generations": 4}), world)
         learner.play = partial(play_a_part, learner, world)
         for seed in (0, 1):
-            learner.step(np.random.default_rng(seed), 1e-2)
-        found[name] = [network.parameters for network in learner.networks().values()]
+            step(learner, np.random.default_rng(seed), 1e-2)
+        found[name] = [network.parameters for network in learner.networks.values()]
     return found
 
 
-def play_a_part(learner, world, num_boards, rng):
+def play_a_part(learner, world, rng, privileged=False):
     """Some games on seven boards, the same in every world; of two processes the first has boards 0, 1, 4 and 5, so that
     minibatches of both together are those of one alone."""
-    boards, hidden = learner.env.open_tasks(7, rng)
+    boards, hidden = learner.env.privileged_tasks(7, rng)
     mine = [[0, 1, 2, 3, 4, 5, 6]] if world.world_size == 1 else [[0, 1, 4, 5], [2, 3, 6]]
     s = learner.settings
     rollout = sample_groups(learner.env, learner.policy, boards, s.num_generations, rng)
     rollout = rollout.with_columns(hidden=hidden[rollout.games // s.num_generations])
     games = np.add.outer(np.array(mine[world.rank]) * s.num_generations, np.arange(s.num_generations))
-    rollout = rollout.take_games(games.reshape(-1), s.num_generations)
+    rollout = rollout.select_games(games.reshape(-1), s.num_generations)
     return rollout.with_measured(**measure(rollout))
 
 
@@ -118,9 +118,8 @@ def test_exchanges_give_the_same_in_every_process(world_size):
 
 
 def test_processes_that_train_together_keep_equal_parameters():
-    """Whatever they train by. Worlds of two make the comparison exact in float32. All games count: 7 boards are 4 and 3.
-    """
-    for name, totals in together(2, learn_together, ALGORITHMS).items():
+    """A world of two makes the comparison exact in float32. All games count: 7 boards are 4 and 3."""
+    for name, totals in together(2, learn_together, ALGORITHMS, {}).items():
         assert totals["iterations"] == 3 and totals["games"] >= 3 * 7 * 4, name
 
 
@@ -132,12 +131,9 @@ def test_spreading_a_batch_changes_nothing_but_rounding():
             assert np.allclose(one, other, atol=2e-4), name
 
 
-def cut_short(world):
-    return learn_together(world, ["ppo"], iterations=None, seconds=0.2, num_iterations=10**9)
-
-
 def test_processes_stop_in_the_midst_of_an_iteration_at_the_same_minibatch():
-    assert together(2, cut_short)["ppo"]["iterations"] >= 1
+    changes = {"iterations": None, "seconds": 0.2, "num_iterations": 10**9}
+    assert together(2, learn_together, ["ppo"], changes)["ppo"]["iterations"] >= 1
 
 
 def test_processes_use_nothing_with_a_name_that_could_outlive_them(monkeypatch):
@@ -203,7 +199,7 @@ def wait_for(process, condition):
 
 
 def saved_iterations(folder):
-    saved = RunFolder(folder).newest_checkpoint(pytest.fail)
+    saved = RunFolder(folder).newest_checkpoint(print)  # the one before, while a new one is put in its place
     return saved.done["iterations"] if saved else 0
 
 
@@ -250,9 +246,8 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_over_ranks_or_processes(tmp_
     ([*TRAIN, *TINY, "--learning-rate", "1e45"], 2, ["iteration 1", "loss is nan"]),  # every rank
     ([*TRAIN, "--algorithm", "sft", "--teacher", "nowhere"], 2, ["nowhere"]),  # every rank
     ([ranks.__file__], 2, ["no disk", "Abort(2)"])])  # one rank alone, while the others train: MPI ends them
-def test_ranks_end_together_and_a_mistake_is_said_once(arguments, status, says, tmp_path):
-    process = start(2, *arguments)
-    found, shown = ended(process)
+def test_ranks_end_together_and_a_mistake_is_said_once(arguments, status, says):
+    found, shown = ended(start(2, *arguments))
     errors = [line for line in shown.splitlines() if "error:" in line or "Abort" in line]
     assert found == status and "Traceback" not in shown
     assert len(errors) == ("Abort(2)" in says) + bool(says) and all(words in shown for words in says)

@@ -53,18 +53,3 @@ class World:
         scalars = [xp.asarray(number, vector.dtype).reshape(1) for number in numbers.values()]
         means = self.all_reduce(xp.concatenate([vector, *scalars])) / self.world_size
         return means[: len(vector)], dict(zip(numbers, to_numpy(means[len(vector) :]).tolist(), strict=True))
-
-    # temporary: the former names, until all callers use those above
-    size = property(lambda self: self.world_size)
-
-    def share(self, count):
-        return self.part_of(count)
-
-    def sum(self, vector):
-        return self.all_reduce(vector)
-
-    def gathered(self, vector):
-        return self.all_gatherv(vector)
-
-    def mean(self, vector, numbers):
-        return self.all_reduce_mean(vector, numbers)

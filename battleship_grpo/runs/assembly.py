@@ -16,20 +16,22 @@ from .preferences import read_preferences
 from .settings import RunSettings, checked, options_of
 
 
-def build(settings, world=None, xp=None):
+def build(settings, world=None, xp=None, resumes=False):
     """The learner with its environment, its policy, and whatever else it needs.
 
-    The policy starts from the seed alone: it is equal in every rank, and on every backend. Raises ValueError, in one
-    line, where a file that the settings name is missing or does not fit.
+    The policy starts from the seed alone: it is equal in every rank, and on every backend. Where a run resumes, its
+    checkpoint has the weights: the file `init` may be gone. Raises ValueError, in one line, where a file that the
+    settings name is missing or does not fit.
     """
-    env, policy, parts = make_parts(settings, xp or load_backend(settings.backend, world.local_rank if world else 0))
+    xp = xp or load_backend(settings.backend, world.local_rank if world else 0)
+    env, policy, parts = make_parts(settings, xp, resumes)
     return settings.kind(settings, env, policy, world=world, **parts)
 
 
-def make_parts(settings, xp=np):
+def make_parts(settings, xp=np, resumes=False):
     """Environment, policy, and what else the algorithm needs, by name; in array library `xp`."""
     env = BattleshipEnv(settings.make_rules(), settings.max_shots)
-    policy = make_policy(settings, env).copy(xp)
+    policy = make_policy(settings, env, resumes).copy(xp)
     makers = {"reference": make_reference, "critic": make_critic, "teacher": make_teacher,
               "preferences": make_preferences}
     return env, policy, {name: makers[name](settings, env, policy) for name in settings.kind.needs}
@@ -43,9 +45,9 @@ def with_inherited(given):
     return {"network": policy.network.name, "temperature": policy.temperature} | policy.network.options() | given
 
 
-def make_policy(settings, env):
+def make_policy(settings, env, resumes=False):
     """The policy to start with: that of `init`, or fresh. Raises ValueError where `init` is of another kind."""
-    if not settings.init:
+    if resumes or not settings.init:
         rng = np.random.default_rng(settings.seed)
         return Policy(make_network(settings, env, env.num_actions, settings.hidden_sizes, rng), env.rules)
     policy = load_policy(settings.init, env.rules)

@@ -1,6 +1,6 @@
 """checkpoint.npz: all that a run needs to go on as if nothing had happened. It is right, or it is refused.
 
-    what the algorithm holds    its `state()`: networks, optimisers, memory
+    what training changes       `state_of` the learner: networks, optimisers, replay buffers
     how far it is               iterations, games, shots, seconds
     what it is                  settings, as JSON; format_version; digest, SHA-256 over everything else
     what else it read           inputs, as JSON: setting that names a file → digest of that file; absent without any
@@ -24,7 +24,7 @@ from .files import read_arrays, refusing, write_arrays
 from .settings import RunSettings, from_json, num_parameters, whole_settings
 
 FORMAT_VERSION = 1
-LARGEST_CHECKPOINT = 2**32  # bytes: an algorithm's memory is bounded to less
+LARGEST_CHECKPOINT = 2**32  # bytes: a replay buffer is bounded to less
 DONE = {"iterations": int, "games": int, "shots": int, "seconds": float}
 LARGEST_DONE = 2**53  # up to here a float64 tells whole numbers apart
 
@@ -33,7 +33,7 @@ class Checkpoint(NamedTuple):
     path: Path
     settings: RunSettings
     done: dict  # iterations, games, shots, seconds
-    state: dict  # name → array, for the algorithm's `load_state`
+    state: dict  # name → array, for `load_state`
     inputs: dict  # setting → digest of the file that it names
 
 
@@ -76,17 +76,16 @@ def checkpoint_of(path, arrays):
     if not all(0 <= number <= LARGEST_DONE for number in done.values()):
         raise ValueError(f"{done} is not how far a run can be")
     for name, count in num_parameters(settings).items():  # before networks of that size are made
-        if count is not None:
-            checked(arrays, name, (count,), np.float32)
+        checked(arrays, name, (count,), np.float32)
     state = {name: array for name, array in arrays.items() if name not in DONE}
     return Checkpoint(path, settings, done, state, inputs)
 
 
-# ------------------------------------------------------------------------------------- the state of a learner
+# ------------------------------------------------------------------------------------- what training changes
 
 
 def arrays_of(learner):
-    """Every array that training changes, by name; not copies."""
+    """Every array that training changes, by name, but for the shots in a replay buffer; not copies."""
     arrays = {name: network.parameters for name, network in learner.networks.items()}
     for name, optimiser in learner.optimisers.items():
         arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0],
@@ -97,6 +96,7 @@ def arrays_of(learner):
 
 
 def snapshot(learner):
+    """What `restore` takes to undo everything since."""
     return {name: array.copy() for name, array in arrays_of(learner).items()}
 
 
@@ -106,31 +106,47 @@ def restore(learner, before):
 
 
 def require_finite_arrays(learner):
+    """Raise FloatingPointError, naming the culprit, if training has made a NaN or an infinity."""
     for name, array in arrays_of(learner).items():
         if not array_module(array).isfinite(array).all():
             raise FloatingPointError(f"{name} holds a NaN or an infinity")
 
 
 def state_of(learner):
+    """All that a checkpoint needs, as named NumPy arrays. All ranks have to ask for it at once.
+
+    The shots in the buffers of all ranks, (ranks, shots, …), as far as they are filled.
+    """
     state = {name: to_numpy(array) for name, array in arrays_of(learner).items()}
     if not hasattr(learner, "buffer"):
         return state
-    added = learner.world.all_gather(learner.buffer.added[None])[:, 0]
-    filled = min(learner.buffer.capacity, int(added.max()))
-    return state | {"added": added} | {
-        f"buffer_{name}": learner.world.all_gather(to_numpy(column[:filled])) for name, column in learner.buffer.columns.items()}
+    buffer, world = learner.buffer, learner.world
+    state["added"] = world.all_gather(buffer.added[None])[:, 0]
+    filled = min(buffer.capacity, int(state["added"].max()))
+    return state | {f"buffer_{name}": world.all_gather(to_numpy(column[:filled]))
+                    for name, column in buffer.columns.items()}
 
 
 def load_state(learner, state):
-    world = learner.world
-    if hasattr(learner, "buffer"):
-        added = checked(state, "added", (world.world_size,), np.int64)
-        filled = min(learner.buffer.capacity, int(added.max()))
-        saved = {name: checked(state, f"buffer_{name}", (world.world_size, filled, *column.shape[1:]), column.dtype)
-                 for name, column in learner.buffer.columns.items()}
-        state = {n: a for n, a in state.items() if not n.startswith("buffer_")} | {"added": np.array(added[world.rank])}
-        for name, column in learner.buffer.columns.items():
-            column[:filled] = array_module(column).asarray(saved[name][world.rank])
+    """Go on from what `state_of` gave. Raises ValueError, naming the array, for the state of something else."""
+    if not hasattr(learner, "buffer"):
+        load_arrays(learner, state)
+        return
+    buffer, world = learner.buffer, learner.world
+    added = checked(state, "added", (world.world_size,), np.int64)
+    filled = min(buffer.capacity, int(added.max()))
+    shapes = {f"buffer_{name}": (world.world_size, filled, *column.shape[1:])
+              for name, column in buffer.columns.items()}
+    columns = {name: checked(state, f"buffer_{name}", shapes[f"buffer_{name}"], column.dtype)
+               for name, column in buffer.columns.items()}
+    others = {name: array for name, array in state.items() if name not in shapes}
+    load_arrays(learner, others | {"added": np.array(added[world.rank])})
+    for name, column in buffer.columns.items():
+        column[:filled] = array_module(column).asarray(columns[name][world.rank])
+
+
+def load_arrays(learner, state):
+    """Give `arrays_of` a learner these values. Raises ValueError unless they are exactly those."""
     own = {name: array_module(array).asarray(checked(state, name, array.shape, array.dtype))
            for name, array in arrays_of(learner).items()}
     if unknown := state.keys() - own.keys():

@@ -1,7 +1,6 @@
-"""Files that are either whole or not there; and the one way to read files, which nobody vouches for.
+"""Files that are either whole or not there; and how files are read that may hold anything.
 
-Every file is opened by `open_regular`, and what it declares is bounded before anything is built from it. What is
-wrong with it becomes, by `refusing`, one short line.
+What a file declares is bounded before anything is built from it. What is wrong with it becomes, by `refusing`, one line.
 """
 
 import errno
@@ -20,20 +19,25 @@ MOST_UNPACKED = 100  # bytes for each that a file takes on disk, beyond `OVERHEA
 MOST_ARRAYS = 1000  # in one file
 LONGEST_TEXT = 2**20  # characters of one text in a file
 LONGEST_REASON = 300  # characters of what is said to be wrong with one
-UNFINISHED = ".*.part"  # what `replacing` leaves behind where a process is killed
+UNFINISHED = ".*.part"  # what `replacing` leaves where a process is killed
+UMASK = os.umask(0o022)  # what new files may not be, such as writable for others …
+os.umask(UMASK)  # … and it can only be read by setting it
 
 
 @contextmanager
 def replacing(path, keep_as=None):
     """A temporary path to write to; it replaces `path` in one step once the block ends well, and is gone otherwise.
 
-    What is written has reached the disk before it gets its name. The file it replaces becomes `keep_as`, if given.
-    Raises OSError, which names `path`, also where that is there and is no regular file: a device is not replaced.
+    What is written is on disk before it gets its name. The file it replaces becomes `keep_as`, if given. Raises OSError,
+    which names `path`, also where that is no regular file: a device is not replaced.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path, temporary = Path(path), None
     try:
         require_regular(path)
+        descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        temporary.chmod(0o666 & ~UMASK)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -44,16 +48,17 @@ def replacing(path, keep_as=None):
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        with suppress(OSError):  # a folder that cannot be written to: the error above says so
-            temporary.unlink(missing_ok=True)
+        if temporary:
+            with suppress(OSError):  # a folder that cannot be written to: the error above says so
+                temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder):
-    """See to it that names given in a folder survive a power cut, where the system has a way to."""
+    """Have the names in a folder survive a power cut, where the system has a way to."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_DIRECTORY)
         try:
-            with suppress(OSError):  # some network file systems know no such thing
+            with suppress(OSError):  # some network file systems cannot
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -77,7 +82,7 @@ def write_arrays(path, arrays, largest=LARGEST_FILE, keep_as=None):
 
 
 def require_regular(path):
-    """Raise OSError where there is something else than a regular file: a device may never end, a pipe never begin."""
+    """Raise OSError for what is no regular file: reading a device may never end, reading a pipe never begin."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
@@ -93,7 +98,7 @@ def require_writable(path):
 
 
 def open_regular(path):
-    """A file open for reading bytes. Raises OSError where there is none, or it is no regular one."""
+    """A regular file, open for reading bytes. Raises OSError where there is none."""
     require_regular(path)
     return open(path, "rb")
 
@@ -131,23 +136,23 @@ def refusing(path, what):
 
 
 def in_short(text):
-    """Words that may come from a file, fit for a line of a terminal: only characters to see, and not too many."""
+    """A text that may come from a file, fit for a line of a terminal: printable, and not too long."""
     line = " ".join(str(text).split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[:LONGEST_REASON])
     return shown if len(line) <= LONGEST_REASON else f"{shown} …"
 
 
 def read_arrays(path, largest=LARGEST_FILE):
-    """The arrays of an .npz, read-only, without running anything from it.
+    """The arrays of an .npz, without running anything from it.
 
     Raises many kinds of errors, see `refusing`, where the file is missing, truncated, damaged, not an .npz, holds
     anything but numbers and texts, or declares more data than it has, than `largest` bytes, or than a file of its size
-    is worth: sizes are checked before memory is taken, and contents against the archive's checksums before they are
-    looked at.
+    is worth: sizes are checked before memory is taken, and checksums before contents are used.
     """
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:
         members, size = archive.infolist(), os.fstat(file.fileno()).st_size
-        declared, most = sum(member.file_size for member in members), min(largest, MOST_UNPACKED * size) + OVERHEAD
+        declared = sum(member.file_size for member in members)
+        most = min(largest, MOST_UNPACKED * size) + OVERHEAD
         if declared > most or len(members) > MOST_ARRAYS:
             raise ValueError(f"it declares {len(members):,} arrays of {declared:,} bytes; a file of {size:,} bytes may "
                              f"hold {MOST_ARRAYS:,} arrays of {most:,} bytes")
@@ -155,10 +160,10 @@ def read_arrays(path, largest=LARGEST_FILE):
             raise ValueError("it holds a name twice")
         if any(member.compress_size > size for member in members):
             raise ValueError("it declares more data than it has")
-        return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
+        return {member.filename.removesuffix(".npy"): read_member(archive, member) for member in members}
 
 
-def _read_member(archive, member):
+def read_member(archive, member):
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{member.filename} is compressed in a way that NumPy does not use")
     content = archive.read(member)  # all of it, which is what has zipfile compare the checksum

@@ -1,23 +1,25 @@
-"""A run folder: the names of its files, who may write in it, and how they are read and written."""
+"""A run folder: its files, who may write in it, and how they are read and written."""
 
+import csv
+import io
 import json
+import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
+
+import numpy as np
 
 from ..policy import FILE_NAME
 from . import checkpoint
-from .files import UNFINISHED, read_text, require_regular, write_text
-from .metrics import as_columns, read_table
+from .files import UNFINISHED, open_regular, read_text, replacing, require_regular, write_text
 from .settings import from_json, read_config, whole_settings
 
 try:
     import fcntl
 except ImportError:  # Windows
-    import msvcrt
-
     fcntl = None
-
 
 LOCK = ".lock"  # in a folder that is written to; it stays, the system's lock on it goes with the process
 
@@ -25,8 +27,7 @@ LOCK = ".lock"  # in a folder that is written to; it stays, the system's lock on
 class RunFolder(AbstractContextManager):
     """config.json, metrics.csv, policy.npz, checkpoint.npz, summary.json, curves.png. One process at a time writes.
 
-    `with RunFolder.create(…)` or `with RunFolder.resume(…)`: it is this process's alone, from `begin` or at once, until
-    the block ends.
+    `with RunFolder.create(…)` or `with RunFolder.resume(…)`: no other process may write until the block ends.
     """
 
     def __init__(self, path):
@@ -40,7 +41,7 @@ class RunFolder(AbstractContextManager):
 
     @classmethod
     def create(cls, name, default):
-        """The folder of a new run: `name`, or runs/`default`, numbered if taken. It is made by `begin`.
+        """The folder of a new run: `name`, or runs/`default`, numbered if taken. `begin` makes it.
 
         Raises ValueError, in one line, for one with anything in it: it is not touched.
         """
@@ -79,7 +80,6 @@ class RunFolder(AbstractContextManager):
                              f"with --resume {self}")
 
     def _take(self):
-        """Lock it, as `locked` does."""
         self._lock = locked(self.path)
         for part in self.path.glob(UNFINISHED):
             part.unlink()
@@ -102,7 +102,7 @@ class RunFolder(AbstractContextManager):
     def newest_checkpoint(self, say):
         """The newest valid `Checkpoint`; None where the run was ended before its first.
 
-        `say(text)` is told where the newest is not the one. Raises ValueError if there are some, and none is valid.
+        `say(text)` reports an invalid newer one. Raises ValueError if there are some, and none is valid.
         """
         problems = []
         for path in filter(Path.exists, (self.checkpoint, self.previous)):
@@ -127,11 +127,9 @@ class RunFolder(AbstractContextManager):
 
 
 def first_free(default):
-    for i in range(1, 10_000):
-        folder = Path("runs") / (default if i == 1 else f"{default}-{i}")
-        if not folder.exists():
-            return folder
-    raise ValueError(f"runs/{default}-{i} is taken, too: choose another --output-dir")
+    """runs/`default`, or the first of runs/`default`-2, … that is not there."""
+    names = (default if number == 1 else f"{default}-{number}" for number in count(1))
+    return next(folder for name in names if not (folder := Path("runs") / name).exists())
 
 
 def write_json(path, content):
@@ -139,27 +137,84 @@ def write_json(path, content):
 
 
 def locked(folder):
-    """A file in a folder, which is this process's alone until that file is closed.
+    """A file in a folder, locked for this process until it is closed.
 
-    Raises ValueError where another has the folder, OSError where there is no writing.
+    Raises ValueError where another process has the folder, OSError where it cannot be written to.
     """
     path = Path(folder) / LOCK
     require_regular(path)
-    file = open(path, "ab")  # noqa: SIM115 (whoever asked for it closes it)
+    file = open(path, "ab")  # noqa: SIM115 (the caller closes it)
     try:
-        lock(file)
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         raise ValueError(f"another run is writing in {folder}") from None
     return file
 
 
-def lock(file):
-    """Lock an open file until it is closed. Raises BlockingIOError where another process has it locked."""
-    if fcntl:
-        return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    file.seek(0)
-    try:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    except PermissionError as error:
-        raise BlockingIOError(error.errno, error.strerror) from None
+# ------------------------------------------------------------------------------------- metrics.csv
+
+
+class MetricsFile(AbstractContextManager):
+    """A metrics.csv to add rows to, each on disk as soon as it is written: a column for whatever was measured.
+
+    done: how far the run's checkpoint is; rows after that are left out. Raises OSError where it cannot be written.
+    """
+
+    def __init__(self, path, done=None):
+        self.path = path
+        names, rows = [], []
+        if done and os.path.exists(path):
+            names, rows = read_table(path)
+            rows = rows[: done["iterations"]]
+        self._write(names, rows)
+
+    def _write(self, names, rows):
+        self.names = names
+        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([names, *rows] if names else [])
+        self._file = open(self.path, "a", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115 (see `__exit__`)
+
+    def add(self, metrics):
+        """Write a row, name → number; what was not measured this time stays empty."""
+        if new := [name for name in metrics if name not in self.names]:
+            self._file.close()
+            rows = read_table(self.path)[1]
+            self._write([*self.names, *new], [row + [""] * len(new) for row in rows])
+        row = [metrics.get(name, "") for name in self.names]
+        csv.writer(self._file).writerow([f"{value:.7g}" if isinstance(value, float) else value for value in row])
+
+    def sync(self):
+        """Have what was written survive a power cut."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+def read_table(path):
+    """The names of the columns, and the rows, as text. Raises OSError, or ValueError where they do not fit together."""
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
+        try:
+            names, *rows = list(csv.reader(file)) or [[]]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: {error}") from None
+    if any(len(row) != len(names) for row in rows):
+        raise ValueError(f"{path}: some rows are not as long as the first")
+    return names, rows
+
+
+def as_columns(names, rows):
+    """Column name → float (rows,), NaN where not measured."""
+    table = np.array([[float(value or "nan") for value in row] for row in rows]).reshape(len(rows), len(names))
+    return dict(zip(names, table.T, strict=True))
+
+
+def extended(columns, rows):
+    """Such columns with more rows below, each name → number."""
+    nothing = np.full(max(map(len, columns.values()), default=0), np.nan)
+    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
+    return {name: np.concatenate([columns.get(name, nothing), [row.get(name, np.nan) for row in rows]])
+            for name in names}

@@ -19,7 +19,7 @@ import numpy as np
 from rich.live import Live
 
 from ..policy import Policy
-from ..runs.metrics import extended
+from ..runs.folder import extended
 from .boards import look_of, render
 from .dashboard import Dashboard, in_words
 from .keys import in_foreground, keys
