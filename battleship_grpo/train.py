@@ -190,7 +190,7 @@ def draw_curves(settings, metrics, summary, path):
 def parse(arguments, ranks=None):
     """(job, quiet). job: settings of a new run; or the folder of a run to go on with, and changes to its settings."""
     parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog=f"{algorithms_in_words()}\n\n"
-                    "Defaults are those of a run with these options: add --algorithm, --rules or --init to see others.")
+                    "In brackets: what a run with these options gets. --algorithm, --rules and\n--network change it.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
                         "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
