@@ -31,13 +31,12 @@ from battleship_grpo.runs.checkpoint import arrays_of, snapshot
 from battleship_grpo.runs.folder import RunFolder, locked
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens.tables import show_comparison
-from battleship_grpo.study import race, speed
+from battleship_grpo.study import comparison, speed
 from battleship_grpo.study.comparison import (
     TABLES,
     drawdown,
     finding,
     first_at_most,
-    middle,
     p_value,
     recent_means,
     threshold,
@@ -225,13 +224,13 @@ def test_failed_runs_are_reported_and_stop_no_others(monkeypatch, tmp_path, caps
     """One line at the end, exit status 2, and a row without numbers, last in the table."""
     whole = command.train
 
-    def broken(settings, *arguments):
+    def broken(settings, *arguments, **options):
         if settings.algorithm == "grpo":
             raise FloatingPointError("loss is nan")
-        return whole(settings, *arguments)
+        return whole(settings, *arguments, **options)
 
     monkeypatch.setattr(command, "train", broken)
-    monkeypatch.setattr(command, "FreshProcesses", ThreadPoolExecutor)
+    monkeypatch.setattr(comparison, "FreshProcesses", ThreadPoolExecutor)
     assert main(["grpo", "reinforce", "--seeds", "1", "--seconds", "0.1", "--jobs", "1",
                  "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == "error: some runs failed: grpo (seed 0: loss is nan)"
@@ -256,7 +255,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
     shown = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in shown, shown
     assert (tmp_path / "reinforce-seed0" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert shown.strip().splitlines()[-1].startswith("stopped: 1 of 2 runs are finished and kept; the same command")
+    assert shown.strip().splitlines()[-1].startswith("stopped: finished runs are kept; the same command")
     assert not (tmp_path / "grpo-seed0").exists()
     before = times(tmp_path)
     assert main(arguments) == 0 and {path: times(tmp_path)[path] for path in before} == before
@@ -306,8 +305,13 @@ def test_drawdown_and_first_at_most_follow_their_definitions(values, level):
     assert first_at_most(values, np.arange(len(values)), level) == (below[0] if len(below) else np.inf)
 
 
-def test_median_is_never_where_half_of_the_runs_never_reach_the_threshold():
-    assert middle([3.0, 1.0, np.inf]) == 3.0 and middle([np.inf, 1.0]) == np.inf == middle([1.0, np.inf, np.inf])
+def test_threshold_is_never_reached_where_half_of_the_runs_do_not(finished):
+    folder = RunFolder(finished[0] / "grpo-seed0")
+    summary, metrics = folder.read_summary(), folder.metrics()
+    good, bad = ((summary, metrics | {"mean_shots": metrics["mean_shots"] * factor}) for factor in (0, 1))
+    reached = [comparison.row_of("", runs, reach=1)["shots_to_threshold"]
+               for runs in ([good, good, bad], [good, bad], [good, bad, bad])]
+    assert reached == [metrics["shots"][0], np.inf, np.inf]
 
 
 def test_threshold_is_18_on_mini_and_lies_between_random_and_best_play_elsewhere():
@@ -381,7 +385,7 @@ def fail_or_double(number):
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
 def test_killed_process_fails_its_own_call_and_no_other():
-    with race.FreshProcesses(2) as executor:
+    with comparison.FreshProcesses(2) as executor:
         killed, *others = [executor.submit(fail_or_double, number) for number in range(4)]
         assert [future.result() for future in others] == [2, 4, 6]
         with pytest.raises(ChildProcessError, match="ended early"):
