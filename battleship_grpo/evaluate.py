@@ -50,9 +50,8 @@ def seconds_left(result, seconds, games, precision):
 
 
 def enough_games(player, seed, games=None, precision=None):
-    """Yields (result so far, seconds it took, seconds left) after each round of games, until they are enough.
-
-    `games` many; or until the 95% interval is ± `precision` shots; or `MOST_GAMES`, within `MOST_SECONDS`.
+    """Yields (result so far, seconds it took, seconds left) after each round, until there are `games`, or the 95% interval
+    is ± `precision` shots, or, if neither is given, there are `MOST_GAMES` or `MOST_SECONDS` are over.
     """
     start, most = time.monotonic(), None if precision else games or MOST_GAMES
     processes = FreshProcesses(number_of_cores()) if player.slow else nullcontext()
@@ -95,9 +94,9 @@ def best_player(players, results):
 
 def row_of(player, result, best, best_mean_shots):
     optimum = {"exact_mean_shots": player.exact_mean_shots} if hasattr(player, "exact_mean_shots") else {}
+    gap = gap_closed(result.mean_shots, player.rules, best_mean_shots)
     return {"name": player.name, **result.summary(), "median_shots": float(np.median(result.shots)),
-            "p95_shots": float(np.percentile(result.shots, 95)),
-            "gap_closed": gap_closed(result.mean_shots, player.rules, best_mean_shots), "gap_closed_to": best, **optimum}
+            "p95_shots": float(np.percentile(result.shots, 95)), "gap_closed": gap, "gap_closed_to": best, **optimum}
 
 
 def show(players, results, options, console):

@@ -269,7 +269,7 @@ def row_of(entrant, runs, reach, failed=""):
         "drawdown": max(drawdown(means) for _, _, means in curves),
         "gradient_variance": variance / square if square > 0 else None,
         **{name: costs[0][name] for name in ("networks", "parameters", "optimiser_numbers")},
-        **{name: float(np.mean([cost[name] for cost in costs])) for name in ("flops_per_update", "flops_per_shot")},
+        "flops_per_shot": float(np.mean([cost["flops_per_shot"] for cost in costs])),
         "seconds_per_update": seconds / iterations,
         "shots_per_second": shots / seconds,
         "updates": iterations / len(runs),
@@ -358,11 +358,10 @@ TABLES = {
         Column("networks", "networks", meaning="held while learning"),
         Column("parameters", "parameters", meaning="of all networks"),
         Column("optimiser_numbers", "optimiser", meaning="numbers in the state of the optimisers"),
-        Column("flops_per_update", "Gflop per update", ".2f", 1e9,
-               "floating-point operations of the networks' matrix products, estimated: a forward pass for each shot "
-               "played, and three whenever one is learnt; not counted: TRPO's Fisher products and line search, and "
-               "teachers that are not networks"),
-        Column("flops_per_shot", "kflop per shot", ",.0f", 1e3, "the same, per training shot"),
+        Column("flops_per_shot", "kflop per shot", ",.0f", 1e3,
+               "floating-point operations of the networks' matrix products per training shot, estimated: a forward "
+               "pass when it is played, three whenever one is learnt; without TRPO's Fisher products and line search, "
+               "and teachers that are not networks"),
         Column("peak_memory_mb", "MB", meaning="peak memory of the process while learning, program included"),
     ),
 }

@@ -177,16 +177,15 @@ def measure_costs(settings, shots_per_update):
     """What an algorithm costs, as plain numbers by name.
 
     networks, parameters, optimiser_numbers   what it holds in memory
-    flops_per_update, flops_per_shot          of training, estimated for so many training shots
+    flops_per_shot                            of training, estimated for so many training shots
     gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² over batches of `BATCH_GAMES`, of an untrained policy
     """
     learner = build(settings)
     networks = networks_of(learner).values()
     variance, square = gradient_noise(gradients(learner_of_batches(settings, BATCH_GAMES), BATCHES))
-    flops = flops_per_update(learner, shots_per_update)
     return {"networks": len(networks), "parameters": sum(len(network.parameters) for network in networks),
             "optimiser_numbers": sum(2 * optimiser.params[0].size for optimiser in learner.optimisers.values()),
-            "flops_per_update": flops, "flops_per_shot": flops / shots_per_update,
+            "flops_per_shot": flops_per_update(learner, shots_per_update) / shots_per_update,
             "gradient_variance": variance, "gradient_square": square}
 
 
