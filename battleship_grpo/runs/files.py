@@ -1,6 +1,6 @@
 """Files that are either whole or not there; and how files are read that may hold anything.
 
-What a file declares is bounded before anything is built from it. What is wrong with it becomes, by `refusing`, one line.
+What a file declares is bounded before anything is built from it. `refusing` puts what is wrong with it into one line.
 """
 
 import errno
@@ -28,8 +28,8 @@ os.umask(UMASK)  # … and it can only be read by setting it
 def replacing(path, keep_as=None):
     """A temporary path to write to; it replaces `path` in one step once the block ends well, and is gone otherwise.
 
-    What is written is on disk before it gets its name. The file it replaces becomes `keep_as`, if given. Raises OSError,
-    which names `path`, also where that is no regular file: a device is not replaced.
+    What is written is on disk before it gets its name. The file it replaces becomes `keep_as`, if given. Raises
+    OSError, which names `path`, also where that is no regular file: a device is not replaced.
     """
     path, temporary = Path(path), None
     try:
