@@ -208,7 +208,8 @@ def board_size_of(given):
 # ------------------------------------------------------------------------------------- checking them
 
 
-SIGNS = {"low": ("≥", operator.ge), "above": (">", operator.gt), "high": ("≤", operator.le), "below": ("<", operator.lt)}
+SIGNS = {"low": ("≥", operator.ge), "above": (">", operator.gt),
+         "high": ("≤", operator.le), "below": ("<", operator.lt)}
 
 
 def checked(name, value, option):
