@@ -301,7 +301,8 @@ def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
             ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN"),
             ("trpo", ["--algorithm", "trpo", "--learning-rate", "1e30"], "value_loss is")):
         folder = tmp_path / name
-        shown = refusal_after_progress([*QUICK, "--iterations", "9", *options, "--output-dir", str(folder)], capsys)
+        assert main([*QUICK, "--iterations", "9", *options, "--output-dir", str(folder)]) == 2
+        shown = capsys.readouterr().err.splitlines()[-1]
         saved = checkpoint.load(folder / "checkpoint.npz")
         assert f"iteration {saved.done['iterations'] + 1}: {says}" in shown
         advised = {word.removeprefix("--").replace("-", "_") for word in re.findall(r"--[a-z-]+", shown)}
@@ -310,11 +311,6 @@ def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
         assert len(rows_of(folder)) == saved.done["iterations"]
         assert all(np.isfinite(array).all() for array in saved.state.values())
         load_state(build(saved.settings), saved.state)
-
-
-def refusal_after_progress(arguments, capsys):
-    assert main(arguments) == 2
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 # ------------------------------------------------------------------------------------- when things break
@@ -363,7 +359,7 @@ def in_a_mount(tmp_path, size, script):
 
 
 def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_elsewhere(tmp_path):
-    """A real one: the memory of a student grows from checkpoint to checkpoint until nothing more fits."""
+    """A real one: a replay buffer grows from checkpoint to checkpoint until nothing more fits."""
     status, shown, kept = in_a_mount(tmp_path, "400k", f"""
         "$3" -m battleship_grpo.train {' '.join(QUICK)} --algorithm sft --batch-shots 64 --num-boards 8 \\
             --iterations 400 --checkpoint-seconds 0 --lr-scheduler-type constant --output-dir "$1/run"

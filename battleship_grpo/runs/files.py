@@ -124,7 +124,7 @@ def array_of(content, name):
         np.lib.format.read_magic(file)
         shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
         if dtype.kind not in "biufU":
-            raise ValueError(f"its type is {dtype}")
+            raise ValueError(f"it holds objects of type {dtype}")
         return np.ndarray(shape, dtype, content, file.tell(), order="F" if columns_first else "C")
     except Exception as error:  # of many kinds, from NumPy's reader of headers and Python's parser
         raise ValueError(f"{name} is not an array of numbers or a text: {error}") from None
