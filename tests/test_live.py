@@ -16,7 +16,7 @@ from test_play import on_terminal, read_until
 
 from battleship_grpo.game import Rules
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs.folder import MetricsFile, RunFolder, as_columns, extended
+from battleship_grpo.runs.folder import MetricsFile, RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
@@ -121,7 +121,7 @@ def test_follow_shows_what_the_run_itself_shows(tmp_path):
 
 def test_columns_grow_as_if_they_had_been_read_at_once():
     columns = extended(extended({}, [{"a": 1}]), [{"b": 2.0}, {"a": 3, "b": 4.0}])
-    whole = as_columns(["a", "b"], [["1", ""], ["", "2"], ["3", "4"]])
+    whole = {"a": [1, np.nan, 3], "b": [np.nan, 2, 4]}
     assert columns.keys() == whole.keys() and all(np.array_equal(columns[n], whole[n], equal_nan=True) for n in whole)
 
 
