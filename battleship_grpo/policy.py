@@ -1,7 +1,7 @@
 """The policy: from an observation to a probability for each legal action.
 
-`Policy` is a network whose outputs are logits, `MaskedSoftmax` the distribution that logits and legal actions make, with
-all that learning needs, derivatives with respect to the logits:
+`Policy` is a network whose outputs are logits, `MaskedSoftmax` the distribution that logits and legal actions make,
+with the derivatives that learning needs:
 
     dlogπ(a)/dlogits = onehot(a) − π     backward: from the one number per shot, dL/dlogπ(a|s)
     dH/dlogits       = −π·(log π + H)    entropy bonus
