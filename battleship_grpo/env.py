@@ -1,7 +1,6 @@
 """Many games side by side, as arrays. `Environment` is all that training ever asks of a game.
 
-In flow: boards → `reset` → observations, legal actions → `step` … → scores. The state is a record of arrays, one row
-per game; an environment holds rules and no state.
+In flow: boards → `reset` → observations, legal actions → `step` … → scores. An environment holds no state.
 """
 
 from dataclasses import dataclass
@@ -38,8 +37,7 @@ class Environment(Protocol):
 
     def step(self, state, actions) -> tuple[Any, Any]:
         """Play one action in each game, changing `state`. Returns rewards, float32 (N,), which over a game add up to
-        its score and a constant that is the same for all games; and which games are now over, bool (N,).
-        """
+        its score and a constant that is the same for all games; and which games are now over, bool (N,)."""
 
     def scores(self, state) -> Any:
         """Final scores of games that are over: float (N,)."""
@@ -50,8 +48,6 @@ class Environment(Protocol):
 
 @dataclass
 class BattleshipState:
-    """N games in progress."""
-
     ships: Any  # bool (N, A), what the player does not see
     seen: Any  # int8 (N, A): 0 fog, −1 miss, +1 hit
     hits: Any  # int16 (N,)
@@ -75,7 +71,7 @@ class BattleshipEnv:
         return random_boards(self.rules, count, rng).reshape(count, -1)
 
     def privileged_tasks(self, count, rng):
-        """`count` tasks, and what is hidden in them, int (count, ships): privileged information, for learning only."""
+        """`count` tasks, and what is hidden in them, int (count, ships): privileged information."""
         fleets = random_fleets(self.rules, count, rng)
         return covered(self.rules, fleets) > 0, fleets
 
