@@ -19,7 +19,8 @@ class AdamW:
 
     def __init__(self, params, learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         if not (learning_rate >= 0 and eps > 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):
-            raise ValueError("AdamW needs learning_rate ≥ 0, eps > 0, weight_decay ≥ 0 and betas in [0, 1)")
+            raise ValueError(f"AdamW needs learning_rate ≥ 0, eps > 0, weight_decay ≥ 0 and betas in [0, 1), not "
+                             f"{learning_rate}, {eps}, {weight_decay}, {betas}")
         self.params = list(params)
         self.learning_rate, self.betas, self.eps, self.weight_decay = learning_rate, betas, eps, weight_decay
         self.steps = np.zeros((), np.int64)  # an array, so that all of an optimiser's state is arrays
