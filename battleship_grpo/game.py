@@ -165,10 +165,7 @@ def all_fleets(rules):
 
 @lru_cache(maxsize=16)
 def all_boards(rules):
-    """The boards of `all_fleets`: bool (layouts, cells), read-only.
-
-    Two placements may cover the same cells; both are listed, so a uniform draw of a row is a uniform placement.
-    """
+    """The boards of `all_fleets`, one for each, though some are equal: bool (layouts, cells), read-only."""
     boards = covered(rules, all_fleets(rules)) > 0
     boards.flags.writeable = False
     return boards
