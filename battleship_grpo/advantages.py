@@ -60,8 +60,7 @@ def process_advantages(rollout, eps=1e-4):
     normalised among all shots on their board."""
     xp, rewards = array_module(rollout.rewards), rollout.rewards
     boards = rollout.games // rollout.num_generations
-    count, total, squares = (xp.bincount(boards, values, rollout.num_boards)
-                             for values in (xp.ones_like(rewards), rewards, rewards**2))
+    count, total, squares = (xp.bincount(boards, rewards**power, rollout.num_boards) for power in range(3))
     mean = total / count
     deviation = xp.sqrt(xp.maximum(squares / count - mean**2, 0))
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)

@@ -13,9 +13,7 @@ SHORTEST_WARMUP = 10  # iterations
 
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), in the arithmetic of torch.optim.AdamW.
-
-    params: float arrays, which `step` changes in place. `learning_rate` may be changed between steps.
-    """
+    params: float arrays, which `step` changes in place."""
 
     def __init__(self, params, learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         if not (learning_rate >= 0 and eps > 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):

@@ -1,15 +1,8 @@
 """The policy: from an observation to a probability for each legal action.
 
-`Policy` is a network whose outputs are logits, `MaskedSoftmax` the distribution that logits and legal actions make, with
-all that learning needs, derivatives with respect to the logits:
-
-    dlogπ(a)/dlogits = onehot(a) − π     backward: from the one number per shot, dL/dlogπ(a|s)
-    dH/dlogits       = −π·(log π + H)    entropy bonus
-    dKL/dlogits      = π·(log π/π_ref − KL)
-    dCE/dlogits      = π − target        soft cross-entropy
-    F                = diag(π) − ππᵀ     the Fisher information of the logits, TRPO's metric
-
-all divided by the temperature (F by its square).
+`Policy` is a network whose outputs are logits, `MaskedSoftmax` the distribution that logits and legal actions make. Its
+slopes are derivatives with respect to the logits, written for a temperature of 1: they are divided by it (F by its
+square).
 """
 
 import os
@@ -80,14 +73,14 @@ class MaskedSoftmax:
         return ((running > threshold[:, None]) & self.legal).argmax(axis=1)
 
     def backward(self, actions, d_log_prob):
-        """dL/dlogits (N, A) from dL/dlogπ(a|s) (N,), the one number per shot."""
+        """dL/dlogits (N, A) from the one number per shot, dL/dlogπ(a|s) (N,): dlogπ(a)/dlogits = onehot(a) − π."""
         d_scaled = d_log_prob / self.temperature
         d_logits = self.probs * -d_scaled[:, None]
         d_logits[self.rows, actions] += d_scaled
         return d_logits
 
     def entropy_slope(self):
-        """dH/dlogits: (N, A)."""
+        """dH/dlogits = −π·(log π + H): (N, A)."""
         centred = self.logits - (self.xp.log(self.total) - self.entropy())[:, None]  # log π + H
         return self.probs * centred / -self.temperature
 
@@ -96,7 +89,7 @@ class MaskedSoftmax:
         return self.xp.einsum("na,na->n", self.probs, self.log_probs() - ref_log_probs)
 
     def kl_slope(self, ref_log_probs):
-        """dKL(π‖π_ref)/dlogits: (N, A)."""
+        """dKL(π‖π_ref)/dlogits = π·(log π/π_ref − KL): (N, A)."""
         return self.probs * (self.log_probs() - ref_log_probs - self.kl(ref_log_probs)[:, None]) / self.temperature
 
     def cross_entropy(self, targets):
@@ -104,11 +97,11 @@ class MaskedSoftmax:
         return -self.xp.einsum("na,na->n", targets, self.log_probs())
 
     def cross_entropy_slope(self, targets):
-        """dCE/dlogits: (N, A)."""
+        """dCE/dlogits = π − target: (N, A)."""
         return (self.probs - targets) / self.temperature
 
     def fisher(self, d_logits):
-        """F·dlogits (N, A): how dKL(π_old‖π)/dlogits grows as the logits move along `d_logits`."""
+        """F·dlogits (N, A), F = diag(π) − ππᵀ, TRPO's metric: how dKL(π_old‖π)/dlogits grows along `d_logits`."""
         moved = self.probs * d_logits
         moved -= self.probs * (moved @ self.xp.ones(moved.shape[1], moved.dtype))[:, None]
         return moved / self.temperature**2

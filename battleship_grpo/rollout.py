@@ -69,7 +69,7 @@ class Shots:
         return self.num_boards or self.num_shots
 
     def part(self, part):
-        """The same record of a contiguous part, a slice of `range(size)`; no shot is copied."""
+        """The record of a contiguous part, a slice of `range(size)`; no shot is copied."""
         return replace(self, columns={name: column[part] for name, column in self.columns.items()})
 
     def minibatches(self, count):
@@ -108,7 +108,7 @@ class Rollout(Shots):
     @cached_property
     def starts(self):
         """The first shot of each game: int (N,)."""
-        return starts_of(self.lengths)
+        return self.lengths.cumsum() - self.lengths
 
     @cached_property
     def games(self):
@@ -125,8 +125,7 @@ class Rollout(Shots):
     @cached_property
     def first_shots(self):
         """Where each board's shots start, and the end: int (B + 1,), always a NumPy array."""
-        per_board = to_numpy(self.lengths).reshape(-1, self.num_generations).sum(axis=1)
-        return np.concatenate([[0], np.cumsum(per_board)])
+        return np.append(to_numpy(self.starts)[:: self.num_generations], self.num_shots)
 
     def part(self, part):
         shots = slice(int(self.first_shots[part.start]), int(self.first_shots[part.stop]))
@@ -135,13 +134,12 @@ class Rollout(Shots):
     def select_games(self, games, num_generations):
         """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
         xp, lengths = array_module(self.lengths), self.lengths[games]
-        places = xp.arange(int(lengths.sum()))
-        game = xp.searchsorted(lengths.cumsum(), places, side="right")
-        shots = places + (self.starts[games] - starts_of(lengths))[game]
+        places, ends = xp.arange(int(lengths.sum())), lengths.cumsum()
+        game = xp.searchsorted(ends, places, side="right")
+        shots = places + (self.starts[games] - ends + lengths)[game]
         return replace(self._some(shots, games), num_generations=num_generations)
 
     def _some(self, shots, games):
-        """Some shots and the games that they are: index arrays or slices."""
         columns = {name: column[shots] for name, column in self.columns.items()}
         return replace(self, columns=columns, lengths=self.lengths[games], scores=self.scores[games])
 
@@ -164,11 +162,6 @@ class Rollout(Shots):
         table = xp.zeros((int(self.lengths.max()), self.num_games), values.dtype)
         table[self.position, self.games] = values
         return table
-
-
-def starts_of(lengths):
-    """Where runs of these lengths start when one follows the other: int (n,)."""
-    return array_module(lengths).cumsum(lengths) - lengths
 
 
 def concatenate(rollouts):
@@ -254,8 +247,8 @@ def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, ro
 
 
 class Chooser:
-    """What a policy fires at in one `play`: the most probable actions, or where there are `uniforms`, random numbers
-    (T, N) for each step of each game, actions sampled with those.
+    """What a policy fires at in one `play`: the most probable actions, or actions sampled with `uniforms`, random numbers
+    (T, N), one for each step of each game.
 
     Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
     date (its `stepper`): one row of weights to add instead of a product with all of them.

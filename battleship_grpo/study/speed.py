@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..algorithms.learner import gradient, step
-from ..backend import keep_freed_memory, load_backend, make_generator, split, to_numpy
+from ..backend import load_backend, make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
 from ..networks import MLP, Placement, Window
@@ -22,6 +22,7 @@ from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
 from ..runs.loop import learn
 from ..runs.settings import make_settings
+from ..runs.world import keep_freed_memory
 
 STANDARD = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
 TARGETS = (18.0, 17.0, 16.0)  # mean shots on mini
