@@ -76,7 +76,8 @@ def step_advantages(rollout, variates=None, all_gatherv=of_one_process, all_redu
     """
     advantages = beyond_the_others(rollout, rollout.rewards)
     if variates is not None:
-        columns = array_module(variates).stack([beyond_the_others(rollout, column) for column in variates.T], axis=1)
+        columns = [beyond_the_others(rollout, variates[:, k]) for k in range(variates.shape[1])]
+        columns = array_module(variates).stack(columns, axis=1)
         advantages = advantages - columns @ least_squares(columns, advantages, all_reduce)
     return advantages / (all_gatherv(advantages).std() + eps)
 

@@ -247,8 +247,8 @@ def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, ro
 
 
 class Chooser:
-    """What a policy fires at in one `play`: the most probable actions, or actions sampled with `uniforms`, random numbers
-    (T, N), one for each step of each game.
+    """What a policy fires at in one `play`: the most probable actions, or actions sampled with the random numbers
+    `uniforms`, (T, N), one for each step of each game.
 
     Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
     date (its `stepper`): one row of weights to add instead of a product with all of them.
