@@ -23,7 +23,7 @@ from battleship_grpo.policy import Policy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import state_of
-from battleship_grpo.runs.files import LARGEST_FILE, read_arrays
+from battleship_grpo.runs.files import LARGEST_FILE, read_arrays, write_text
 from battleship_grpo.runs.folder import RunFolder, read_rows
 from battleship_grpo.runs.preferences import play_preferences, read_preferences
 from battleship_grpo.runs.settings import make_settings, read_config
@@ -143,7 +143,8 @@ def test_declared_sizes_are_bounded_before_anything_is_built(lie, tmp_path):
 
 @pytest.mark.parametrize(("shape", "unpacked", "declared"), [
     (2**23, 2**25, None),  # a small file that unpacks to much
-    (2**33, 2**20, None), (2**33, 2**20, 2**32 - 2), (2**33, 2**20, 2**31)])  # more than it has, also in its directory
+    (2**33, 2**20, None), (2**33, 2**20, 2**32 - 2), (2**33, 2**20, 2**31),  # more than it has, also in its directory
+    (4, 2**26, 144)])  # its directory declares little, and it unpacks to much
 @pytest.mark.parametrize("reader", ["policy", "checkpoint"])
 def test_a_file_that_declares_too_much_is_refused_before_memory_is_taken(reader, shape, unpacked, declared, tmp_path):
     path = tmp_path / "bomb.npz"
@@ -159,6 +160,16 @@ def test_a_file_that_declares_too_much_is_refused_before_memory_is_taken(reader,
         READERS[reader](path)
     assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
     tracemalloc.stop()
+
+
+def test_file_is_written_with_the_usual_rights_and_through_no_link(tmp_path):
+    target, path, touched = tmp_path / "target", tmp_path / "file", tmp_path / "touched"
+    target.write_text("kept")
+    path.symlink_to(target)
+    touched.touch()
+    write_text(path, "new")
+    assert (path.read_text(), target.read_text()) == ("new", "kept") and not path.is_symlink()
+    assert path.stat().st_mode == touched.stat().st_mode
 
 
 # ------------------------------------------------------------------------------------- what can be saved

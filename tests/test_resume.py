@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -428,6 +429,10 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path, monkeypatch)
     first.begin(settings)
     with pytest.raises(ValueError, match="another run is writing in same"):
         second.begin(settings)
+    shutil.rmtree("runs")
+    Path("runs").symlink_to("nowhere")  # a disk that is not mounted
+    with pytest.raises(OSError, match="runs"):
+        RunFolder.create("", "new").begin(settings)
 
 
 def test_a_second_signal_leaves_at_once(start, tmp_path):

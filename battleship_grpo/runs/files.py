@@ -110,8 +110,11 @@ def read_arrays(path, largest=LARGEST_FILE):
         if not packed or declared > most or len(members) > MOST_ARRAYS:
             raise ValueError(f"it declares {len(members):,} arrays of {declared:,} bytes, more than NumPy packs into "
                              f"{size:,} bytes")
-        arrays = {member.filename.removesuffix(".npy"): array_of(archive.read(member), member.filename)
-                  for member in members}
+        arrays = {}
+        for member in members:
+            with archive.open(member) as part:  # `archive.read` would unpack all that is there, whatever was declared
+                content = part.read(member.file_size)
+            arrays[member.filename.removesuffix(".npy")] = array_of(content, member.filename)
     if len(arrays) < len(members):
         raise ValueError("it holds a name twice")
     return arrays

@@ -80,10 +80,13 @@ class RunFolder(AbstractContextManager):
                              f"with --resume {self}")
 
     def _make(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         for number in count(2):
             try:
-                return self.path.mkdir(parents=True, exist_ok=not self._numbered)
+                return self.path.mkdir(exist_ok=not self._numbered)
             except FileExistsError:  # maybe made a moment ago, by a run that started at the same time
+                if not self._numbered:
+                    raise
                 self.path = self.path.with_name(f"{self._name}-{number}")
 
     def _take(self):
