@@ -20,7 +20,7 @@ from battleship_grpo.runs.folder import MetricsFile, RunFolder, as_columns, exte
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
-from battleship_grpo.screens.live import Handover, Lines, Reel, Screen, dashboard_of
+from battleship_grpo.screens.live import Handover, Lines, Reel, dashboard_of, show
 
 LETTERS = Look(ASCII)
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
@@ -125,24 +125,11 @@ def test_columns_grow_as_if_they_had_been_read_at_once():
     assert columns.keys() == whole.keys() and all(np.array_equal(columns[n], whole[n], equal_nan=True) for n in whole)
 
 
-class Typed:
-    """A keyboard on which these keys are pressed, one each time it is asked."""
-
-    available = True
-
-    def __init__(self, keys):
-        self.keys = list(keys)
-
-    def read(self, seconds):
-        assert seconds >= 0
-        return self.keys.pop(0)
-
-
-def on_screen(scene, keys):
-    """Whether it ended by q, and what a terminal got meanwhile. Nothing waits for a clock."""
+def on_screen(scene, keys, **options):
+    """Whether it ended by q, and what a terminal got meanwhile, when these keys are pressed. Nothing waits for a clock."""
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
-    ended = Screen(console, Typed(keys), scene).show()
-    return ended, console.file.getvalue()
+    keys = iter(keys)
+    return show(console, lambda seconds: next(keys), scene, **options), console.file.getvalue()
 
 
 def test_screen_pauses_explains_and_quits():
@@ -151,14 +138,14 @@ def test_screen_pauses_explains_and_quits():
     dashboard.seconds, dashboard.busy = 0.0, np.inf
     ended, text = on_screen(dashboard, ["", " ", "", "?", " ", "q", "never"])
     assert ended and len(news) == 3 and "space goes on" in text and "? shows the maps" in text  # none while paused
-    assert not Screen(Console(file=io.StringIO()), Typed([]), dashboard).show(over=lambda: True)
+    assert not on_screen(dashboard, [], over=lambda: True)[0]
 
 
 def test_reel_goes_by_keys_to_the_next_frame_and_the_next_game():
     def reel(count, **options):
         frames = [[Frame(Rules(2, (1,)), f"game {game}", np.zeros(4, np.int8), last=shot, ships=ships)
                    for shot, ships in ((None, None), (0, np.zeros(4)))] for game in range(5)]
-        return Reel(((None, iter(game)) for game in frames), count, Look(ASCII), **options)
+        return Reel(map(iter, frames), count, Look(ASCII), **options)
 
     ended, text = on_screen(reel(2, step=True), ["x", "x", "x", "x"])
     assert not ended and "game 1" in text and "game 2" not in text and "any other key goes on" in text

@@ -1,7 +1,6 @@
 """A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it.
 
-It is drawn from what a run folder holds, the columns of metrics.csv and a policy: `train` shows its own run by it, and
-`play --follow` that of another terminal.
+`train` shows its own run by it, and `play --follow` that of another terminal.
 """
 
 from textwrap import wrap
@@ -46,10 +45,10 @@ NUMBERS = {  # that say how an iteration went; which of them there are depends o
 }
 
 
-def in_words(values, names=None):
-    """Some numbers, name → value, each with its label; by default those for a line."""
-    names = names or [name for name, number in NUMBERS.items() if number.in_a_line]
-    return [f"{NUMBERS[name].label} {NUMBERS[name].form.format(values[name])}" for name in names if name in values]
+def in_words(values, all_of_them=False):
+    """Numbers, name → value, each with its label: those for a line, or all of them."""
+    return [f"{number.label} {number.form.format(values[name])}" for name, number in NUMBERS.items()
+            if name in values and (number.in_a_line or all_of_them)]
 
 
 def measured(metrics):
@@ -105,16 +104,13 @@ class Dashboard:
             self.share = min(1.0, share_done(self.settings, self.done))
         if policy and not self.player:
             self.player = Sampled("the policy", policy)
-            self.frames = self._endless_frames()
+            played = games(self.player, "a game", self.posterior_player, first=0)
+            self.frames = (frame for game in played for frame in game
+                           for _ in range(1 if frame.ships is None else LINGER))
         if self.player:
             self.player.policy = policy or self.player.policy
             self.frame = next(self.frames)
         return True
-
-    def _endless_frames(self):
-        for _, frames in games(self.player, "a game", self.posterior_player, first=0):
-            for frame in frames:
-                yield from [frame] * (1 if frame.ships is None else LINGER)
 
     def render(self, width, height, status=""):
         """For a screen of so many columns and lines; `status` is its last line.
@@ -134,7 +130,7 @@ class Dashboard:
         return Group(*[*head, *curve, *game, *table][: height - len(foot)], *foot)
 
     def _progress(self, width):
-        """A bar, the share of training that is done, the time it took, and the time that it will still take."""
+        """A bar, the share of training that is done, the time it took, and the time left."""
         seconds = self.done["seconds"]
         words = f" {self.share:4.0%}  iteration {self.done['iterations']:,}  {clock(seconds)}"
         if self.share:
@@ -145,7 +141,7 @@ class Dashboard:
         return line.append(self.look.glyphs.shades[1] * (bar - full) + words, "default")
 
     def _curve(self, width, rows):
-        """Mean shots over the run, between its reference scores."""
+        """Mean shots over the run, beside reference scores."""
         if "mean_shots" not in self.numbers or rows < 1:
             return []
         shots = self.numbers["mean_shots"]
@@ -175,9 +171,9 @@ class Dashboard:
 
     def _few_lines(self, width):
         """All numbers but the shots, which the curve shows; none is broken over lines."""
-        words = in_words({name: recent(values) for name, values in self.numbers.items()}, list(NUMBERS)[1:])
-        text = "  ".join(word.replace(" ", "\xa0") for word in words)
-        return [one_line(line.replace("\xa0", " ")) for line in wrap(text, max(1, width))]
+        values = {name: recent(values) for name, values in self.numbers.items() if name != "mean_shots"}
+        text = "  ".join(word.replace(" ", "\xa0") for word in in_words(values, all_of_them=True))
+        return [one_line(line.replace("\xa0", " ")) for line in wrap(text, width)]
 
 
 def clock(seconds):
