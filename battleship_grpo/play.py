@@ -16,14 +16,15 @@ from .players.density import Density
 from .players.evaluation import Sampled, Trained
 from .policy import FILE_NAME
 from .runs.folder import RunFolder
-from .screens.boards import LARGEST_SEED, ORANGE, SVG, Frame, Panel, cell_name, cost_of, games, look_of, parse_cell, render
+from .screens import boards
+from .screens.boards import ORANGE, SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
 from .screens.command import command
 from .screens.live import LINGER, SPEEDS, Reel, follow, snapshot, watch
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import make_console, save_screen
 
 SAVED = ".gif", ".html", ".svg"
-RANGES = {"board": (0, LARGEST_SEED - 1), "games": (1, 10**6), "speed": SPEEDS}
+RANGES = {"board": (0, boards.LARGEST_SEED - 1), "games": (1, 10**6), "speed": SPEEDS}
 
 
 def newest_run():
@@ -41,7 +42,7 @@ def posterior_player_for(rules):
 
 def play(options, console):
     """Do what the options ask for."""
-    look, frames = look_of(console, options.ascii), 1
+    look, frames = boards.look_of(console, options.ascii), 1
     if options.follow and options.save:
         picture = snapshot(RunFolder(options.follow), SVG, *console.size)
         save_screen(options.save, picture, console.width, f"training {options.follow}")
@@ -54,13 +55,13 @@ def play(options, console):
             player = Sampled(player.name, player.policy)
         shown = name if name in BASELINES else Path(name).resolve().name
         posterior_player = posterior_player_for(player.rules)
-        played = games(player, shown, None if options.human else posterior_player, options.board)
+        played = boards.games(player, shown, None if options.human else posterior_player, options.board)
         if options.save:
             frames = save_game([frame for game in islice(played, options.games) for frame in game], options, console)
         elif options.human:
             HumanGame(console, look, player, posterior_player, list(next(played))).play()
         else:
-            reel = Reel(played, options.games, look, options.speed, options.step)
+            reel = Reel(played, options.games, look, options.speed)
             watch(console, reel)
             if len(reel.shots) > 1:
                 console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
@@ -125,8 +126,8 @@ class HumanGame:
             f"A fleet hides on {size}x{size} cells: ships of {self.rules.ships}, which lie straight and may touch. "
             "A shot hits or misses; that a ship has sunk is not announced.\n"
             "You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
-            f"Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship ({name}), "
-            "'quit' to stop.")
+            "Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
+            f"({name}), 'quit' to stop.")
         self.show()
         while not self.game.sunk:
             seen, command = self.game.seen[None], self.ask()
@@ -187,10 +188,7 @@ class HumanGame:
             costs[cell] = cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
             seen[cell] = self.game.seen[cell]
         if np.nansum(costs):
-            dearest = int(np.nanargmax(costs))
-            result += (f" By the {self.posterior_player.posterior_name} shot {self.game.fired.index(dearest) + 1}, "
-                       f"{cell_name(*divmod(dearest, self.rules.board_size))}, cost you most: "
-                       f"{100 * costs[dearest]:.1f} points. In all you lost {np.nansum(costs):.1f} hits.")
+            result += f" By the {self.posterior_player.posterior_name} you lost {np.nansum(costs):.1f} hits."
         frame = self.frame("both games, and the fleet", result, ships=self.game.board)
         self.console.print("", render(frame, self.look, self.console.width, panels=[
             Panel("your game", frame), Panel("the policy's game", self.frames[-1]),
@@ -201,8 +199,8 @@ class HumanGame:
 
 
 def parse(arguments):
-    parser = Parser("play", __doc__, epilog="while a game runs: space pauses, n goes to the next board, + and - change "
-                    "the speed, q quits")
+    parser = Parser("play", __doc__, epilog="while a game runs: space pauses, . shows the next shot, n the next "
+                    "board, + and - change the speed, q quits")
     add = parser.add_argument
     add("player", nargs="?", metavar="RUN | baseline",
         help=f"a run folder, a policy.npz, or {', '.join(BASELINES)} [the newest run under runs/]")
@@ -213,7 +211,6 @@ def parse(arguments):
     add("--sample", action="store_true", help="draw each shot from the policy, at the temperature that it was trained "
         "to play at, rather than fire at its most probable cell")
     add("--speed", type=float, default=2.0, metavar="X", help="shots per second [2]")
-    add("--step", action="store_true", help="wait for a key after each shot")
     add("--ascii", action="store_true", help="plain letters instead of " + WATER)
     add("--human", action="store_true", help="play against it, on the same hidden board")
     add("--follow", metavar="RUN", help="the live screen of a run that is being trained elsewhere")

@@ -188,7 +188,7 @@ def test_end_of_the_input_ends_the_game_with_a_result(shown):
     (["random", "--speed", "nan"], "nan"), (["random", "--games", "0"], "from 1"),
     (["random", "--board-size", "5"], "go together"),
     (["random", "--board-size", "3", "--fleet", "4"], "does not fit"), (["foreign.npz"], "not a readable .npz"),
-    (["random", "--save", "game.mp4"], ".gif"), (["random", "--save", "no/such/folder/game.gif"], "folder/game.gif: No such file"),
+    (["random", "--save", "game.mp4"], ".gif"), (["random", "--save", "no/such/folder/a.gif"], "a.gif: No such file"),
     (["random", "--human", "--games", "2"], "--human"), ([], "battleship_grpo.train")])
 def test_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from itertools import groupby, product
 from typing import NamedTuple
 
 import numpy as np
+from rich.color import blend_rgb
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -95,8 +96,7 @@ class Frame:
 
     @property
     def counts(self):
-        misses = self.shots - self.hits
-        return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {misses}"
+        return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {self.shots - self.hits}"
 
 
 # ------------------------------------------------------------------------------------- a game as frames
@@ -116,22 +116,22 @@ def game_frames(player, posterior_player, board, rng, heading):
     posterior_player: one with a `posterior`, exact or estimated, to compare every shot with; None: no comparison.
     """
     rules, best_choices = player.rules, 0
-    frame = Frame(rules, heading, np.zeros(rules.cells, np.int8))
+    frame = Frame(rules, heading, np.zeros(rules.cells, np.int8), comment="the fleet is hidden")
     while frame.hits < rules.ship_cells:
-        seen = frame.seen
-        distribution = player.distribution(seen[None], seen[None] == 0)
-        maps = {"before": seen, "policy": distribution.probs[0]}
+        before = frame.seen
+        distribution = player.distribution(before[None], before[None] == 0)
+        maps = {"before": before, "policy": distribution.probs[0]}
         if posterior_player:
-            maps["posterior"] = posterior_player.posterior(seen[None])[0]
+            maps["posterior"] = posterior_player.posterior(before[None])[0]
             maps["posterior_name"] = posterior_player.posterior_name
         if frame.last is None:
-            yield replace(frame, comment="the fleet is hidden", **maps)
+            yield replace(frame, **maps)
         shot = int((distribution.greedy() if player.deterministic else distribution.sample(rng.random(1)))[0])
         comment = f"{cell_name(*divmod(shot, rules.board_size))}: {'hit' if board[shot] else 'miss'}."
         if posterior_player:
-            best_choices += cost_of(shot, maps["posterior"], seen) == 0
-            comment += comment_on(rules, shot, maps["posterior"], seen, posterior_player.choice_name)
-        seen = seen.copy()
+            best_choices += cost_of(shot, maps["posterior"], before) == 0
+            comment += comment_on(rules, shot, maps["posterior"], before, posterior_player.choice_name)
+        seen = before.copy()
         seen[shot] = 1 if board[shot] else -1
         frame = Frame(rules, heading, seen, last=shot, comment=comment, **maps)
         yield frame
@@ -150,13 +150,11 @@ def cost_of(shot, posterior, seen):
 
 def comment_on(rules, shot, posterior, seen, choice_name):
     """How probable a hit was, and where it would have been more probable."""
-    cost = cost_of(shot, posterior, seen)
+    cost, best = cost_of(shot, posterior, seen), int(np.where(seen == 0, posterior, -1).argmax())
     if cost == 0:
         return f" The {choice_name}: {posterior[shot]:.1%} to hit, no cell had more."
-    best = np.where(seen == 0, posterior, -1).argmax()
-    name = cell_name(*divmod(int(best), rules.board_size))
-    return (f" {posterior[shot]:.1%} to hit; the {choice_name} {name} had {posterior[best]:.1%}. "
-            f"Cost: {100 * cost:.1f} points.")
+    return (f" {posterior[shot]:.1%} to hit; the {choice_name} {cell_name(*divmod(best, rules.board_size))} had "
+            f"{posterior[best]:.1%}. Cost: {100 * cost:.1f} points.")
 
 
 # ------------------------------------------------------------------------------------- a frame as text
@@ -191,9 +189,8 @@ class Panel(NamedTuple):
     def board_cell(self, look, cell, cell_width):
         """(text, style)"""
         frame, glyphs = self.frame, look.glyphs
-        glyph = (glyphs.water, glyphs.hit, glyphs.miss)[frame.seen[cell]]
-        if frame.ships is not None and frame.ships[cell]:
-            glyph = glyphs.ship
+        shown = frame.ships is not None and frame.ships[cell]
+        glyph = glyphs.ship if shown else (glyphs.water, glyphs.hit, glyphs.miss)[frame.seen[cell]]
         last = cell == frame.last
         pointer = glyphs.pointer if last else " "
         return pointer[: cell_width - 2] + glyph + " " * (cell_width - 3), LAST_SHOT if last and look.colour else ""
@@ -219,10 +216,9 @@ class Panel(NamedTuple):
 
 
 def heat_style(share, colour):
-    share = round(SHADES * share) / SHADES
-    red, green, blue = (round(low + share * (high - low)) for low, high in zip(DARK, colour, strict=True))
-    ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else "white"
-    return f"{ink} on rgb({red},{green},{blue})"
+    shade = blend_rgb(DARK, colour, round(SHADES * share) / SHADES)
+    ink = "black" if np.dot(shade, [0.3, 0.59, 0.11]) > 110 else "white"
+    return f"{ink} on {shade.rgb}"
 
 
 def side_by_side(panels, look, width):
@@ -241,8 +237,10 @@ def one_line(text, style=""):
 
 def render(frame, look, width, status="", panels=None):
     """The frame for a screen of `width` columns; `status` is its last line. panels: instead of its board and maps."""
-    maps = [Panel("policy, %", frame, frame.policy), Panel(f"{frame.posterior_name}, %", frame, frame.posterior, ORANGE)]
-    panels = panels or [Panel("board", frame), *(panel for panel in maps if panel.heat is not None)]
+    if not panels:
+        maps = ("policy", frame.policy, SKY_BLUE), (frame.posterior_name, frame.posterior, ORANGE)
+        panels = [Panel("board", frame), *(Panel(f"{name}, %", frame, heat, colour) for name, heat, colour in maps
+                                           if heat is not None)]
     grid, count = side_by_side(panels, look, width)
     note = f"{width} columns show {count} of {len(panels)} panels" if count < len(panels) else ""
     last = [Text(), one_line(status, "dim")] if status else []

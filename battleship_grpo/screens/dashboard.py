@@ -70,7 +70,7 @@ def lowest(values):
 
 
 class Dashboard:
-    """A run, and a game of its policy that goes on by one shot with each drawing: a scene, as `Screen` wants it.
+    """A scene: a run, and a game of its policy that goes on by one shot with each drawing.
 
     source: returns (metrics, policy): column name → float (iterations,), NaN where not measured; the newest policy, or
     None where it has not changed.
@@ -85,8 +85,7 @@ class Dashboard:
         few = placement_count(self.rules) <= EVERY_BOARD_BELOW  # of more a posterior takes too long for a drawing
         self.posterior_player = Bayes(self.rules) if few else None
         self.player = self.frames = self.frame = None
-        self.numbers, self.done, self.share = {}, {"seconds": 0.0, "iterations": 0}, 0.0
-        self.explains = False
+        self.numbers, self.done, self.share, self.explains = {}, {"seconds": 0.0, "iterations": 0}, 0.0, False
 
     @property
     def keys(self):
@@ -113,10 +112,7 @@ class Dashboard:
         return True
 
     def render(self, width, height, status=""):
-        """For a screen of so many columns and lines; `status` is its last line.
-
-        Where there is little room the numbers share lines, then the maps go.
-        """
+        """`status` is the last line. Where there is little room the numbers share lines, then the maps go."""
         title = f"{self.settings.algorithm}, {self.rules.describe()}, seed {self.settings.seed}"
         head = [one_line(title, "bold"), self._progress(width)]
         foot = [one_line(status, "dim")] if status else []
@@ -137,8 +133,8 @@ class Dashboard:
             words += f", {clock(seconds / self.share - seconds)} left"
         bar = max(0, min(width - len(words), WIDEST_BAR))
         full = round(self.share * bar)
-        line = one_line(self.look.glyphs.bars[-1] * full, curve_style(self.look))
-        return line.append(self.look.glyphs.shades[1] * (bar - full) + words, "default")
+        line = one_line("").append(self.look.glyphs.bars[-1] * full, curve_style(self.look))
+        return line.append(self.look.glyphs.shades[1] * (bar - full) + words)
 
     def _curve(self, width, rows):
         """Mean shots over the run, beside reference scores."""
@@ -203,8 +199,7 @@ def cells_of(fillings, bars):
 def sparkline(values, width, look):
     """The course of some values between the least and the largest of them."""
     values = in_columns(values, width)
-    span = values.max() - values.min()
-    return cells_of((values - values.min()) / span if span > 0 else np.full(width, 0.5), look.glyphs.bars[1:])
+    return cells_of((values - values.min()) / max(np.ptp(values), 1e-300), look.glyphs.bars[1:])
 
 
 def chart(values, share, width, rows, levels, look):
@@ -213,15 +208,13 @@ def chart(values, share, width, rows, levels, look):
     levels: (name, value)
     """
     labels = [f" {name.replace('–', '-')} {value:.2f}" for name, value in levels]  # in ASCII, too
-    widest = max(map(len, labels), default=0)
-    if 2 * widest > width:
-        labels, widest = [""] * len(levels), 0
-    columns = width - widest
+    if 2 * max(map(len, labels), default=0) > width:
+        labels = [""] * len(levels)
+    columns = width - max(map(len, labels), default=0)
     known = in_columns(values, max(1, round(share * columns)))
     heights = np.array([*known, *(value for _, value in levels)])
     heights = (heights - heights.min()) * rows / max(np.ptp(heights), 1e-9)
-    marks = {min(rows - 1, int(height)): label
-             for label, height in zip(labels, heights[len(known):], strict=True)}  # row → label
+    marks = dict(zip(np.minimum(rows - 1, heights[len(known):].astype(int)), labels, strict=True))  # row → label
     lines = []
     for row in reversed(range(rows)):
         ground = look.glyphs.missed if row in marks else " "

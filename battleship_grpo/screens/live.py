@@ -9,7 +9,6 @@ What a live screen shows is a scene:
     keys                           help on its own keys, in a few words
 """
 
-import math
 import os
 import sys
 import time
@@ -57,10 +56,7 @@ def in_foreground(terminal):
 
 @contextmanager
 def keyboard():
-    """Yields `read(seconds)`, which returns the next key, or "" once they have passed; `no_key` without a terminal.
-
-    The terminal neither echoes nor waits for lines meanwhile, and is left as it was found.
-    """
+    """Yields `read(seconds)`, which returns the next key, or "" once they have passed; `no_key` without a terminal."""
     if not (termios and sys.stdin and sys.stdin.isatty() and in_foreground(sys.stdin)):
         yield no_key
         return
@@ -74,7 +70,7 @@ def keyboard():
         return typed.popleft() if typed else ""
 
     found = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)  # Ctrl-C still interrupts
+    tty.setcbreak(descriptor)  # no echo, no waiting for lines; Ctrl-C still interrupts
     try:
         yield read
     finally:
@@ -113,15 +109,12 @@ def show(console, read_key, scene, quits="quits", over=lambda: False):
 
 
 class Reel:
-    """A scene: games one after the other, until `count` have ended; keys change the speed.
-
-    games: what `boards.games` yields. speed: in shots per second. step: it goes on at a key.
-    """
+    """A scene: games, as `boards.games` yields them, until `count` have ended; keys change the shots per second."""
 
     busy = 1.0
 
-    def __init__(self, games, count, look, speed=SPEEDS[0], step=False):
-        self.games, self.count, self.look, self.speed, self.step = games, count, look, speed, step
+    def __init__(self, games, count, look, speed=SPEEDS[0]):
+        self.games, self.count, self.look, self.speed = games, count, look, speed
         self.frames, self.frame = iter(()), None
         self.shots = []  # of each game that has ended
 
@@ -140,25 +133,24 @@ class Reel:
 
     @property
     def seconds(self):
-        return math.inf if self.step else 1 / self.speed if self.frame.ships is None else LINGER
+        return 1 / self.speed if self.frame.ships is None else LINGER
 
     @property
     def keys(self):
-        return ("any other key goes on" if self.step else f"+ - {self.speed:.1f} shots a second") + "   n next board"
+        return f"+ - {self.speed:.1f} shots a second   . next shot   n next board"
 
     def press(self, key):
         faster = {"+": SPEED_STEP, "=": SPEED_STEP, "-": 1 / SPEED_STEP}.get(key, 1.0)
         self.speed = min(max(self.speed * faster, SPEEDS[0]), SPEEDS[1])
         if key == "n":
             self.frames = next(self.games, iter(()))
-        return key == "n" or (self.step and key != "")
+        return key in ("n", ".")
 
 
 def watch(console, reel):
     """Play on a live terminal; the last frame stays. Elsewhere all frames, one below the other."""
     if is_live(console):
         with keyboard() as read_key:
-            reel.step &= read_key is not no_key
             show(console, read_key, reel)
         console.print(reel.render(console.width))
     else:
@@ -180,9 +172,8 @@ class Lines:
     def add(self, share, metrics, policy):
         if time.monotonic() >= self.due or share >= 1:
             self.due = time.monotonic() + LINE_EVERY
-            line = (f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}  "
-                    f"{'  '.join(in_words(metrics))}")
-            self.console.print(line, soft_wrap=True, highlight=False)
+            at = f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}"
+            self.console.print("  ".join([at, *in_words(metrics)]), soft_wrap=True, highlight=False)
 
 
 class Handover:
@@ -209,8 +200,8 @@ class Handover:
 def training_progress(console, settings, metrics):
     """Yields an object to `add(share, metrics, policy)` to after each iteration; it is `ended` once q is pressed.
 
-    A thread draws, from copies: no bit of training depends on it. If drawing fails, training goes on without.
-    metrics: column name → float (iterations,), of a run that goes on.
+    A thread draws, from copies: no bit of training depends on it, and training outlives it. metrics: of iterations
+    before, column name → float (iterations,).
     """
     if not is_live(console):
         yield Lines(console)

@@ -60,19 +60,12 @@ def mark_levels(axes, levels, left=False):
     axes.margins(y=0.1)
 
 
-PANELS = (  # of a run: title, label of y, and the columns of metrics.csv, each with colour and label
-    ("Fewer shots to sink the fleet", "mean shots per game", {
-        "mean_shots": (BLUE, "sampled play"), "validation_mean_shots": (GREEN, "validation boards")}),
-    ("It makes up its mind", "nats", {
-        "entropy": (PURPLE, "entropy of a shot (nats)"), "kl_ref": (RED, "KL to the reference (nats)"),
-        "kl_old": (GREEN, "KL to the policy that played (nats)"), "step_kl": (ORANGE, "KL of the step (nats)")}),
-    ("Shares", "share", {
-        "clip_low": (BLUE, "clipped below (bad games)"), "clip_high": (ORANGE, "clipped above (good games)"),
-        "zero_variance": (GREEN, "boards with equal scores"), "accuracy": (PURPLE, "agrees with teacher or preference"),
-        "precision": (PURPLE, "a ship where it is surest"),
-        "explained_variance": (GREY, "variance that the critic explains"),
-        "accepted_step": (RED, "of the trust region's longest step")}),
-    ("Step by step", "gradient norm", {"grad_norm": (RED, "gradient norm")}))
+PANELS = (  # of a run: title, label of y, and which columns of metrics.csv
+    ("Fewer shots to sink the fleet", "mean shots per game", ("mean_shots", "validation_mean_shots")),
+    ("It makes up its mind", "nats per shot", ("entropy", "kl_ref", "kl_old", "step_kl")),
+    ("Shares", "share", ("clip_low", "clip_high", "zero_variance", "accuracy", "precision", "explained_variance",
+                         "accepted_step")),
+    ("Step by step", "gradient norm", ("grad_norm",)))
 
 
 def learning_curves(metrics, title, levels=()):
@@ -80,12 +73,12 @@ def learning_curves(metrics, title, levels=()):
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
     panels = figure.subplots(2, 2).ravel()
-    for axes, (heading, y_label, curves) in zip(panels, PANELS, strict=True):
-        for name, (colour, label) in curves.items():
+    for axes, (heading, y_label, names) in zip(panels, PANELS, strict=True):
+        for name, colour in zip(names, EIGHT, strict=False):
             measured = np.isfinite(metrics.get(name, ()))
             if measured.any():
                 seconds, values = metrics["seconds"][measured], metrics[name][measured]
-                trace(axes, seconds, values, colour, label, spikes=axes is panels[0])
+                trace(axes, seconds, values, colour, name, spikes=axes is panels[0])
         style(axes, heading, "seconds of training", y_label)
         if axes.lines:
             axes.legend(frameon=False, fontsize=10)
@@ -100,11 +93,10 @@ def learning_curves(metrics, title, levels=()):
 
 
 def compare_curves(curves, featured, title, legend_title, levels=()):
-    """Two panels, against training shots and against seconds: the mean over seeds, and a band from least to most.
+    """Two panels, against training shots and against seconds: means over seeds, in a band from least to most.
 
     curves: label → (training shots, seconds, mean shots) of each seed, (3, iterations); in the order of the legend.
-    featured: the labels, at most 8, that get a colour; the others are thin and grey.
-    levels: (name, mean shots), to be marked.
+    featured: the labels, at most 8, that get a colour; the others are grey. levels: (name, mean shots), to be marked.
     """
     figure = Figure(figsize=(14, 7.5), layout="constrained")
     figure.suptitle(title, fontsize=18, fontweight="bold")
@@ -130,11 +122,9 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
 
 
 def spread_over_seeds(axes, seeds, colour, label, points=300):
-    """A band from the least to the most over seeds, and their mean as a line, which it returns; without a colour only
-    the line, thin and grey.
+    """The mean over seeds as a line, which it returns, in a band from least to most; thin, grey and alone if no colour.
 
-    seeds: (x, values) of each, x increasing. Where they were measured at different x, on a common grid, as far as all
-    of them reach.
+    seeds: (x, values) of each, x increasing: brought to a common grid, as far as all of them reach.
     """
     start, stop = max(x[0] for x, _ in seeds), min(x[-1] for x, _ in seeds)
     grid = np.geomspace(start, max(start, stop), points)
@@ -170,9 +160,9 @@ def game_figure(frame, figure=None):
 
     figure: one to draw over, for animations; a new one if None.
     """
-    maps = [(title, values, colour) for title, values, colour in (
-        ("policy: chance to fire here, %", frame.policy, BLUE),
-        (f"{frame.posterior_name} of a ship, %", frame.posterior, ORANGE)) if values is not None]
+    maps = [("policy: chance to fire here, %", frame.policy, BLUE),
+            (f"{frame.posterior_name} of a ship, %", frame.posterior, ORANGE)]
+    maps = [entry for entry in maps if entry[1] is not None]
     figure = figure or Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
     figure.clear()
     figure.subplots_adjust(left=0.04, right=0.99, top=0.74, bottom=0.1, wspace=0.1)
@@ -204,8 +194,8 @@ def draw_heat(axes, frame, title, values, colour):
 
 
 def draw_cells(axes, frame, colours, title, hit_colour, marked):
-    """Cells in their colours (cells, 3); a cross for each hit and a dot for each miss among those `marked`, bool
-    (cells,); and a frame around the cell fired at last.
+    """Cells in their colours (cells, 3), with a cross for each hit and a dot for each miss among those `marked`, bool
+    (cells,), and a frame around the last.
     """
     size = frame.rules.board_size
     axes.imshow(colours.reshape(size, size, 3))
@@ -254,8 +244,8 @@ def save(figure, path, dpi=100):
 
 
 def save_animation(path, frames, speed, linger):
-    """Write frames as an animation: a .gif that stays on the last for `linger` seconds and starts again, or an .html
-    of one file, with buttons and a slider. speed: frames per second. Raises OSError.
+    """Write frames, so many a second, as a .gif that starts again after `linger` seconds on the last, or as one .html
+    with buttons and a slider. Raises OSError.
     """
     if format_of(path) == "html":
         writer = HTMLWriter(fps=speed, embed_frames=True, default_mode="once")

@@ -83,7 +83,7 @@ def evaluation_table(rows, rules):
 
 
 def show_evaluation(rows, rules, best):
-    """Print the table, names whole on one line, and its columns' meaning. best: (name, mean shots) that close the gap."""
+    """Print the table, names whole, and its columns' meaning. best: (name, mean shots) that close the gap."""
     console, table = make_console(), evaluation_table(rows, rules)
     needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
     make_console(width=max(console.width, needed)).print(table)
