@@ -26,7 +26,7 @@ def broken():
 
 
 STREAMS = {  # name → (how to open it, the status of a command for which it is stdout)
-    "full": (lambda: open("/dev/full", "w"), 2), "broken": (broken, 141),
+    "full": (lambda: open("/dev/full", "w"), 2), "broken": (broken, 141),  # noqa: SIM115
     "closed": (nullcontext, 0),  # None is what Python has where a program is started without a stream
     "ascii": (lambda: io.TextIOWrapper(io.BytesIO(), "ascii"), 0)}
 
