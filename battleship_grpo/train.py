@@ -34,9 +34,10 @@ CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes 
 
 def train(settings, console=None, stopped=lambda: False, ranks=None):
     """Run `settings` into a new run folder. Returns (folder, summary). ranks: those of MPI that train together."""
+    console = console or stderr_console()
     default = f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}"
     with RunFolder.create(settings.output_dir, default) as folder:
-        return run(folder, settings, None, console or stderr_console(), stopped, ranks)
+        return run(folder, settings, None, console, stopped, ranks)
 
 
 def resume(name, changes, console=None, stopped=lambda: False, ranks=None):
@@ -85,6 +86,8 @@ def run(folder, settings, saved, console, stopped, ranks):
         with agreement(world):
             algorithm, done = prepare(settings, world, saved)
             folder.begin(settings)
+        if settings.init and not saved:
+            console.print(f"starting from {settings.init} with learning rate {settings.learning_rate:g}")
         totals = train_into(folder, algorithm, settings, done, inputs, console, stopped)
     if share_done(settings, totals) < 1:
         console.print(f"stopped after {totals['iterations']:,} iterations; to go on: "
@@ -157,7 +160,8 @@ def train_into(folder, algorithm, settings, done, inputs, console, stopped):
 def summary_of(settings):
     rules = settings.make_rules()
     return {"algorithm": settings.algorithm, "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
-            "seed": settings.seed, "backend": settings.backend, "processes": settings.processes}
+            "seed": settings.seed, "backend": settings.backend, "processes": settings.processes,
+            "init": settings.init}
 
 
 def evaluate_policy(policy, env):
@@ -174,15 +178,12 @@ def evaluate_policy(policy, env):
 
 def draw_curves(settings, metrics, summary, path):
     """The picture of a run. Its title says where play started: at random, or as the policy of `init` plays."""
-    from .screens.plots import learning_curves, save  # here, for matplotlib takes longer to load than all the rest
+    from .screens.plots import learning_curves, save, start_of  # here, for matplotlib is slow to load
 
-    rules = settings.make_rules()
-    start, levels = f"{rules.random_mean_shots:.1f} → ", reference_scores(rules)
-    if settings.init:
-        start = "".join(f"{shots:.1f} → " for shots in metrics.get("mean_shots", ())[:1])
-    if settings.max_shots is not None:  # games are cut short: their means are not comparable
-        start, levels = "", []
-    title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {start}"
+    rules, levels, start = settings.make_rules(), [], None
+    if settings.max_shots is None:  # else games are cut short: their means are not comparable
+        levels, start = reference_scores(rules), start_of(metrics, rules, settings.init)
+    title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {f'{start:.1f} → ' if start else ''}"
              f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
     save(learning_curves(metrics, title, levels), path)
 
@@ -190,7 +191,7 @@ def draw_curves(settings, metrics, summary, path):
 def parse(arguments, ranks=None):
     """(job, quiet). job: settings of a new run; or the folder of a run to go on with, and changes to its settings."""
     parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog=f"{algorithms_in_words()}\n\n"
-                    "Defaults are those of a run with these options: add --algorithm, --rules or --init to see others.")
+                    "In brackets: what a run with these options gets. --algorithm, --rules and\n--network change it.")
     parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
                         "made this example known; options come on top")
     parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "

@@ -115,19 +115,25 @@ def test_follow_shows_what_the_run_itself_shows(tmp_path):
                 own.advance()
                 other.advance()
                 assert drawn(own, 120, 40) == drawn(other, 120, 40)
-                columns, read = handover.metrics, folder.metrics()
-                assert columns.keys() == read.keys()
-                for name in read:
-                    np.testing.assert_allclose(columns[name], read[name], rtol=1e-5)  # NaN where NaN is
         folder.policy.write_bytes(b"half of a f")
         other.advance()
 
 
+def test_columns_grow_as_if_they_had_been_read_at_once():
+    columns = extended(extended({}, [{"a": 1}]), [{"b": 2.0}, {"a": 3, "b": 4.0}])
+    whole = {"a": [1, np.nan, 3], "b": [np.nan, 2, 4]}
+    assert columns.keys() == whole.keys() and all(np.array_equal(columns[n], whole[n], equal_nan=True) for n in whole)
+
+
 def on_screen(scene, keys, **options):
     """Whether it ended by q, and what a terminal got, when these keys are pressed. Nothing waits for a clock."""
+    def read(seconds):
+        assert seconds >= 0
+        return next(keys)
+
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
     keys = iter(keys)
-    return show(console, lambda seconds: next(keys), scene, **options), console.file.getvalue()
+    return show(console, read, scene, **options), console.file.getvalue()
 
 
 def test_screen_pauses_explains_and_quits():

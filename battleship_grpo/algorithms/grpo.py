@@ -114,11 +114,10 @@ class GRPO(Learner):
         return rollout.with_columns(ref_log_prob=ref_log_prob(self, rollout)) if s.beta else rollout
 
     def sample(self, rng):
-        """Lines 7 and 8, and DAPO's dynamic sampling: boards whose games all scored the same are replaced by others.
+        """Lines 7 and 8; with DAPO's dynamic sampling, other boards replace those whose games all scored the same.
 
-        At most `max_resamples` times; what is missing after that makes the batch smaller. If too few boards are left
-        to give each minibatch one, the first draw is used whole. Games and shots count all draws; means are those of
-        the first draw, which is unselected.
+        After `max_resamples` tries the batch stays smaller, or the first draw is used whole if each minibatch would
+        not get a board. Games and shots count all draws; means are of the first, which is unselected.
         """
         s = self.settings
         privileged = s.advantage_baseline == "control_variates"

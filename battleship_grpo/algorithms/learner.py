@@ -37,7 +37,7 @@ def setting(default, meaning, **limits):
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSettings:
-    """Of every algorithm. A subclass that names a field again changes its default."""
+    """Of every algorithm. A subclass may name a field again to change its default."""
 
     num_boards: int = setting(128, "B, boards (prompts) per iteration", low=1, high=2**20)
     num_generations: int = setting(16, "G, games (completions) per board: the group", low=1, high=2**16)
@@ -83,15 +83,10 @@ class EntropySettings:
 
 
 class Learner:
-    """What a run holds. An algorithm adds to `networks` and `optimisers`: by name, all that training changes.
+    """What a run holds. An algorithm adds to `networks` and `optimisers`: by name, all that training changes."""
 
-    fewest_boards   a function of the settings: the fewest boards a rank can learn from
-    step_bounds     names of the settings that bound how far a step goes: lower ones help where numbers run away
-    needs           what the constructor takes besides: "reference", "critic", "teacher", "preferences"
-    """
-
-    step_bounds = ("learning_rate", "max_grad_norm")
-    needs = ()
+    step_bounds = ("learning_rate", "max_grad_norm")  # settings to lower where numbers run away
+    needs = ()  # what the constructor takes besides, of "reference", "critic", "teacher", "preferences"
     reference = None  # the policy that a KL penalty pulls towards, where there is one
 
     def __init__(self, settings, env, policy, world=None):
@@ -110,7 +105,7 @@ class Learner:
 
     @staticmethod
     def fewest_boards(settings):
-        """Each minibatch needs one."""
+        """That a rank can learn from: each minibatch needs one."""
         return settings.num_minibatches
 
     def learn_from(self, batch, learning_rate):
@@ -118,7 +113,7 @@ class Learner:
         self.optimiser.learning_rate = learning_rate
         measured = []
         for minibatch in passes(self, batch, self.settings.num_iterations):
-            measured.append(descend(self, minibatch))
+            measured.append(descend(self.optimiser, *gradient(self, minibatch), self.settings.max_grad_norm))
             sync_reference(self)
         return means(measured)
 
@@ -178,18 +173,14 @@ def measure(rollout):
 
 def passes(learner, batch, count):
     """The minibatches of a batch, so many times over, but no pass begins after the deadline by the clock of rank 0."""
-    minibatches = with_counts(learner.world, batch.minibatches(learner.settings.num_minibatches))
+    world = learner.world
+    minibatches = with_counts(world, batch.minibatches(learner.settings.num_minibatches))
     for number in range(count):
-        if number > 0 and late(learner):
-            return
+        if number > 0 and learner.deadline < math.inf:
+            late = np.array([time.perf_counter() >= learner.deadline], float)
+            if world.broadcast(late)[0]:
+                return
         yield from minibatches
-
-
-def late(learner):
-    """Whether the deadline is over by the clock of rank 0. Where there is one, all ranks have to ask at once."""
-    if learner.deadline == math.inf:
-        return False
-    return bool(learner.world.broadcast(np.array([time.perf_counter() >= learner.deadline], float))[0])
 
 
 def with_counts(world, parts):
@@ -201,19 +192,13 @@ def with_counts(world, parts):
             for part, numbers in zip(parts, each.tolist(), strict=True)]
 
 
-def descend(learner, minibatch):
-    """One step of the policy's optimiser down the gradient. Returns what was measured."""
-    vector, stats = gradient(learner, minibatch)
-    stats["grad_norm"] = clip_and_step(learner.optimiser, vector, learner.settings.max_grad_norm, stats)
-    return stats
-
-
-def clip_and_step(optimiser, vector, max_norm, stats):
-    """A step of an optimiser along a gradient clipped to `max_norm`. Returns the norm that it had."""
+def descend(optimiser, vector, stats, max_norm):
+    """A step of an optimiser down a gradient clipped to `max_norm`. Returns what was measured, and its norm before."""
     vector, norm = clip_by_global_norm(vector, max_norm)
-    require_finite(stats | {"grad_norm": norm})
+    stats = stats | {"grad_norm": norm}
+    require_finite(stats)
     optimiser.step([vector])
-    return norm
+    return stats
 
 
 def sync_reference(learner):
@@ -239,10 +224,7 @@ def gradient(learner, minibatch):
 
 
 def sum_of_chunks(world, minibatch, rows, function):
-    """`function(chunk, counts)` → (vector, name → number), added up over a minibatch's chunks; the mean over the ranks.
-
-    counts: the minibatch's.
-    """
+    """`function(chunk, counts of the minibatch)` → (vector, name → number), added over chunks; the mean over ranks."""
     if minibatch.counts is None:
         minibatch, = with_counts(world, [minibatch])
     vectors, stats = zip(*(function(chunk, minibatch.counts) for chunk in minibatch.chunks(rows)), strict=True)

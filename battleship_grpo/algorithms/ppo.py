@@ -22,8 +22,8 @@ from .learner import (
     EntropySettings,
     Learner,
     ReturnSettings,
-    clip_and_step,
     descend,
+    gradient,
     make_optimiser,
     means,
     passes,
@@ -72,7 +72,8 @@ class PPO(Learner):
         # the critic follows the policy's schedule
         self.critic_optimiser.learning_rate = s.critic_learning_rate * learning_rate / s.learning_rate
         for minibatch in passes(self, batch, s.num_iterations):
-            measured.append(descend(self, minibatch) | improve_critic(self, minibatch))
+            stats = descend(self.optimiser, *gradient(self, minibatch), s.max_grad_norm)
+            measured.append(stats | improve_critic(self, minibatch))
             if s.target_kl is not None and measured[-1]["kl_old"] > s.target_kl:
                 break
         return means(measured)
@@ -140,15 +141,15 @@ def value_gradient(learner, minibatch):
     def gradient_of(chunk, counts):
         outputs, tape = critic.forward(chunk.observations)
         loss, d_values = value_loss(outputs[:, 0], chunk.values, chunk.returns, value_clip)
-        gradient = critic.backward(tape, d_values[:, None] / counts.num_shots)
-        return gradient, {"value_loss": loss.sum() / counts.num_shots}
+        d_parameters = critic.backward(tape, d_values[:, None] / counts.num_shots)
+        return d_parameters, {"value_loss": loss.sum() / counts.num_shots}
 
-    gradient, stats = sum_of_chunks(learner.world, minibatch, learner.policy.network.rows, gradient_of)
-    return symmetrise(critic, gradient), stats
+    vector, stats = sum_of_chunks(learner.world, minibatch, learner.policy.network.rows, gradient_of)
+    return symmetrise(critic, vector), stats
 
 
 def improve_critic(learner, minibatch):
-    """A step of the optimiser for the critic."""
-    gradient, stats = value_gradient(learner, minibatch)
-    clip_and_step(learner.critic_optimiser, gradient, learner.settings.critic_max_grad_norm, stats)
+    """A step of the optimiser for the critic. Returns its loss, by name."""
+    vector, stats = value_gradient(learner, minibatch)
+    descend(learner.critic_optimiser, vector, stats, learner.settings.critic_max_grad_norm)
     return stats
