@@ -20,6 +20,7 @@ from .boards import column_name
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
+FIRST = 5  # iterations whose mean is where a run started
 MOST_ALIKE = 30  # frames that show the end of a game: each takes time to draw
 
 
@@ -58,6 +59,16 @@ def mark_levels(axes, levels, left=False):
     for name, shots in levels:
         mark_level(axes, shots, f"{name} {shots:.4g}", above=shots > min(shots for _, shots in levels), left=left)
     axes.margins(y=0.1)
+
+
+def start_of(metrics, rules, init):
+    """Mean shots at the start of a run: random play's, or that of its first iterations where it starts from a policy;
+    None where these were not measured.
+    """
+    first = metrics.get("mean_shots", np.empty(0))[:FIRST]
+    if not init:
+        return rules.random_mean_shots
+    return float(np.nanmean(first)) if np.isfinite(first).any() else None
 
 
 PANELS = (  # of a run: title, label of y, and which columns of metrics.csv
