@@ -1,7 +1,7 @@
 """How much better was it than expected? Scores or rewards in, advantages out.
 
-Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (PPO, TRPO). What is taken over a whole
-batch is taken over that of all ranks: `all_gatherv` and `all_reduce` are those of a `World`.
+Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (PPO, TRPO). The batch is that of all
+ranks: `all_gatherv` and `all_reduce` are those of a `World`.
 """
 
 import numpy as np
@@ -12,7 +12,6 @@ SCALES = ("group", "batch", "centred", "mean", "none")
 
 
 def of_one_process(values):
-    """Values of a batch that no other process has a part of."""
     return values
 
 
@@ -33,13 +32,11 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
                    "leave_one_out": r − mean of the *other* games of the group  (RLOO, Ahmadian et al. 2024)
     scale_rewards  "group":   divide by the group's standard deviation + eps    (DeepSeekMath)
                    "batch":   by that of all scores                             (Lite PPO, Liu et al. 2025)
-                   "centred": by that of all scores less their groups' means    (REINFORCE++-baseline; Magistral, §2.1,
-                                                                                minibatch by minibatch)
+                   "centred": by that of all scores less their groups' means    (REINFORCE++-baseline; Magistral, §2.1)
                    "mean":    by the group's mean + eps; scores must be ≥ 0     (MaxRL, Tajwar et al. 2026)
                    "none":    not at all                                        (Dr. GRPO, Liu et al. 2025)
 
-    Standard deviations are sample ones (n − 1). A group of equal scores gets exactly 0: its mean may be off by a
-    rounding error, and dividing that by eps would make a signal of noise.
+    Standard deviations are sample ones (n − 1). A group of equal scores gets exactly 0, not a rounding error over eps.
     """
     xp = array_module(scores)
     groups = scores.reshape(-1, num_generations)  # (B, G)
@@ -59,12 +56,11 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
 
 
 def process_advantages(rollout, eps=1e-4):
-    """Process supervision (DeepSeekMath, §4.1.3): every shot's reward normalised among all shots on its board, and a
-    shot's advantage is the sum of those from there to the end of its game. Returns (S,)."""
+    """Process supervision (DeepSeekMath, §4.1.3): (S,), the sum over a shot and those after it of the rewards,
+    normalised among all shots on their board."""
     xp, rewards = array_module(rollout.rewards), rollout.rewards
     boards = rollout.games // rollout.num_generations
-    count, total, squares = (xp.bincount(boards, values, rollout.num_boards)
-                             for values in (xp.ones_like(rewards), rewards, rewards**2))
+    count, total, squares = (xp.bincount(boards, rewards**power, rollout.num_boards) for power in range(3))
     mean = total / count
     deviation = xp.sqrt(xp.maximum(squares / count - mean**2, 0))
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
@@ -72,14 +68,11 @@ def process_advantages(rollout, eps=1e-4):
 
 def step_advantages(rollout, variates=None, all_gatherv=of_one_process, all_reduce=of_one_process, eps=1e-4):
     """What a shot and those after it earned, less what the other games on its board earned from the same step on; over
-    the standard deviation of all. Returns (S,).
+    the standard deviation of all: (S,). The step-wise baseline is that of Greensmith et al. 2004.
 
-    A baseline that follows the step (Greensmith et al. 2004) takes out how far a game is, and the group which board it
-    is: what is left is what this game's shots did, and chance.
-
-    variates: (S, K), control variates: numbers of mean 0 whatever is fired at. The part of the advantages that those of
-    this shot and the ones after it explain, by least squares, is subtracted. That leaves the mean as it is, and takes
-    out some of the chance (in games: AIVAT, Burch et al. 2018).
+    variates: (S, K), control variates: numbers of mean 0 whatever is fired at. What those of this shot and the ones
+    after it explain of the advantages, by least squares, is subtracted. That leaves their mean and takes out some of
+    the chance (in games: AIVAT, Burch et al. 2018).
     """
     advantages = beyond_the_others(rollout, rollout.rewards)
     if variates is not None:
@@ -90,9 +83,8 @@ def step_advantages(rollout, variates=None, all_gatherv=of_one_process, all_redu
 
 
 def beyond_the_others(rollout, values):
-    """A value summed over every shot and those after it, less the mean of what the other games on its board sum up to
-    from the same step on: (S,). Games that are over count as 0 from then on.
-    """
+    """The sum of a value over a shot and those after it, less the mean of that sum in the other games on its board at
+    the same step, 0 in games that are over: (S,)."""
     to_go, group = discounted_sums(rollout, values, 1.0), rollout.num_generations
     sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
     return to_go - (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
@@ -119,7 +111,7 @@ def shot_rewards(rollout, supervision):
 
 
 def discounted_sums(rollout, values, discount):
-    """Σ_k discount^k · value of the shot k steps later in the same game, for every shot: (S,)."""
+    """Σ_k discount^k · value of the shot k steps later in the same game: (S,)."""
     sums = rollout.steps(values)
     for step in reversed(range(len(sums) - 1)):
         sums[step] += discount * sums[step + 1]

@@ -1,7 +1,6 @@
 """Many games side by side, as arrays. `Environment` is all that training ever asks of a game.
 
-In flow: boards → `reset` → observations, legal actions → `step` … → scores. The state is a small record of arrays,
-one row per game; an environment holds rules and no state, so one object serves any number of threads.
+In flow: boards → `reset` → observations, legal actions → `step` … → scores. An environment holds no state.
 """
 
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from .game import Rules, covered, random_boards, random_fleets, score, ship_post
 class Environment(Protocol):
     """A game, or a token-by-token task, with a score at its end.
 
-    `tasks` are what a group shares: hidden boards here, prompts for a language model. Whatever a task is, the first
-    axis of a batch of them counts tasks.
+    `tasks` are what a group shares: hidden boards here, prompts for a language model. Their first axis counts tasks.
     """
 
     num_actions: int  # A: cells to fire at, or tokens to choose from
@@ -38,12 +36,8 @@ class Environment(Protocol):
         """bool (N, A), at least one True in each row of a game not over."""
 
     def step(self, state, actions) -> tuple[Any, Any]:
-        """Play one action in each game, changing `state`. Returns rewards, float32 (N,), and which games are now over,
-        bool (N,).
-
-        Rewards are the score in instalments, for process supervision: over a game they add up to its score, up to a
-        constant that is the same for every game.
-        """
+        """Play one action in each game, changing `state`. Returns rewards, float32 (N,), which over a game add up to
+        its score and a constant that is the same for all games; and which games are now over, bool (N,)."""
 
     def scores(self, state) -> Any:
         """Final scores of games that are over: float (N,)."""
@@ -54,8 +48,6 @@ class Environment(Protocol):
 
 @dataclass
 class BattleshipState:
-    """N games in progress."""
-
     ships: Any  # bool (N, A), what the player does not see
     seen: Any  # int8 (N, A): 0 fog, −1 miss, +1 hit
     hits: Any  # int16 (N,)
@@ -72,27 +64,25 @@ class BattleshipEnv:
         self.num_actions = self.observation_size = self.rules.cells
         self.max_steps = self.rules.cells if max_shots is None else max_shots
         if not isinstance(self.max_steps, int | np.integer) or not 1 <= self.max_steps <= self.rules.cells:
-            raise ValueError(f"max_shots must be a whole number ≥ 1 and ≤ {self.rules.cells}, the number of cells, not "
-                             f"{max_shots!r}")
+            raise ValueError(f"max_shots must be a whole number from 1 to {self.rules.cells} cells, not {max_shots!r}")
 
     def tasks(self, count, rng):
         """`count` uniform random boards: bool (count, A)."""
         return random_boards(self.rules, count, rng).reshape(count, -1)
 
     def privileged_tasks(self, count, rng):
-        """`count` tasks, and what is hidden in them, int (count, ships): privileged information, for learning only."""
+        """`count` tasks, and what is hidden in them, int (count, ships): privileged information."""
         fleets = random_fleets(self.rules, count, rng)
         return covered(self.rules, fleets) > 0, fleets
 
     def privileged_posterior(self, fleets, observations):
-        """How likely a ship lies at each action's cell, (S, A), given for each ship where all the others lie."""
+        """How likely a ship lies at each cell, (S, A), given for each ship where all the others lie."""
         return sum(posterior for posterior, _ in ship_posteriors(self.rules, fleets, observations))
 
     def control_variates(self, fleets, observations, actions):
         """How far a shot hit beyond what `ship_posteriors` expects: (S, 2), on average 0 whatever is fired at.
 
-        What such a surprise is worth depends on how many cells are left to find, and on how likely it was: hence two
-        columns, divided by √left, and the second multiplied by √probability as well.
+        Two columns, over √(cells left to find), the second times √probability: a surprise's worth depends on both.
         """
         xp = array_module(actions)
         shots, variates = (xp.arange(len(actions)), actions), xp.zeros((len(actions), 2), xp.float32)
@@ -116,14 +106,11 @@ class BattleshipEnv:
         return state.seen == 0
 
     def step(self, state, actions):
-        """A miss costs 1 / (water cells + 1), a hit nothing; a game that ends unsunk loses what is left of its 1.
-
-        A cell fired at before shows nothing new: a miss.
-        """
+        """A miss costs 1 / (water cells + 1), a hit nothing; a game that ends unsunk loses what is left of its 1."""
         xp = array_module(actions)
         games = xp.arange(len(actions))
         ship = state.ships[games, actions]
-        hit = ship & (state.seen[games, actions] == 0)
+        hit = ship & (state.seen[games, actions] == 0)  # a cell fired at before is a miss
         state.seen[games, actions] = 2 * ship - 1
         state.hits += hit
         state.shots += 1

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .backend import number_of_cores
 from .env import BattleshipEnv
 from .players import BASELINES, find_player
 from .players.evaluation import best_known, evaluate_in_rounds, gap_closed
+from .runs.world import number_of_cores
 from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import evaluation_progress, show_evaluation, stderr_console

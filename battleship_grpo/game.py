@@ -23,11 +23,7 @@ MOST_SHIPS_SHOWN = 20  # of a fleet, in a line of words
 
 @dataclass(frozen=True)
 class Rules:
-    """A square board and the lengths of the ships hidden on it.
-
-    Raises ValueError if a size is not a positive whole number, the fleet is empty, a ship is longer than the
-    board, or no legal placement exists.
-    """
+    """A square board and the lengths of the ships hidden on it. Raises ValueError where no legal placement exists."""
 
     board_size: int = 5
     fleet: tuple[int, ...] = (2, 3, 4)
@@ -44,13 +40,11 @@ class Rules:
         if len(self.fleet) > self.cells:
             raise ValueError(f"{len(self.fleet):,} ships do not fit on a board of {self.cells} cells")
         if max(self.fleet) > self.board_size:
-            raise ValueError(f"a ship of length {reprlib.repr(max(self.fleet))} does not fit on a board of size "
-                             f"{self.board_size}")
+            raise ValueError(f"a ship of length {reprlib.repr(max(self.fleet))} does not fit on a {size}×{size} board")
         if not _fits(self.board_size, self.longest_first):
             raise ValueError(_cannot_be_placed(self))
 
     def to_arrays(self):
-        """What a file holds of them."""
         return {"board_size": np.array(self.board_size), "fleet": np.array(self.fleet, dtype=np.int64)}
 
     @classmethod
@@ -112,9 +106,7 @@ def _masks(board_size, length):
 
 @lru_cache(maxsize=64)
 def _fits(board_size, fleet, taken=0):
-    """Depth-first search for one legal placement of `fleet`, longest ship first, on the cells that are not `taken`;
-    cells are bits of an integer.
-    """
+    """Depth-first search for a legal placement of `fleet`, longest ship first, on cells not `taken`: bits of an int."""
     if sum(fleet) > board_size**2 - taken.bit_count():
         return False
     masks = {length: [mask for mask in _masks(board_size, length) if not mask & taken] for length in {*fleet}}
@@ -136,7 +128,7 @@ def _fits(board_size, fleet, taken=0):
 
 
 def is_legal(rules, board):
-    """Whether a board, bool (board_size, board_size), is one of the fleet: it can lie there, and there alone."""
+    """Whether a board, bool (board_size, board_size), is one of the fleet."""
     return board.sum() == rules.ship_cells and _fits(rules.board_size, rules.longest_first, _bits(~board))
 
 
@@ -146,9 +138,7 @@ NAMED_RULES = {"tiny": Rules(4, (2, 3)), "mini": Rules(5, (2, 3, 4)), "classic":
 @lru_cache(maxsize=16)
 def all_fleets(rules):
     """Every legal placement of the fleet, equal ships interchangeable: the number of each ship's placement, as
-    `ship_placements` lists them, int16 (layouts, ships), read-only.
-
-    Raises ValueError where there are more than `LARGEST_LISTING`, or partial ones on the way.
+    `ship_placements` lists them, int16 (layouts, ships), read-only. Raises ValueError for more than `LARGEST_LISTING`.
     """
     longest_first = sorted(range(len(rules.fleet)), key=lambda ship: -rules.fleet[ship])
     boards, fleets, laid = np.zeros((1, rules.cells), bool), np.full((1, len(rules.fleet)), -1, np.int16), None
@@ -175,10 +165,7 @@ def all_fleets(rules):
 
 @lru_cache(maxsize=16)
 def all_boards(rules):
-    """The boards of `all_fleets`: bool (layouts, cells), read-only.
-
-    Two placements may cover the same cells; both are listed, so a uniform draw of a row is a uniform placement.
-    """
+    """The boards of `all_fleets`, one for each, though some are equal: bool (layouts, cells), read-only."""
     boards = covered(rules, all_fleets(rules)) > 0
     boards.flags.writeable = False
     return boards
@@ -191,14 +178,14 @@ def covered(rules, fleets):
 
 
 def placement_count(rules):
-    """How many ways there are to lay the ships one by one, overlaps included: what a uniform redraw chooses from."""
+    """How many ways there are to lay the ships one by one, overlaps included."""
     size = rules.board_size
     return math.prod(size * (size - n + 1) * (1 if n == 1 else 2) for n in rules.fleet)
 
 
 @lru_cache(maxsize=16)
 def _listed(rules, xp, listing):
-    """For few layouts: all of them, `all_boards` or `all_fleets`. None where redrawing is the better way."""
+    """All layouts, `all_boards` or `all_fleets`; None where they are many."""
     return xp.asarray(listing(rules)) if placement_count(rules) <= ENUMERATE_BELOW else None
 
 
@@ -207,22 +194,21 @@ def _ship_tables(rules, xp):
     return [xp.asarray(ship_placements(rules.board_size, n).astype(np.uint8)) for n in rules.fleet]
 
 
-def _pick(table, count, rng):
-    """`count` rows of `table`, each row equally likely."""
-    return table[_pick_numbers(len(table), count, rng)]
-
-
 def _pick_numbers(below, count, rng):
     xp = array_module(rng)
     return xp.minimum((rng.random(count) * below).astype(xp.int64), below - 1)
 
 
+def _pick(table, count, rng):
+    return table[_pick_numbers(len(table), count, rng)]
+
+
 def random_boards(rules, count, rng):
     """`count` boards, uniform over all legal placements of the fleet: bool (count, board_size, board_size).
 
-    Few layouts are listed once and drawn from; otherwise every ship is laid at random and the *whole fleet* is
-    redrawn on overlap (redrawing one ship, or limiting both coordinates by its length, would skew the boards).
-    The boards live where `rng` does. Raises ValueError where legal fleets are too rare to meet and too many to list.
+    Few layouts are listed and drawn from; otherwise every ship is laid at random and the *whole fleet* is redrawn on
+    overlap: redrawing one ship would skew the boards. They live where `rng` does. Raises ValueError where legal fleets
+    are too rare to meet and too many to list.
     """
     table = _listed(rules, array_module(rng), all_boards)
     boards = _redrawn(rules, count, rng)[1] if table is None else _pick(table, count, rng)
@@ -230,7 +216,7 @@ def random_boards(rules, count, rng):
 
 
 def random_fleets(rules, count, rng):
-    """The same, as the number of each ship's placement, in the order of `rules.fleet`: int (count, ships)."""
+    """The same, as the number of each ship's placement: int (count, ships)."""
     table = _listed(rules, array_module(rng), all_fleets)
     return _redrawn(rules, count, rng)[0] if table is None else _pick(table, count, rng)
 
@@ -272,9 +258,8 @@ def ship_posteriors(rules, fleets, observations):
     """For each ship, the posterior of its cells given what was seen and where *all the other* ships lie. Yields that
     posterior, float32 (N, cells), 0 on cells fired at, and where the ship lies, uint8 (N, cells).
 
-    fleets: int (N, ships), the hidden truth. observations: int8 (N, cells), 0 fog, −1 miss, +1 hit. On average over
-    the fleets that agree with what was seen it is the probability that the ship lies there. So is the truth itself, but
-    with much more noise: this is a conditional expectation of it (Rao & Blackwell).
+    fleets: int (N, ships), the hidden truth. observations: int8 (N, cells). On average over the fleets that agree with
+    what was seen it is the probability that the ship lies there, with less noise than the truth (Rao & Blackwell).
     """
     xp, truth = array_module(observations), covered(rules, fleets) > 0
     for ship, placements in enumerate(_ship_tables(rules, xp)):

@@ -1,11 +1,7 @@
-"""Objectives: log-probabilities in, one number per shot out, dL/dlogπ(a|s).
+"""Objectives: log-probabilities in, one number per shot out, dL/dlogπ(a|s). Losses are minimised.
 
-Each is a pure function of arrays; what follows that number (softmax, layers, AdamW) is the same for all. Losses are
-minimised. There are three families, by what a loss looks at:
-
-    a shot        surrogates of the ratio ρ = π/π_old, and estimates of KL(π‖π_ref)
-    two games     preferences: one was better than the other
-    a whole group ranking: all of its pairs at once
+A loss looks at a shot (surrogates of the ratio ρ = π/π_old, estimates of KL(π‖π_ref)), at two games (preferences: one
+was better than the other) or at a whole group (ranking: all of its pairs at once).
 """
 
 from collections.abc import Callable
@@ -19,10 +15,8 @@ PREFERENCE_LOSSES = ("sigmoid", "ipo", "simpo")
 
 
 class PerShot(NamedTuple):
-    """A loss on each shot, and its derivative with respect to that shot's log-probability: float (S,) both."""
-
-    loss: Any
-    d_log_prob: Any
+    loss: Any  # of each shot: float (S,)
+    d_log_prob: Any  # its derivative with respect to that shot's log-probability: float (S,)
 
 
 def sigmoid(x):
@@ -56,18 +50,13 @@ def clipped_surrogate(log_ratio, advantages, epsilon=0.2, epsilon_high=None, del
 
 
 def held_by_clip(log_ratio, advantages, d_log_prob):
-    """Which shots the clip holds, bool (S,) both, as TRL counts them: bad ones from below, good ones from above. Bad
-    ones that `delta` holds, from above, are in neither.
-    """
-    held = d_log_prob == 0
+    """Which shots the clip holds, as TRL counts them: bad ones from below, good ones from above; bool (S,) both."""
+    held = d_log_prob == 0  # also where `delta` holds a bad shot from above: that counts in neither
     return held & (advantages < 0) & (log_ratio < 0), held & (advantages > 0)
 
 
 def cispo(log_ratio, log_probs, advantages, epsilon_high):
-    """−sg(min(ρ, ε_high))·A·log π (MiniMax-M1 2025, eq. 4): the weight is clipped, and no shot is left out.
-
-    sg: the weight counts as a constant. As in TRL, ε_high is the bound itself, not its distance from 1.
-    """
+    """−w·A·log π, the weight w = min(ρ, ε_high) a constant (MiniMax-M1 2025, eq. 4). As in TRL, ε_high is the bound."""
     xp = array_module(log_ratio)
     weight = xp.minimum(xp.exp(log_ratio), epsilon_high)
     return PerShot(-weight * advantages * log_probs, -weight * advantages)
@@ -89,28 +78,25 @@ class Surrogate(NamedTuple):
 
 SURROGATES = {
     "clipped": Surrogate(
-        lambda log_probs, log_ratio, advantages, s: clipped_surrogate(
-            log_ratio, advantages, s.epsilon, s.epsilon_high, s.delta),
+        lambda new, log_ratio, A, s: clipped_surrogate(log_ratio, A, s.epsilon, s.epsilon_high, s.delta),
         uses=("epsilon", "epsilon_high", "delta", "importance_sampling_level")),
     "cispo": Surrogate(
-        lambda log_probs, log_ratio, advantages, s: cispo(
-            log_ratio, log_probs, advantages, s.epsilon if s.epsilon_high is None else s.epsilon_high),
+        lambda new, log_ratio, A, s: cispo(
+            log_ratio, new, A, s.epsilon if s.epsilon_high is None else s.epsilon_high),
         uses=("epsilon", "epsilon_high", "importance_sampling_level")),
     "sapo": Surrogate(
-        lambda log_probs, log_ratio, advantages, s: sapo(
-            log_ratio, advantages, s.sapo_temperature_pos, s.sapo_temperature_neg),
+        lambda new, log_ratio, A, s: sapo(log_ratio, A, s.sapo_temperature_pos, s.sapo_temperature_neg),
         uses=("sapo_temperature_pos", "sapo_temperature_neg", "importance_sampling_level")),
-    "policy_gradient": Surrogate(
-        lambda log_probs, log_ratio, advantages, s: policy_gradient(log_probs, advantages), uses=()),
+    "policy_gradient": Surrogate(lambda new, log_ratio, A, s: policy_gradient(new, A), uses=()),
 }
 
 
 def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
     """An estimate of KL(π‖π_ref) from each sampled shot (Schulman 2020, "Approximating KL divergence").
 
-    With d = log π − log π_ref:  k1 = d,  k2 = d²/2,  k3 = e^−d + d − 1 (the one in DeepSeekMath, eq. 4). k1 and k3 have
-    the right mean, k3 is never negative. As a *loss* they differ: the mean slope of k1 is E[∇log π] = 0, it does not
-    pull at all; that of k2 is the gradient of the KL; that of k3 is the gradient of the reverse, KL(π_ref‖π).
+    With d = log π − log π_ref:  k1 = d,  k2 = d²/2,  k3 = e^−d + d − 1 ≥ 0 (DeepSeekMath, eq. 4). The mean of k1 and k3
+    is the KL. As a *loss* they differ: the mean slope of k1 is E[∇log π] = 0, it does not pull at all; that of k2 is
+    the gradient of the KL; that of k3 is the gradient of the reverse, KL(π_ref‖π).
     """
     xp = array_module(log_probs)
     d = log_probs - ref_log_probs
@@ -123,7 +109,7 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
 
 
 def shot_weights(shots, counts, loss_type, max_steps):
-    """How much each of some shots of a minibatch counts in its loss, (S,): TRL's `loss_type`. counts: the minibatch's.
+    """How much each of some shots counts in the loss of a minibatch, (S,): TRL's `loss_type`. counts: the minibatch's.
 
     "grpo"     1 / (games · shots of this game): every game counts the same, a shot of a long game less
     "dr_grpo"  1 / (games · max_steps): every shot the same, whatever the lengths (Dr. GRPO, Liu et al. 2025)
@@ -133,8 +119,7 @@ def shot_weights(shots, counts, loss_type, max_steps):
     xp, games = array_module(shots.lengths), counts.num_games
     if loss_type == "grpo":
         return (1 / (games * shots.lengths)).astype(shots.log_probs.dtype)[shots.games]
-    count = {"dr_grpo": games * max_steps, "bnpo": counts.num_shots,
-             "dapo": games * counts.shots_per_game}[loss_type]
+    count = {"dr_grpo": games * max_steps, "bnpo": counts.num_shots, "dapo": games * counts.shots_per_game}[loss_type]
     return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)
 
 
@@ -143,13 +128,9 @@ def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
 
     The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots. `loss` names:
 
-    "sigmoid"  −log σ(β·margin)                   DPO (Rafailov et al. 2023, eq. 7)
-    "ipo"      (margin − 1/(2β))²                 IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
-    "simpo"    −log σ(β·margin − γ)               SimPO (Meng et al. 2024, eq. 6), whose margin is of mean log π, and
-                                                  has no reference
-
-    A published tutorial has −mean(σ(·)) for DPO, without the logarithm. That is no likelihood: its slope σ(1 − σ)
-    vanishes for the pairs that the policy has most wrong, where DPO's, 1 − σ, is largest.
+    "sigmoid"  −log σ(β·margin)        DPO (Rafailov et al. 2023, eq. 7)
+    "ipo"      (margin − 1/(2β))²      IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
+    "simpo"    −log σ(β·margin − γ)    SimPO (Meng et al. 2024, eq. 6); its margin is of mean log π, without reference
     """
     if loss == "ipo":
         distance = margins - 1 / (2 * beta)
@@ -162,8 +143,7 @@ def ranking_loss(log_probs, scores, beta):
     """Mean of −log σ(β(ℓᵢ − ℓⱼ)) over all ordered pairs of a group in which game i scored more than game j.
 
     log_probs, scores: (B, G), ℓ a game's log-probability. Returns the loss of each group (B,), 0 where all scored the
-    same, and its derivative with respect to ℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's
-    by as much.
+    same, and dL/dℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's by as much.
     """
     xp = array_module(log_probs)
     better = scores[:, :, None] > scores[:, None, :]  # (B, G, G): i beats j

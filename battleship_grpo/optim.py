@@ -13,9 +13,7 @@ SHORTEST_WARMUP = 10  # iterations
 
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), in the arithmetic of torch.optim.AdamW.
-
-    params: a list of float arrays, changed in place by `step`. `learning_rate` may be changed between steps.
-    """
+    params: float arrays, which `step` changes in place."""
 
     def __init__(self, params, learning_rate=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         if not (learning_rate >= 0 and eps > 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):
@@ -45,13 +43,11 @@ class AdamW:
 
 
 class Muon(AdamW):
-    """For the weights that lead into hidden units a step that is *orthogonal*; for all others, AdamW's (Jordan 2024).
+    """Orthogonal steps for the weights that lead into hidden units (Jordan 2024), AdamW's for all others.
 
-    The gradient of such a matrix is mostly a few directions, and so are AdamW's steps. Muon goes equally far along all
-    of them: of the momentum U·S·Vᵀ it keeps U·Vᵀ. Times 0.2·√(longer side) its entries are as large as AdamW's usually
-    are, so that the same learning rate suits both (Liu et al. 2025, "Muon is scalable for LLM training", eq. 4).
-
-    network: see `networks`; its `hidden_weights` says which matrices. Other arguments are AdamW's.
+    The gradient of such a matrix is mostly a few directions. Muon goes equally far along all of them: of the momentum
+    U·S·Vᵀ it keeps U·Vᵀ. Times 0.2·√(longer side) its entries are as large as AdamW's usually are, so that the same
+    learning rate suits both (Liu et al. 2025, "Muon is scalable for LLM training", eq. 4).
     """
 
     def __init__(self, network, **options):
@@ -59,7 +55,7 @@ class Muon(AdamW):
         self.network = network
 
     def direction(self, grad, m, v):
-        """AdamW's, but for the hidden weights; there, that of Nesterov's momentum β₁·m + (1−β₁)·g, made orthogonal."""
+        """On `hidden_weights` that of Nesterov's momentum β₁·m + (1−β₁)·g, made orthogonal."""
         direction, beta1 = super().direction(grad, m, v), self.betas[0]
         momentum = beta1 * m + (1 - beta1) * grad
         for step, matrix in zip(*map(self.network.hidden_weights, (direction, momentum)), strict=True):
@@ -68,10 +64,8 @@ class Muon(AdamW):
 
 
 def orthogonal(matrix):
-    """U·Vᵀ of a matrix U·S·Vᵀ, nearly: singular values of 0.68 to 1.21, where they were ≥ 0.003 of the matrix's norm.
-
-    Five Newton–Schulz iterations, each a polynomial of the singular values, with Jordan's coefficients.
-    """
+    """U·Vᵀ of a matrix U·S·Vᵀ, nearly, by five Newton–Schulz iterations with Jordan's coefficients: singular values of
+    0.68 to 1.21, where they were ≥ 0.003 of the matrix's norm."""
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T).T
     matrix = matrix / (array_module(matrix).linalg.norm(matrix) + 1e-7)
@@ -82,7 +76,7 @@ def orthogonal(matrix):
 
 
 def clip_by_global_norm(gradient, max_norm):
-    """Scale a gradient vector down to `max_norm` if it is longer; None leaves it. Returns (gradient, norm before)."""
+    """A gradient vector scaled down to `max_norm` (None: no limit) if it is longer, and its norm before."""
     norm = float(array_module(gradient).linalg.norm(gradient))
     if max_norm is not None and norm > max_norm:
         gradient = gradient * (max_norm / norm)
@@ -92,16 +86,14 @@ def clip_by_global_norm(gradient, max_norm):
 def schedule(name, progress, iteration, warmup_ratio=0.0):
     """The factor on the learning rate of an iteration, counted from 0, when a share `progress` of the training is done.
 
-    Step by step it climbs to 1 over the first `warmup_ratio` of the run, and over `SHORTEST_WARMUP` iterations at
-    least: at the first ones AdamW's moments rest on a few gradients, and a full step may ruin the weights for good.
-    Then it stays ("constant_with_warmup") or falls to 0 along a line or half a cosine; "constant" is 1 throughout.
-    The names are Hugging Face's.
+    It climbs to 1 over the first `warmup_ratio` of the run and `SHORTEST_WARMUP` iterations at least, for AdamW's first
+    moments rest on a few gradients. Then it stays ("constant_with_warmup") or falls to 0 along a line or half a cosine;
+    "constant" is 1 throughout. The names are Hugging Face's.
     """
     if name == "constant":
         return 1.0
     decayed = min(1.0, max(0.0, progress - warmup_ratio) / (1 - warmup_ratio))
-    decay = {"constant_with_warmup": 1.0, "linear": 1 - decayed,
-             "cosine": 0.5 * (1 + math.cos(math.pi * decayed))}[name]
+    decay = {"constant_with_warmup": 1, "linear": 1 - decayed, "cosine": (1 + math.cos(math.pi * decayed)) / 2}[name]
     if warmup_ratio == 0:
         return decay
     iterations = iteration / progress if progress else 0  # as many as the run will have, as far as one can tell

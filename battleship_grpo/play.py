@@ -16,15 +16,15 @@ from .players.density import Density
 from .players.evaluation import Sampled, Trained
 from .policy import FILE_NAME
 from .runs.folder import RunFolder
-from .screens.boards import LARGEST_SEED, games, look_of, render
+from .screens import boards
+from .screens.boards import ORANGE, SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
 from .screens.command import command
-from .screens.human import HumanGame
 from .screens.live import LINGER, SPEEDS, Reel, follow, snapshot, watch
 from .screens.options import Parser, add_rules_options, rules_from
-from .screens.tables import make_console
+from .screens.tables import make_console, save_screen
 
 SAVED = ".gif", ".html", ".svg"
-RANGES = {"board": (0, LARGEST_SEED - 1), "games": (1, 10**6), "speed": SPEEDS}
+RANGES = {"board": (0, boards.LARGEST_SEED - 1), "games": (1, 10**6), "speed": SPEEDS}
 
 
 def newest_run():
@@ -42,60 +42,165 @@ def posterior_player_for(rules):
 
 def play(options, console):
     """Do what the options ask for."""
-    look = look_of(console, options.ascii)
-    if options.follow:
-        return watch_training(RunFolder(options.follow), options, console, look)
-    name = options.player or newest_run()
-    player = find_player(name, rules_from(options))
-    if options.sample and isinstance(player, Trained):
-        player = Sampled(player.name, player.policy)
-    shown = name if name in BASELINES else Path(name).resolve().name
-    posterior_player = posterior_player_for(player.rules)
-    played = games(player, shown, None if options.human else posterior_player, options.board)
+    look, frames = boards.look_of(console, options.ascii), 1
+    if options.follow and options.save:
+        picture = snapshot(RunFolder(options.follow), SVG, *console.size)
+        save_screen(options.save, picture, console.width, f"training {options.follow}")
+    elif options.follow:
+        follow(console, RunFolder(options.follow), look)
+    else:
+        name = options.player or newest_run()
+        player = find_player(name, rules_from(options))
+        if options.sample and isinstance(player, Trained):
+            player = Sampled(player.name, player.policy)
+        shown = name if name in BASELINES else Path(name).resolve().name
+        posterior_player = posterior_player_for(player.rules)
+        played = boards.games(player, shown, None if options.human else posterior_player, options.board)
+        if options.save:
+            frames = save_game([frame for game in islice(played, options.games) for frame in game], options, console)
+        elif options.human:
+            HumanGame(console, look, player, posterior_player, list(next(played))).play()
+        else:
+            reel = Reel(played, options.games, look, options.speed)
+            watch(console, reel)
+            if len(reel.shots) > 1:
+                console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
     if options.save:
-        save_game([frame for _, game in islice(played, options.games) for frame in game], options, console)
-    elif options.human:
-        board, frames = next(played)
-        HumanGame(console, look, player, posterior_player, board, list(frames)).play()
-    else:
-        reel = Reel(played, options.games, look, options.speed, options.step)
-        watch(console, reel)
-        if len(reel.shots) > 1:
-            console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
-
-
-def watch_training(folder, options, console, look):
-    """A run that learns: live, or as a picture of the moment."""
-    if not options.save:
-        follow(console, folder, look)
-    elif options.save.suffix.lower() != ".svg":
-        raise ValueError(f"--follow saves a picture of the moment, an .svg: {options.save} has another ending")
-    else:
-        from .screens.plots import SVG, save_screen  # here, for matplotlib takes longer to load than all the rest
-
-        save_screen(options.save, snapshot(folder, SVG, *console.size), console.width, f"training {folder}")
-        tell_size(options.save, 1, console)
+        size = options.save.stat().st_size / 1000
+        console.print(f"{options.save}: {frames} frame{'s' * (frames > 1)}, {size:,.0f} kB", soft_wrap=True)
 
 
 def save_game(frames, options, console):
-    """Write frames: all of them as an animation, or the one half-way through as a picture."""
-    from .screens.plots import SVG, save_animation, save_screen
-
+    """Write all frames as an animation, or the one half-way through as a picture. Returns how many it wrote."""
     if options.save.suffix.lower() == ".svg":
-        frames = [frames[len(frames) // 2]]
-        save_screen(options.save, render(*frames, SVG, console.width), console.width, "battleship_grpo.play")
-    else:
-        save_animation(options.save, frames, options.speed, LINGER)
-    tell_size(options.save, len(frames), console)
+        picture = render(frames[len(frames) // 2], SVG, console.width)
+        save_screen(options.save, picture, console.width, "battleship_grpo.play")
+        return 1
+    from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
+
+    save_animation(options.save, frames, options.speed, LINGER)
+    return len(frames)
 
 
-def tell_size(path, frames, console):
-    console.print(f"{path}: {frames} frame{'s' * (frames > 1)}, {path.stat().st_size / 1000:,.0f} kB", soft_wrap=True)
+# ------------------------------------------------------------------------------------- a person
+
+
+class Game:
+    """One game to play by hand. board: bool, a cell each."""
+
+    def __init__(self, rules, board):
+        self.rules, self.board = rules, board.ravel()
+        self.seen = np.zeros(rules.cells, np.int8)  # as in a Frame
+        self.fired = []  # the cells, in order
+
+    def play(self, name):
+        """Fire at a cell, such as B3; True on a hit. Raises ValueError for no cell, or one fired at before."""
+        row, column = parse_cell(name, self.rules.board_size)
+        cell = row * self.rules.board_size + column
+        if self.seen[cell]:
+            raise ValueError(f"{cell_name(row, column)} has been fired at already")
+        self.seen[cell] = 1 if self.board[cell] else -1
+        self.fired.append(cell)
+        return bool(self.board[cell])
+
+    @property
+    def sunk(self):
+        return (self.seen > 0).sum() == self.rules.ship_cells
+
+
+class HumanGame:
+    """A person at the keyboard, or lines through a pipe, against a player on the same hidden board.
+
+    frames: those of the player's game, known from the start. The person sees its counts only: its board would show the
+    fleet.
+    """
+
+    def __init__(self, console, look, player, posterior_player, frames):
+        self.console, self.look, self.player, self.posterior_player = console, look, player, posterior_player
+        self.rules, self.frames, self.game = player.rules, frames, Game(player.rules, frames[-1].ships)
+
+    def play(self):
+        """Turns until the person has sunk the fleet, or gives up, or the input ends."""
+        size, name = self.rules.board_size, self.posterior_player.posterior_name
+        self.console.print(
+            f"A fleet hides on {size}x{size} cells: ships of {self.rules.ships}, which lie straight and may touch. "
+            "A shot hits or misses; that a ship has sunk is not announced.\n"
+            "You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
+            "Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
+            f"({name}), 'quit' to stop.")
+        self.show()
+        while not self.game.sunk:
+            seen, command = self.game.seen[None], self.ask()
+            match command.lower():
+                case "quit" | "q":
+                    break
+                case "hint":
+                    self.show(policy=self.player.distribution(seen, seen == 0).probs[0])
+                case "hint posterior" | "posterior":
+                    self.show(posterior=self.posterior_player.posterior(seen)[0])
+                case _:
+                    self.fire(command)
+        self.finish()
+
+    def ask(self):
+        """The next command; "quit" at the end of the input."""
+        self.console.print("your shot: ", end="")
+        line = sys.stdin.readline()
+        if not line or not sys.stdin.isatty():
+            self.console.print(line.rstrip("\n"))  # there is no echo that ends the line
+        return " ".join(line.split()) if line else "quit"
+
+    def fire(self, cell):
+        try:
+            hit = self.game.play(cell)
+        except ValueError as error:
+            self.console.print(f"{error}. Other commands: hint, hint posterior, quit.")
+            return
+        self.show("Hit! " if hit else "Miss. ")
+        shots = len(self.game.fired)
+        if shots == self.frames[-1].shots and not self.game.sunk:
+            self.console.print(f"The policy has sunk the fleet, in {shots} shots. You can still finish.")
+
+    def frame(self, heading, comment, **more):
+        last = self.game.fired[-1] if self.game.fired else None
+        return Frame(self.rules, heading, self.game.seen, last=last, comment=comment, **more)
+
+    def show(self, comment="", **maps):
+        """The board as the person sees it, and maps if wanted."""
+        theirs = self.frames[min(len(self.game.fired), len(self.frames) - 1)]
+        frame = self.frame(f"you, against {theirs.heading}", f"{comment}The policy: {theirs.counts}",
+                           posterior_name=self.posterior_player.posterior_name, **maps)
+        self.console.print("", render(frame, self.look, self.console.width))
+
+    def finish(self):
+        """The result; both games, and where the person's shots were worse than the best by the posterior."""
+        mine, theirs = len(self.game.fired), self.frames[-1].shots
+        if not self.game.sunk:
+            result = f"You stopped after {mine} shot{'s' * (mine != 1)}. The policy needed {theirs}."
+        elif mine == theirs:
+            result = f"A draw: you both needed {mine} shots."
+        else:
+            winner = "You win" if mine < theirs else "The policy wins"
+            result = f"{winner}: you needed {mine} shots, the policy {theirs}."
+        fog = Frame(self.rules, "", np.zeros(self.rules.cells, np.int8))
+        seen, costs = fog.seen.copy(), np.full(self.rules.cells, np.nan)
+        for cell in self.game.fired:
+            costs[cell] = cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
+            seen[cell] = self.game.seen[cell]
+        if np.nansum(costs):
+            result += f" By the {self.posterior_player.posterior_name} you lost {np.nansum(costs):.1f} hits."
+        frame = self.frame("both games, and the fleet", result, ships=self.game.board)
+        self.console.print("", render(frame, self.look, self.console.width, panels=[
+            Panel("your game", frame), Panel("the policy's game", self.frames[-1]),
+            Panel("your losses, points", fog, costs, ORANGE)]))
+
+
+# ------------------------------------------------------------------------------------- the command
 
 
 def parse(arguments):
-    parser = Parser("play", __doc__, epilog="while a game runs: space pauses, n goes to the next board, + and - change "
-                    "the speed, q quits")
+    parser = Parser("play", __doc__, epilog="while a game runs: space pauses, . shows the next shot, n the next "
+                    "board, + and - change the speed, q quits")
     add = parser.add_argument
     add("player", nargs="?", metavar="RUN | baseline",
         help=f"a run folder, a policy.npz, or {', '.join(BASELINES)} [the newest run under runs/]")
@@ -106,7 +211,6 @@ def parse(arguments):
     add("--sample", action="store_true", help="draw each shot from the policy, at the temperature that it was trained "
         "to play at, rather than fire at its most probable cell")
     add("--speed", type=float, default=2.0, metavar="X", help="shots per second [2]")
-    add("--step", action="store_true", help="wait for a key after each shot")
     add("--ascii", action="store_true", help="plain letters instead of " + WATER)
     add("--human", action="store_true", help="play against it, on the same hidden board")
     add("--follow", metavar="RUN", help="the live screen of a run that is being trained elsewhere")
@@ -120,8 +224,9 @@ def parse(arguments):
         parser.error("--follow shows a run by itself: leave out players and --human")
     if options.human and (options.save or options.games > 1):
         parser.error("--human is one game, live: leave out --save and --games")
-    if options.save and options.save.suffix.lower() not in SAVED:
-        parser.error(f"--save writes {', '.join(SAVED)} files: {options.save} has another ending")
+    saved = [".svg"] if options.follow else SAVED
+    if options.save and options.save.suffix.lower() not in saved:
+        parser.error(f"--save writes {', '.join(saved)} files: {options.save} has another ending")
     return options
 
 

@@ -1,21 +1,13 @@
 """The policy: from an observation to a probability for each legal action.
 
-Two classes: `Policy`, a network whose outputs are logits, and `MaskedSoftmax`, the distribution that logits and legal
-actions make. What learning needs is the derivative of some number with respect to the logits, and all of them are here:
-
-    dlogπ(a)/dlogits = onehot(a) − π     backward: from the one number per shot, dL/dlogπ(a|s)
-    dH/dlogits       = −π·(log π + H)    entropy bonus
-    dKL/dlogits      = π·(log π/π_ref − KL)
-    dCE/dlogits      = π − target        soft cross-entropy
-    F                = diag(π) − ππᵀ     the Fisher information of the logits, TRPO's metric
-
-all divided by the temperature (F by its square).
+`Policy` is a network whose outputs are logits, `MaskedSoftmax` the distribution that logits and legal actions make. Its
+slopes are derivatives with respect to the logits, written for a temperature of 1: they are divided by it (F by its
+square).
 """
 
 import os
 import reprlib
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -33,8 +25,7 @@ LARGEST_LOGIT = 1e20  # beside `MaskedSoftmax.FORBID` still next to nothing
 class MaskedSoftmax:
     """The distribution π(·|s) of N observations over A actions; illegal ones have probability exactly 0.
 
-    logits: float (N, A). legal: bool (N, A), at least one True per row. A temperature above 1 flattens
-    the distribution, one below 1 sharpens it.
+    logits: float (N, A). legal: bool (N, A), at least one True per row. A temperature above 1 flattens it.
     """
 
     FORBID = 1e30  # so far below the rest that exp gives exactly 0, and finite, so that 0 · log-probability is 0
@@ -51,8 +42,8 @@ class MaskedSoftmax:
 
     @cached_property
     def total(self):
-        """The normaliser Z: (N,). A product with ones is faster than a sum."""
-        return self.weights @ self.xp.ones(self.weights.shape[1], self.weights.dtype)
+        """The normaliser Z: (N,)."""
+        return self.weights @ self.xp.ones(self.weights.shape[1], self.weights.dtype)  # faster than a sum
 
     @cached_property
     def probs(self):
@@ -76,33 +67,29 @@ class MaskedSoftmax:
         return self.logits.argmax(axis=1)
 
     def sample(self, uniforms):
-        """One action per row by inverting the running sum of probabilities; uniforms: (N,) in [0, 1).
-
-        The running sum is a product with a triangle of ones. Its columns may round differently, so the threshold stays
-        a hair below the total and illegal actions are ruled out once more: no rounding can ever pick one.
-        """
+        """One action per row by inverting the running sum of probabilities; uniforms: (N,) in [0, 1)."""
         running = self.weights @ _triangle(self.xp, self.weights.shape[1], self.weights.dtype)
-        threshold = uniforms * running[:, -1] * (1 - 1e-5)
+        threshold = uniforms * running[:, -1] * (1 - 1e-5)  # below the total, for columns may round differently
         return ((running > threshold[:, None]) & self.legal).argmax(axis=1)
 
     def backward(self, actions, d_log_prob):
-        """dL/dlogits (N, A) from dL/dlogπ(a|s) (N,), the one number per shot: d log π(a) / d logits = onehot(a) − π."""
+        """dL/dlogits (N, A) from the one number per shot, dL/dlogπ(a|s) (N,): dlogπ(a)/dlogits = onehot(a) − π."""
         d_scaled = d_log_prob / self.temperature
         d_logits = self.probs * -d_scaled[:, None]
         d_logits[self.rows, actions] += d_scaled
         return d_logits
 
     def entropy_slope(self):
-        """dH/dlogits: (N, A)."""
+        """dH/dlogits = −π·(log π + H): (N, A)."""
         centred = self.logits - (self.xp.log(self.total) - self.entropy())[:, None]  # log π + H
         return self.probs * centred / -self.temperature
 
     def kl(self, ref_log_probs):
-        """KL(π‖π_ref) in nats, (N,), exact: over all actions. ref_log_probs: (N, A), as `log_probs` gives them."""
+        """KL(π‖π_ref) in nats, exact: (N,). ref_log_probs: (N, A), as `log_probs` gives them."""
         return self.xp.einsum("na,na->n", self.probs, self.log_probs() - ref_log_probs)
 
     def kl_slope(self, ref_log_probs):
-        """dKL(π‖π_ref)/dlogits: (N, A)."""
+        """dKL(π‖π_ref)/dlogits = π·(log π/π_ref − KL): (N, A)."""
         return self.probs * (self.log_probs() - ref_log_probs - self.kl(ref_log_probs)[:, None]) / self.temperature
 
     def cross_entropy(self, targets):
@@ -110,11 +97,11 @@ class MaskedSoftmax:
         return -self.xp.einsum("na,na->n", targets, self.log_probs())
 
     def cross_entropy_slope(self, targets):
-        """dCE/dlogits: (N, A)."""
+        """dCE/dlogits = π − target: (N, A)."""
         return (self.probs - targets) / self.temperature
 
     def fisher(self, d_logits):
-        """F·dlogits (N, A): how dKL(π_old‖π)/dlogits grows as the logits move along `d_logits`."""
+        """F·dlogits (N, A), F = diag(π) − ππᵀ, TRPO's metric: how dKL(π_old‖π)/dlogits grows along `d_logits`."""
         moved = self.probs * d_logits
         moved -= self.probs * (moved @ self.xp.ones(moved.shape[1], moved.dtype))[:, None]
         return moved / self.temperature**2
@@ -127,11 +114,7 @@ def _triangle(xp, size, dtype):
 
 
 class Policy:
-    """A network whose outputs are the logits of actions.
-
-    rules        the Battleship rules that it plays; None in another environment
-    temperature  the one that it plays at, unless it is asked for another
-    """
+    """A network whose outputs are the logits of actions. rules: None in another environment than Battleship."""
 
     def __init__(self, network, rules=None, temperature=1.0):
         self.network, self.rules, self.temperature = network, rules, temperature
@@ -147,7 +130,6 @@ class Policy:
 
     @property
     def xp(self):
-        """The array library of its parameters."""
         return array_module(self.parameters)
 
     def distribution(self, observations, legal, temperature=None):
@@ -167,22 +149,18 @@ class Policy:
 
         rules = self.rules.to_arrays() if self.rules else {"board_size": np.array(0), "fleet": np.zeros(0, np.int64)}
         family = {} if self.network.name == MLP.name else {"network": np.array(self.network.name)}
-        write_arrays(path, rules | self.network.to_arrays() | family | {
-            "temperature": np.array(self.temperature), "format_version": np.array(FORMAT_VERSION)})
+        numbers = {"temperature": np.array(self.temperature), "format_version": np.array(FORMAT_VERSION)}
+        write_arrays(path, rules | self.network.to_arrays() | family | numbers)
 
     @classmethod
     def load(cls, path, xp=np):
-        """The policy in a policy.npz, or in the run folder at `path`.
-
-        Raises ValueError, in one line, for anything that is not one.
-        """
+        """The policy in the policy.npz or run folder at `path`. Raises ValueError, in one line, for anything else."""
         from .runs.files import read_arrays, refusing
 
-        path = Path(path)
         if os.path.isdir(path):
-            if not os.path.isfile(path / FILE_NAME):
-                raise ValueError(f"{path} holds no {FILE_NAME}: it is not a run folder")
-            path = path / FILE_NAME
+            path = os.path.join(path, FILE_NAME)
+            if not os.path.isfile(path):
+                raise ValueError(f"{os.path.dirname(path)} holds no {FILE_NAME}: it is not a run folder")
         with refusing(path, "policy file"):
             return policy_of(read_arrays(path), xp)
 
@@ -198,8 +176,7 @@ def policy_of(arrays, xp):
     network = NETWORKS[family].from_arrays(arrays, xp)
     rules = Rules.from_arrays(arrays) if only(arrays["board_size"]) else None
     if rules and network.shape != (rules.cells, rules.cells):
-        raise ValueError(f"observations of {network.shape[0]} numbers and {network.shape[1]} outputs do not suit a "
-                         f"board of size {rules.board_size}")
+        raise ValueError(f"a network of shape {network.shape} does not suit a board of size {rules.board_size}")
     temperature = float(only(arrays["temperature"])) if "temperature" in arrays else 1.0
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature must be above 0, not {temperature}")
@@ -209,7 +186,7 @@ def policy_of(arrays, xp):
 
 
 def largest_output(network):
-    """What no output can exceed, whatever is seen: as if all weights were positive, and hits and misses added up."""
+    """What no output can exceed: as if all weights were positive, and hits and misses added up."""
     xp, twin = array_module(network.parameters), network.copy()
     twin.adopt(abs(network.parameters))
     seen = xp.array([[1], [-1]], np.int8) * xp.ones(network.shape[0], np.int8)
@@ -218,10 +195,7 @@ def largest_output(network):
 
 
 class MLPPolicy(Policy):
-    """A `Policy` on a fresh multilayer perceptron. It starts near uniform play: `output_gain` is small.
-
-    equivariant: play turned and mirrored boards alike, by keeping weights equal (see `networks.symmetry`).
-    """
+    """A `Policy` on a fresh multilayer perceptron, near uniform play. equivariant: see `networks.symmetry`."""
 
     def __init__(self, observation_size, num_actions, hidden_sizes=(256,), activation="relu", encoding="planes",
                  rules=None, rng=None, dtype=np.float32, equivariant=False, output_gain=0.01):

@@ -1,7 +1,6 @@
 """Playing: G games on each of B boards, all at once, and the record that learning works from.
 
-In flow: environment, policy, uniform random numbers → `play`, turn by turn → `Rollout`, flat arrays over all shots of
-all games.
+In flow: environment, policy, uniform random numbers → `play`, turn by turn → `Rollout`, flat arrays over all shots.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,11 +16,8 @@ from .policy import MaskedSoftmax
 
 
 class Counts(NamedTuple):
-    """How much a minibatch holds: what losses divide by.
-
-    Each rank has a part of the minibatch, and these are means over the ranks. So the mean over ranks of sums divided by
-    a count is the sum over all shots divided by the number of all.
-    """
+    """How much a minibatch holds: what losses divide by. Each rank has a part, and these are means over the ranks, so
+    that the mean over ranks of sums divided by them is a mean over all."""
 
     num_shots: float
     num_games: float
@@ -31,7 +27,7 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Shots:
-    """S positions to learn from, and what is known of each: columns, each an attribute, as in `shots.actions`.
+    """S positions to learn from, and what is known of each: columns that are attributes, as in `shots.actions`.
 
         observations       (S, F)      as the environment showed them
         legal              (S, A)      bool: which actions may be chosen
@@ -52,6 +48,7 @@ class Shots:
     columns: dict  # name → array (S, …)
     measured: dict = field(default_factory=dict, kw_only=True)  # name → number: what was measured while collecting it
     counts: Any = field(default=None, kw_only=True)  # `Counts`, of a minibatch
+    num_games = num_boards = 0  # a position by itself belongs to none
 
     def __getattr__(self, name):
         if name == "columns" or name not in self.columns:
@@ -63,21 +60,19 @@ class Shots:
         return len(self.legal)
 
     @property
-    def size(self):
-        """How many things it can be divided between: shots here, boards in a `Rollout`."""
-        return self.num_shots
+    def numbers(self):
+        return self.num_shots, self.num_games, self.num_boards
 
     @property
-    def numbers(self):
-        """Shots, games and boards in it: a position by itself belongs to none."""
-        return self.num_shots, 0, 0
+    def size(self):
+        """How many things it can be divided between: shots, or the boards of a `Rollout`."""
+        return self.num_boards or self.num_shots
 
     def part(self, part):
-        """The same record of a contiguous part, a slice of `range(size)`; no shot is copied."""
+        """The record of a contiguous part, a slice of `range(size)`; no shot is copied."""
         return replace(self, columns={name: column[part] for name, column in self.columns.items()})
 
     def minibatches(self, count):
-        """About equal parts."""
         return [self.part(part) for part in split(self.size, count)]
 
     def chunks(self, rows):
@@ -110,18 +105,10 @@ class Rollout(Shots):
     def num_boards(self):
         return self.num_games // self.num_generations
 
-    @property
-    def size(self):
-        return self.num_boards
-
-    @property
-    def numbers(self):
-        return self.num_shots, self.num_games, self.num_boards
-
     @cached_property
     def starts(self):
         """The first shot of each game: int (N,)."""
-        return starts_of(self.lengths)
+        return self.lengths.cumsum() - self.lengths
 
     @cached_property
     def games(self):
@@ -138,24 +125,21 @@ class Rollout(Shots):
     @cached_property
     def first_shots(self):
         """Where each board's shots start, and the end: int (B + 1,), always a NumPy array."""
-        per_board = to_numpy(self.lengths).reshape(-1, self.num_generations).sum(axis=1)
-        return np.concatenate([[0], np.cumsum(per_board)])
+        return np.append(to_numpy(self.starts)[:: self.num_generations], self.num_shots)
 
     def part(self, part):
-        start, stop, _ = part.indices(self.num_boards)
-        shots = slice(int(self.first_shots[start]), int(self.first_shots[stop]))
-        return self._some(shots, slice(start * self.num_generations, stop * self.num_generations))
+        shots = slice(int(self.first_shots[part.start]), int(self.first_shots[part.stop]))
+        return self._some(shots, slice(part.start * self.num_generations, part.stop * self.num_generations))
 
     def select_games(self, games, num_generations):
         """Some games, int (n,), in that order; `num_generations` of them make a group from now on."""
         xp, lengths = array_module(self.lengths), self.lengths[games]
-        places = xp.arange(int(lengths.sum()))
-        game = xp.searchsorted(lengths.cumsum(), places, side="right")
-        shots = places + (self.starts[games] - starts_of(lengths))[game]
+        places, ends = xp.arange(int(lengths.sum())), lengths.cumsum()
+        game = xp.searchsorted(ends, places, side="right")
+        shots = places + (self.starts[games] - ends + lengths)[game]
         return replace(self._some(shots, games), num_generations=num_generations)
 
     def _some(self, shots, games):
-        """Some shots and the games that they are: index arrays or slices."""
         columns = {name: column[shots] for name, column in self.columns.items()}
         return replace(self, columns=columns, lengths=self.lengths[games], scores=self.scores[games])
 
@@ -180,11 +164,6 @@ class Rollout(Shots):
         return table
 
 
-def starts_of(lengths):
-    """Where runs of these lengths start when one follows the other: int (n,)."""
-    return array_module(lengths).cumsum(lengths) - lengths
-
-
 def concatenate(rollouts):
     """One record of several with the same number of games per board."""
     first, xp = rollouts[0], array_module(rollouts[0].scores)
@@ -192,8 +171,7 @@ def concatenate(rollouts):
         return first
     columns = {name: xp.concatenate([rollout.columns[name] for rollout in rollouts]) for name in first.columns}
     lengths = xp.concatenate([rollout.lengths for rollout in rollouts])
-    return replace(first, columns=columns, lengths=lengths,
-                   scores=xp.concatenate([rollout.scores for rollout in rollouts]))
+    return replace(first, columns=columns, lengths=lengths, scores=xp.concatenate([one.scores for one in rollouts]))
 
 
 # ------------------------------------------------------------------------------------- playing
@@ -214,10 +192,9 @@ class Turn(NamedTuple):
 
 
 def play(env, tasks, choose):
-    """Play one game on each task to its end; yields each `Turn` when it has been played.
+    """Play one game on each task to its end; yields each `Turn`. A game that is over leaves the arrays at once.
 
-    choose(step, games, observations, legal) → actions (n,), and their log-probabilities (n,) or None. A game that is
-    over leaves the arrays at once, and costs nothing from then on.
+    choose(step, games, observations, legal) → actions (n,), and their log-probabilities (n,) or None
     """
     state, games = env.reset(tasks), array_module(tasks).arange(len(tasks))  # the game in each row of `state`
     for step in range(env.max_steps):
@@ -256,68 +233,51 @@ def record(env, tasks, choose, num_generations):
 def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, rows=None):
     """Play `num_generations` games on each of `tasks` by sampling from a policy, or from a player's `distribution`.
 
-    Every game has its own column of random numbers, drawn beforehand: how many are played at a time (`rows`; by
-    default what fits a cache), and when others end, changes nothing in it.
+    Every game has its own column of random numbers, drawn beforehand, so that how many are played at a time (`rows`,
+    by default what fits a cache) changes nothing in it.
     """
     xp, num_games = array_module(tasks), len(tasks) * num_generations
     uniforms = rng.random((env.max_steps, num_games), dtype=np.float32)
     rollouts = []
     for part in split(len(tasks), -(-num_games // (rows or rows_that_fit(xp)))):
         games = slice(part.start * num_generations, part.stop * num_generations)
-        choose = Sampler(policy, uniforms[:, games], temperature, env.reveals_one_cell)
+        choose = Chooser(policy, uniforms[:, games], temperature, env.reveals_one_cell)
         rollouts.append(record(env, xp.repeat(tasks[part], num_generations, axis=0), choose, num_generations))
     return concatenate(rollouts)
 
 
 class Chooser:
-    """A policy's distribution in every position of some games, shot by shot; good for one `play`.
+    """What a policy fires at in one `play`: the most probable actions, or actions sampled with the random numbers
+    `uniforms`, (T, N), one for each step of each game.
 
     Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
     date (its `stepper`): one row of weights to add instead of a product with all of them.
     """
 
-    def __init__(self, policy, temperature=None, reveals_one_cell=True):
-        self.policy, self.temperature = policy, temperature
+    def __init__(self, policy, uniforms=None, temperature=None, reveals_one_cell=True):
+        self.policy, self.uniforms, self.temperature = policy, uniforms, temperature
         self.network = policy.network if reveals_one_cell else None
         self.games = self.actions = None  # of the turn before
 
-    def distribution(self, step, games, observations, legal):
+    def __call__(self, step, games, observations, legal):
+        distribution = self._distribution(step, games, observations, legal)
+        self.games = games
+        if self.uniforms is None:
+            self.actions = distribution.greedy()
+            return self.actions, None
+        self.actions = distribution.sample(self.uniforms[step, games])
+        return self.actions, distribution.log_prob(self.actions)
+
+    def _distribution(self, step, games, observations, legal):
         if self.network is None or self.network.stepper is None:
             return self.policy.distribution(observations, legal, self.temperature)
         if step == 0:
             self.stepper = self.network.stepper(observations)
         else:
-            self._reveal(games, observations)
+            xp, actions = array_module(games), self.actions
+            if len(games) < len(self.games):  # games that are over leave
+                still_played = xp.searchsorted(self.games, games)
+                self.stepper.keep(still_played)
+                actions = actions[still_played]
+            self.stepper.reveal(actions, observations[xp.arange(len(games)), actions])
         return MaskedSoftmax(self.stepper.outputs(observations), legal, self.temperature or self.policy.temperature)
-
-    def _reveal(self, games, observations):
-        """What the last shot of each game showed; games that are over leave."""
-        xp, actions = array_module(games), self.actions
-        if len(games) < len(self.games):
-            still_played = xp.searchsorted(self.games, games)
-            self.stepper.keep(still_played)
-            actions = actions[still_played]
-        self.stepper.reveal(actions, observations[xp.arange(len(games)), actions])
-
-
-class Sampler(Chooser):
-    """Draws every action from the policy, with uniform random numbers (T, N): one for each step of each game."""
-
-    def __init__(self, policy, uniforms, temperature=None, reveals_one_cell=True):
-        super().__init__(policy, temperature, reveals_one_cell)
-        self.uniforms = uniforms
-
-    def __call__(self, step, games, observations, legal):
-        distribution = self.distribution(step, games, observations, legal)
-        actions = distribution.sample(self.uniforms[step, games])
-        self.games, self.actions = games, actions
-        return actions, distribution.log_prob(actions)
-
-
-class Greedy(Chooser):
-    """Takes the most probable action, every time."""
-
-    def __call__(self, step, games, observations, legal):
-        actions = self.distribution(step, games, observations, legal).greedy()
-        self.games, self.actions = games, actions
-        return actions, None

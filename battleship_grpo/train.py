@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .backend import keep_freed_memory, load_backend, number_of_cores
+from .backend import load_backend
 from .players.evaluation import Sampled, Trained, bayes_mean_shots, evaluate, gap_closed, reference_scores
 from .players.player import Random
 from .runs.assembly import build, input_digests, with_inherited
@@ -21,7 +21,7 @@ from .runs.files import refusing
 from .runs.folder import MetricsFile, RunFolder
 from .runs.loop import learn, share_done
 from .runs.settings import PRESETS, RunSettings, make_settings, read_config
-from .runs.world import agreement, find_ranks, spawn
+from .runs.world import agreement, find_ranks, keep_freed_memory, number_of_cores, spawn
 from .screens.command import command, stop_on_signal
 from .screens.live import training_progress
 from .screens.options import Parser, add_settings, algorithms_in_words

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from battleship_grpo.runs.world import find_ranks, spawn
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -22,11 +21,12 @@ from threadpoolctl import threadpool_limits
 
 from battleship_grpo.algorithms.learner import step
 from battleship_grpo.algorithms.world import World
-from battleship_grpo.backend import keep_freed_memory, make_generator
+from battleship_grpo.backend import make_generator
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import restore, snapshot
 from battleship_grpo.runs.loop import over_ranks
 from battleship_grpo.runs.settings import make_settings
+from battleship_grpo.runs.world import find_ranks, keep_freed_memory, spawn
 from battleship_grpo.screens.plots import BLUE, GREEN, GREY, ORANGE, RED, save, style
 from battleship_grpo.screens.tables import right
 from battleship_grpo.study.speed import Stopwatch, gradient_noise, gradients, learner_of_batches

@@ -67,10 +67,14 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
 
 
+def read_csv(folder):
+    with open(folder / "compare.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_files_hold_the_table_the_curves_and_the_runs(finished):
     folder, rows = finished
-    with open(folder / "compare.csv", newline="") as file:
-        read = list(csv.DictReader(file))
+    read = read_csv(folder)
     assert list(read[0]) == list(rows[0]) == [*COLUMNS, "failed", "threshold"]
     assert {row["entrant"] for row in read} == set(ALGORITHMS)
     shots = [row["greedy_mean_shots"] for row in rows]
@@ -222,8 +226,7 @@ def test_failed_runs_are_reported_and_stop_no_others(monkeypatch, tmp_path, caps
     assert main(["grpo", "reinforce", "--seeds", "1", "--seconds", "0.1", "--jobs", "1",
                  "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == "error: some runs failed: grpo (seed 0: loss is nan)"
-    with open(tmp_path / "compare.csv", newline="") as file:
-        good, bad = csv.DictReader(file)
+    good, bad = read_csv(tmp_path)
     assert (good["entrant"], good["runs"], good["failed"]) == ("reinforce", "1", "")
     assert (bad["runs"], bad["failed"], bad["greedy_mean_shots"]) == ("0", "seed 0: loss is nan", "")
 
@@ -248,8 +251,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
     before = times(tmp_path)
     assert main(arguments) == 0 and {path: times(tmp_path)[path] for path in before} == before
     assert "how it learns" in capsys.readouterr().out
-    with open(tmp_path / "compare.csv", newline="") as file:
-        assert all(float(row["peak_memory_mb"]) > 20 for row in csv.DictReader(file))  # measured in fresh processes
+    assert all(float(row["peak_memory_mb"]) > 20 for row in read_csv(tmp_path))  # measured in fresh processes
 
 
 @pytest.mark.parametrize(("arguments", "says"), [

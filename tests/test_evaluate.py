@@ -150,8 +150,8 @@ def test_table_and_plot_show_every_player(run, tmp_path, capsys):
     (["random", "--seed", "-1"], "seed"), ([], "RUN|BASELINE"),
     (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes can run"),
     (["random", "--fleet", "2,3"], "go together"), (["random", "--board-size", "3", "--fleet", "4"], "does not fit"),
-    (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "cannot write"),
-    (["random", "--rules", "tiny", "--games", "10", "--plot", "x.nonsense"], "cannot write"),
+    (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "folder/x.png: its folder"),
+    (["random", "--rules", "tiny", "--games", "10", "--plot", "x.nonsense"], "not supported"),
 ])
 def test_mistakes_are_one_clear_line_and_exit_status_2(arguments, says, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

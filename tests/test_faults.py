@@ -8,12 +8,10 @@ import json
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import time
 import tracemalloc
-import zipfile
 
 import numpy as np
 import pytest
@@ -113,21 +111,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
 # ------------------------------------------------------------------------------------- damage
 
 
-def member_spans(content):
-    """Where each member of a zip archive lies: [(start, stop)]."""
-    end = content.rfind(b"PK\5\6")
-    count, _, start = struct.unpack("<HII", content[end + 10 : end + 20])
-    offsets, position = [], start
-    for _ in range(count):
-        sizes = struct.unpack("<HHH", content[position + 28 : position + 34])
-        offsets.append(struct.unpack("<I", content[position + 42 : position + 46])[0])
-        position += 46 + sum(sizes)
-    return list(zip(offsets, [*offsets[1:], start], strict=True))
-
-
 def damage(content, other, chance):
     """A copy of a file with something done to it, and what."""
-    kind = chance.choice(("flip", "flip", "flip", "set", "truncate", "zeros", "splice", "insert", "delete", "swap",
+    kind = chance.choice(("flip", "flip", "flip", "set", "truncate", "zeros", "splice", "insert", "delete",
                           "directory", "noise"))
     data = bytearray(content)
     start, length = chance.randrange(len(data)), chance.choice((1, 2, 4, 16, 64, 1024))
@@ -148,26 +134,12 @@ def damage(content, other, chance):
         data[start:start] = chance.randbytes(length)
     elif kind == "delete":
         del data[start : start + length]
-    elif kind == "swap":  # two members change places; the directory knows nothing of it
-        (a, b), (c, d) = sorted(chance.sample(member_spans(content), 2))
-        data[a:d] = content[c:d] + content[b:c] + content[a:b]
-    elif kind == "directory":  # the table of contents alone: sizes, checksums, offsets, names
-        directory = member_spans(content)[-1][1]
+    elif kind == "directory":  # the archive's table of contents alone: sizes, checksums, offsets, names
         for _ in range(chance.choice((1, 2))):
-            data[chance.randrange(directory, len(data))] = chance.randrange(256)
+            data[chance.randrange(content.find(b"PK\1\2"), len(data))] = chance.randrange(256)
     else:
         data = bytearray(chance.randbytes(start))
     return bytes(data), kind
-
-
-def rename_members(path, into, chance):
-    """A sound archive in which two members have changed names, or one is there no more: only a digest can tell."""
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(into, "w") as copy:
-        first, second = chance.sample(archive.namelist(), 2)
-        swapped = chance.choice([{first: second, second: first}, {first: None}])
-        for name in archive.namelist():
-            if new := swapped.get(name, name):
-                copy.writestr(new, archive.read(name))
 
 
 @pytest.fixture(scope="module")
@@ -215,36 +187,6 @@ def test_damaged_files_are_refused_or_read_as_they_were(sound_files, tmp_path):
     tracemalloc.stop()
     assert accepted + refused == DAMAGED_FILES and refused > 0.6 * DAMAGED_FILES and peak < 8 * 2**20
     print(f"{DAMAGED_FILES} damaged files: {refused} refused, {accepted} read as they were, at most {peak:,} bytes")
-
-
-def test_a_checkpoint_whose_arrays_changed_names_is_refused(sound_files, tmp_path):
-    """Unless they were equal anyway, as counts may be."""
-    chance, path, refused = random.Random(2), tmp_path / "renamed.npz", 0
-    for _ in range(DAMAGED_FILES // 20):
-        source = chance.choice(sound_files) / "checkpoint.npz"
-        rename_members(source, path, chance)
-        try:
-            assert same_checkpoint(checkpoint.load(path), checkpoint.load(source))
-        except ValueError:
-            refused += 1
-    assert refused > 0.9 * (DAMAGED_FILES // 20)
-
-
-@pytest.mark.parametrize("read", [MLPPolicy.load, checkpoint.load])
-def test_a_file_that_declares_more_than_it_should_is_refused_before_memory_is_taken(read, tmp_path):
-    path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("W1.npy", "w") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**33,)})
-        file.write(bytes(2**20))
-    content = path.read_bytes()
-    for size in (2**32 - 2, 2**31):  # what the directory says it unpacks to
-        place = content.rfind(b"PK\1\2") + 24
-        path.write_bytes(content[:place] + struct.pack("<I", size) + content[place + 4 :])
-        tracemalloc.start()
-        with pytest.raises(ValueError, match="bomb"):
-            read(path)
-        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
-        tracemalloc.stop()
 
 
 NASTY = [np.array(np.nan), np.array(np.inf), np.array(-1), np.array(2**62), np.array("x" * 1000), np.zeros((0, 3)),

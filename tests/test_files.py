@@ -1,7 +1,8 @@
-"""Files that nobody vouches for: only regular ones are touched, and what they declare is bounded before it is built."""
+"""Files from anywhere: only regular ones are touched, and what they declare is bounded before anything is built."""
 
 import json
 import os
+import struct
 import tracemalloc
 import zipfile
 from dataclasses import asdict
@@ -22,13 +23,13 @@ from battleship_grpo.policy import Policy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import state_of
-from battleship_grpo.runs.files import LARGEST_FILE, read_arrays
-from battleship_grpo.runs.folder import RunFolder, read_table
+from battleship_grpo.runs.files import LARGEST_FILE, read_arrays, write_text
+from battleship_grpo.runs.folder import RunFolder, read_rows
 from battleship_grpo.runs.preferences import play_preferences, read_preferences
 from battleship_grpo.runs.settings import make_settings, read_config
 
 ENV = BattleshipEnv(Rules())
-READERS = {"policy": Policy.load, "checkpoint": checkpoint.load, "settings": read_config, "metrics": read_table,
+READERS = {"policy": Policy.load, "checkpoint": checkpoint.load, "settings": read_config, "metrics": read_rows,
            "preferences": lambda path: read_preferences(path, ENV),
            "summary": lambda path: RunFolder(path.parent).read_summary()}
 
@@ -92,9 +93,9 @@ def of_preferences(pairs):
 def of_checkpoint(**lies):
     """The arrays of a checkpoint, with some of its settings replaced."""
     settings = make_settings(hidden_sizes=(8,), processes=1)
-    arrays = state_of(build(settings)) | {name: np.array(kind(1)) for name, kind in checkpoint.DONE.items()} | {
-        "settings": np.array(json.dumps(asdict(settings) | lies)), "format_version": np.array(1)}
-    return arrays | {"digest": np.array(checkpoint.digest(arrays))}
+    return state_of(build(settings)) | {name: np.array(kind(1)) for name, kind in checkpoint.DONE.items()} | {
+        "settings": np.array(json.dumps(asdict(settings) | lies)), "inputs": np.array("{}"),
+        "format_version": np.array(checkpoint.FORMAT_VERSION)}
 
 
 def not_a_text():
@@ -108,7 +109,7 @@ LIES = {
     "very long text": ("policy", lambda: of_policy("window", network=np.array("x" * 2 * 10**6))),
     "not a text at all": ("policy", lambda: of_policy("mlp", network=np.zeros((2,) * 20, np.float32))),
     "not a text": ("policy", lambda: of_policy("window", encoding=not_a_text())),
-    "nobody in a layer": ("policy", lambda: of_policy(
+    "an empty layer": ("policy", lambda: of_policy(
         "mlp", W1=np.zeros((50, 0), np.float32), b1=np.zeros(0, np.float32), W2=np.zeros((0, 8), np.float32))),
     "half an input": ("policy", lambda: of_policy("mlp", W1=np.zeros((51, 8), np.float32))),
     "wide": ("policy", lambda: of_policy("mlp", W1=np.zeros((50, 2**15), np.float32))),
@@ -126,7 +127,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_what_a_file_declares_is_bounded_before_anything_is_built(lie, tmp_path):
+def test_declared_sizes_are_bounded_before_anything_is_built(lie, tmp_path):
     """One short line, without control characters; and no more memory than a few times the file, unpacked."""
     reader, arrays = LIES[lie]
     arrays, path = arrays(), tmp_path / "liar.npz"
@@ -140,23 +141,42 @@ def test_what_a_file_declares_is_bounded_before_anything_is_built(lie, tmp_path)
     assert peak < 8 * 2**20 + 2 * sum(array.nbytes for array in arrays.values())
 
 
-def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path):
+@pytest.mark.parametrize(("shape", "unpacked", "declared"), [
+    (2**23, 2**25, None),  # a small file that unpacks to much
+    (2**33, 2**20, None), (2**33, 2**20, 2**32 - 2), (2**33, 2**20, 2**31),  # more than it has, also in its directory
+    (4, 2**26, 144)])  # its directory declares little, and it unpacks to much
+@pytest.mark.parametrize("reader", ["policy", "checkpoint"])
+def test_a_file_that_declares_too_much_is_refused_before_memory_is_taken(reader, shape, unpacked, declared, tmp_path):
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("W1.npy", "w") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**23,)})
-        file.write(bytes(2**25))
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (shape,)})
+        file.write(bytes(unpacked))
+    if declared:
+        content = path.read_bytes()
+        place = content.rfind(b"PK\1\2") + 24
+        path.write_bytes(content[:place] + struct.pack("<I", declared) + content[place + 4 :])
     tracemalloc.start()
-    with pytest.raises(ValueError, match="it declares 1 arrays of 33,"):
-        Policy.load(path)
-    assert tracemalloc.get_traced_memory()[1] < 2**20
+    with pytest.raises(ValueError, match="bomb"):
+        READERS[reader](path)
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
     tracemalloc.stop()
+
+
+def test_file_is_written_with_the_usual_rights_and_through_no_link(tmp_path):
+    target, path, touched = tmp_path / "target", tmp_path / "file", tmp_path / "touched"
+    target.write_text("kept")
+    path.symlink_to(target)
+    touched.touch()
+    write_text(path, "new")
+    assert (path.read_text(), target.read_text()) == ("new", "kept") and not path.is_symlink()
+    assert path.stat().st_mode == touched.stat().st_mode
 
 
 # ------------------------------------------------------------------------------------- what can be saved
 
 
 @pytest.mark.parametrize("algorithm", RECIPES)
-def test_what_no_file_can_hold_is_refused_before_training(algorithm):
+def test_networks_that_no_file_can_hold_are_refused_before_training(algorithm):
     """And the largest networks that are not refused fit, with all that an algorithm remembers of them."""
     with pytest.raises(ValueError, match="too large to be saved"):
         make_settings(algorithm=algorithm, hidden_sizes=(16384, 16384))
@@ -176,7 +196,7 @@ def test_games_that_no_file_can_hold_are_refused_before_they_are_played(tmp_path
     assert status == 2 and "too many to hold at once" in shown and "\n" not in shown
 
 
-def test_what_is_written_at_the_limit_can_be_read_again(tmp_path):
+def test_a_file_written_at_the_limit_can_be_read_again(tmp_path):
     """Headers come on top of what the arrays take."""
     path, policy = tmp_path / "policy.npz", Policy(NETWORKS["mlp"](25, 25, (8,)), Rules())
     policy.save(path)

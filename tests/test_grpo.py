@@ -103,7 +103,8 @@ def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
 def test_dynamic_sampling_leaves_no_board_without_variance():
     """One ship of two on 2×2: many boards end equal. Every board kept teaches, and the batch is full."""
     env = BattleshipEnv(Rules(2, (2,)))
-    settings = make_settings(num_boards=32, num_generations=2, num_minibatches=1, dynamic_sampling=True, max_resamples=50)
+    settings = make_settings(num_boards=32, num_generations=2, num_minibatches=1, dynamic_sampling=True,
+                             max_resamples=50)
     grpo = GRPO(settings, env, make_policy(env, np.random.default_rng(0)))
     batch = grpo.collect(np.random.default_rng(0))
     assert groups_with_variance(batch.scores, 2).all() and batch.num_boards == 32
@@ -127,8 +128,8 @@ def test_the_reference_moves_only_when_told():
     """Every so many steps of the optimiser."""
     env, rng = BattleshipEnv(Rules(2, (2,))), np.random.default_rng(0)
     policy = make_policy(env, rng)
-    settings = make_settings(num_boards=4, num_generations=4, num_minibatches=1, reference="initial", sync_ref_model=True,
-                        ref_model_mixup_alpha=0.25, ref_model_sync_steps=2)
+    settings = make_settings(num_boards=4, num_generations=4, num_minibatches=1, sync_ref_model=True,
+                             ref_model_mixup_alpha=0.25, ref_model_sync_steps=2)
     grpo = GRPO(settings, env, policy, policy.copy())
     initial = policy.parameters.copy()
     batch = grpo.collect(rng)

@@ -16,11 +16,11 @@ from test_play import on_terminal, read_until
 
 from battleship_grpo.game import Rules
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs.folder import MetricsFile, RunFolder, as_columns, extended
+from battleship_grpo.runs.folder import MetricsFile, RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
-from battleship_grpo.screens.live import Handover, Lines, Reel, Screen, dashboard_of
+from battleship_grpo.screens.live import Handover, Lines, Reel, dashboard_of, show
 
 LETTERS = Look(ASCII)
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
@@ -65,8 +65,8 @@ def test_dashboard_fits_the_screen_whatever_was_measured(name, width, height, co
     assert look.glyphs is EMOJI or "".join(lines).replace("…", "").isascii()  # rich's own sign that a line goes on
 
 
-@pytest.mark.parametrize(("name", "maps"), [("tiny", ("opening", "exact posterior", "a game")),
-                                            ("classic", ("opening", "a game"))])
+@pytest.mark.parametrize(("name", "maps"), [("tiny", ["opening", "exact posterior", "a game"]),
+                                            ("classic", ["opening", "a game"])])
 def test_dashboard_on_80_by_24_has_a_place_for_everything(name, maps):
     random_play = SETTINGS[name].make_rules().random_mean_shots
     rows = [row | {"mean_shots": random_play} for row in rows_of(np.random.default_rng(0), 50)]
@@ -121,28 +121,19 @@ def test_follow_shows_what_the_run_itself_shows(tmp_path):
 
 def test_columns_grow_as_if_they_had_been_read_at_once():
     columns = extended(extended({}, [{"a": 1}]), [{"b": 2.0}, {"a": 3, "b": 4.0}])
-    whole = as_columns(["a", "b"], [["1", ""], ["", "2"], ["3", "4"]])
+    whole = {"a": [1, np.nan, 3], "b": [np.nan, 2, 4]}
     assert columns.keys() == whole.keys() and all(np.array_equal(columns[n], whole[n], equal_nan=True) for n in whole)
 
 
-class Typed:
-    """A keyboard on which these keys are pressed, one each time it is asked."""
-
-    available = True
-
-    def __init__(self, keys):
-        self.keys = list(keys)
-
-    def read(self, seconds):
+def on_screen(scene, keys, **options):
+    """Whether it ended by q, and what a terminal got, when these keys are pressed. Nothing waits for a clock."""
+    def read(seconds):
         assert seconds >= 0
-        return self.keys.pop(0)
+        return next(keys)
 
-
-def on_screen(scene, keys):
-    """Whether it ended by q, and what a terminal got meanwhile. Nothing waits for a clock."""
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
-    ended = Screen(console, Typed(keys), scene).show()
-    return ended, console.file.getvalue()
+    keys = iter(keys)
+    return show(console, read, scene, **options), console.file.getvalue()
 
 
 def test_screen_pauses_explains_and_quits():
@@ -151,17 +142,17 @@ def test_screen_pauses_explains_and_quits():
     dashboard.seconds, dashboard.busy = 0.0, np.inf
     ended, text = on_screen(dashboard, ["", " ", "", "?", " ", "q", "never"])
     assert ended and len(news) == 3 and "space goes on" in text and "? shows the maps" in text  # none while paused
-    assert not Screen(Console(file=io.StringIO()), Typed([]), dashboard).show(over=lambda: True)
+    assert not on_screen(dashboard, [], over=lambda: True)[0]
 
 
 def test_reel_goes_by_keys_to_the_next_frame_and_the_next_game():
-    def reel(count, **options):
+    def reel(count):
         frames = [[Frame(Rules(2, (1,)), f"game {game}", np.zeros(4, np.int8), last=shot, ships=ships)
                    for shot, ships in ((None, None), (0, np.zeros(4)))] for game in range(5)]
-        return Reel(((None, iter(game)) for game in frames), count, Look(ASCII), **options)
+        return Reel(map(iter, frames), count, Look(ASCII))
 
-    ended, text = on_screen(reel(2, step=True), ["x", "x", "x", "x"])
-    assert not ended and "game 1" in text and "game 2" not in text and "any other key goes on" in text
+    ended, text = on_screen(reel(2), " ....")
+    assert not ended and "game 1" in text and "game 2" not in text and "space goes on" in text
     ended, text = on_screen(reel(1), ["n", "+", "n", "q"])
     assert ended and "game 2" in text and "0.2 shots a second" in text
 
@@ -175,17 +166,16 @@ def test_lines_without_a_terminal_are_never_broken():
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_training_on_a_terminal_ends_with_q_and_has_the_same_bits(tmp_path):
     """The policy of a run that was watched equals that of one that was not; the terminal is left as it was found."""
-    command = ["battleship_grpo.train", "--rules", "tiny", "--hidden-sizes", "8", "--num-boards",
-               "8", "--num-minibatches", "2", "--processes", "1", "--lr-scheduler-type", "constant", "--output-dir"]
-    arguments = [*command, str(tmp_path / "seen"), "--seconds", "120"]
-    with on_terminal(*arguments) as (process, main_end):
+    command = ["battleship_grpo.train", "--rules", "tiny", "--hidden-sizes", "8", "--num-boards", "8",
+               "--num-minibatches", "2", "--processes", "1", "--lr-scheduler-type", "constant", "--output-dir"]
+    with on_terminal(*command, str(tmp_path / "seen"), "--seconds", "120") as (process, main_end):
         shown = read_until(main_end, lambda text: b"a game of it" in text and b"space pauses" in text, 60)
         os.write(main_end, b" ? q")
         shown += read_until(main_end, lambda _: process.poll() is not None, 60)
     assert process.returncode == 0 and b"Traceback" not in shown
     assert shown.rfind(b"\x1b[?1049l") > shown.rfind(b"\x1b[?1049h") >= 0 and b"to go on:" in shown
-    iterations = int(RunFolder(tmp_path / "seen").read_summary()["iterations"])
-    arguments = [*command, str(tmp_path / "unseen"), "--iterations", str(iterations), "--quiet"]
-    subprocess.run([sys.executable, "-m", *arguments], check=True, capture_output=True)
+    iterations = str(int(RunFolder(tmp_path / "seen").read_summary()["iterations"]))
+    subprocess.run([sys.executable, "-m", *command, str(tmp_path / "unseen"), "--iterations", iterations, "--quiet"],
+                   check=True, capture_output=True)
     seen, unseen = ((tmp_path / name / "policy.npz").read_bytes() for name in ("seen", "unseen"))
     assert seen == unseen

@@ -1,4 +1,4 @@
-"""Networks of every family: their derivatives, symmetry, play shot by shot and files; the beliefs of a placement one."""
+"""Networks of every family: derivatives, symmetry, play shot by shot and files; the beliefs of a placement one."""
 
 import numpy as np
 import pytest

@@ -50,7 +50,7 @@ def frames_of(text):
     frames = []
     for part in re.split(r"(?=^.* on board \d+ )", text, flags=re.MULTILINE)[1:]:
         counts = re.search(r"shots (\d+)   hits (\d+) of \d+   misses (\d+)", part)
-        rows = [line for line in part.splitlines() if re.match(r" ?\d+ [ ▸]", line)]
+        rows = re.findall(r"^ ?\d+ [ ▸].*", part, re.MULTILINE)
         board_width = 3 + 3 * len(rows)  # in characters: pointer, glyph, space
         frames.append((*map(int, counts.groups()), "".join(row[:board_width] for row in rows)))
     return frames
@@ -58,9 +58,6 @@ def frames_of(text):
 
 def board_of(seed):
     return random_boards(TINY, 1, np.random.default_rng(seed))[0].ravel()
-
-
-# ------------------------------------------------------------------------------------- watching
 
 
 def test_pipe_gets_plain_frames_whose_counts_match_the_board(shown, monkeypatch):
@@ -84,13 +81,10 @@ def test_games_are_on_the_boards_of_successive_seeds_and_averaged(shown):
     assert f"3 games, {np.mean(shots):.2f} shots on average" in text
 
 
-def test_sampled_play_is_the_same_for_the_same_seed(shown):
+def test_sampled_play_is_at_the_temperature_in_the_file_and_the_same_for_the_same_seed(run, shown):
+    """As `evaluate` samples: near 0 it fires as greedy play does, at 1 it does not."""
     first, again, other = (shown("--board", seed, "--sample") for seed in "778")
     assert first == again != other
-
-
-def test_sampled_play_is_at_the_temperature_in_the_file(run, shown):
-    """As `evaluate` samples: near 0 it fires as greedy play does, at 1 it does not."""
     policy = find_player(str(run)).policy
     policy.parameters = np.random.default_rng(0).normal(size=policy.parameters.shape)
     for policy.temperature in (1e-3, 1.0):
@@ -142,9 +136,6 @@ def test_animation_has_a_picture_per_shot_and_one_before_and_after(shown, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-run", "game.gif"]
 
 
-# ------------------------------------------------------------------------------------- playing
-
-
 def test_person_who_knows_the_board_wins(shown):
     cells = [cell_name(*divmod(int(cell), TINY.board_size)) for cell in np.flatnonzero(board_of(7))]
     text = shown("--human", "--board", "7", typed="\n".join(cells).lower() + "\n")
@@ -154,11 +145,13 @@ def test_person_who_knows_the_board_wins(shown):
     assert "may touch" in text.split("your shot")[0]
 
 
-def test_wrong_input_is_explained_and_asked_again(shown):
-    text = shown("--human", "--board", "7", typed="Z9\n\nB2\nB2\nfire at will\nquit\n")
+@pytest.mark.parametrize("end", ["quit\n", ""])
+def test_wrong_input_is_explained_and_asked_again_until_the_end(end, shown):
+    text = shown("--human", "--board", "7", typed=f"Z9\n\nB2\nB2\nfire at will\n{end}")
     assert "'Z9' is not a cell: type one of A1 to D4" in text and "'fire at will' is not a cell" in text
-    assert "B2 has been fired at already" in text
-    assert text.count("your shot: ") == 6 and "You stopped after 1 shot." in text
+    assert "B2 has been fired at already" in text and text.count("your shot: ") == 6
+    assert re.search(r"You stopped after 1 shot. The policy needed \d+.", text)
+    assert text.count(SHIP) == 2 * TINY.ship_cells
 
 
 def test_hints_show_the_maps_of_the_persons_own_board(shown):
@@ -172,15 +165,6 @@ def test_hints_show_the_maps_of_the_persons_own_board(shown):
     assert int(first_row.split()[-3]) == round(100 * expected)
 
 
-def test_end_of_the_input_ends_the_game_with_a_result(shown):
-    text = shown("--human", "--board", "7")
-    assert re.search(r"You stopped after 0 shots. The policy needed \d+.", text)
-    assert text.count(SHIP) == 2 * TINY.ship_cells
-
-
-# ------------------------------------------------------------------------------------- mistakes
-
-
 @pytest.mark.parametrize(("arguments", "said"), [
     (["no-such-player"], "no-such-player"), (["no/such/run"], "neither a run folder"), (["."], "no policy.npz"),
     (["RUN", "--rules", "mini"], "trained for 4x4"), (["random", "--board", "-1"], "from 0 to"),
@@ -188,7 +172,7 @@ def test_end_of_the_input_ends_the_game_with_a_result(shown):
     (["random", "--speed", "nan"], "nan"), (["random", "--games", "0"], "from 1"),
     (["random", "--board-size", "5"], "go together"),
     (["random", "--board-size", "3", "--fleet", "4"], "does not fit"), (["foreign.npz"], "not a readable .npz"),
-    (["random", "--save", "game.mp4"], ".gif"), (["random", "--save", "no/such/folder/game.gif"], "cannot write"),
+    (["random", "--save", "game.mp4"], ".gif"), (["random", "--save", "no/such/folder/a.gif"], "a.gif: No such file"),
     (["random", "--human", "--games", "2"], "--human"), ([], "battleship_grpo.train")])
 def test_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
@@ -197,9 +181,6 @@ def test_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, monke
     shown = capsys.readouterr()
     assert status == 2 and shown.out == "" and said in shown.err and shown.err.count("\n") == 1
     assert not any(path.suffix == ".part" for path in tmp_path.iterdir())
-
-
-# ------------------------------------------------------------------------------------- a terminal
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -1,4 +1,4 @@
-"""Pairs of games: the better one first, on one board, and files of them that cannot lie."""
+"""Pairs of games: the better one first, on one board, and files of them that are played again when read."""
 
 import json
 
@@ -87,13 +87,12 @@ def shoot_on(arrays):
     (lambda a: a["loser"].__setitem__((0, 1), a["loser"][0, 0]), "a shot twice"),
     (lambda a: a["loser"].__setitem__((0, 0), -1), "ends early"),
     (lambda a: a["loser"].__setitem__((0, 0), 9), "beyond"),
-    (lambda a: a["winner"].fill(-1), "ends early"), (lambda a: a["board"].fill(True), "2 ship cells"),
+    (lambda a: a["board"].fill(True), "2 ship cells"),
     (lambda a: a.update(winner=a["winner"].astype(np.int64)), "int16"),
-    (lambda a: a.update(winner=a["winner"][:-1]), "int16"), (lambda a: a.update(loser=a["loser"][:, :-1]), "int16"),
+    (lambda a: a.update(loser=a["loser"][:, :-1]), "int16"),
     (lambda a: a.update(board=a["board"].astype(int)), "board must be bool"),
-    (lambda a: a.update(board=a["board"][:, :-1]), "board must be bool"),
-    (lambda a: a.update({name: a[name][:0] for name in ("board", "winner", "loser")}), "n ≥ 1"),
-    (lambda a: a.update(board=np.array(True)), "malformed"),
+    (lambda a: a.update({name: a[name][:0] for name in ("board", "winner", "loser")}), "must be boards"),
+    (lambda a: a.update(board=np.array(True)), "unsized"),
     (lambda a: a.update(format_version=np.array(2)), "version 2"),
     (lambda a: a.update(fleet=np.array([3])), "3x3, fleet 3, not 3x3, fleet 2"),
     (lambda a: a.update(board_size=np.array(4)), "4x4"), (lambda a: a.pop("winner"), "winner"),
@@ -108,7 +107,7 @@ def test_files_that_are_no_preferences_are_refused_with_a_reason(written, change
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
-def test_where_all_games_come_out_alike_there_is_nothing_to_write():
+def test_games_that_all_come_out_alike_leave_nothing_to_write():
     env = BattleshipEnv(Rules(2, (2, 2)))
     with pytest.raises(ValueError, match="nothing to prefer"):
         play_preferences(env, Random(env.rules), 5, 4, np.random.default_rng(0))
@@ -118,7 +117,7 @@ TINY = ["--rules", "tiny", "--iterations", "3", "--hidden-sizes", "8", "--proces
 
 
 @pytest.mark.parametrize("algorithm", ["dpo", "ipo", "simpo"])
-def test_the_command_writes_pairs_that_dpo_learns_from_offline(algorithm, tmp_path, capsys):
+def test_the_command_writes_pairs_to_learn_from_offline(algorithm, tmp_path, capsys):
     path, folder = tmp_path / "pairs.npz", tmp_path / "run"
     assert preferences.main(["hunt_target", "--rules", "tiny", "--boards", "30", "--num-generations", "4",
                              "--output", str(path)]) == 0
@@ -139,15 +138,7 @@ def test_mistakes_are_one_line_and_exit_status_2(options, capsys, tmp_path, monk
     assert status == 2 and "\n" not in shown and not list(tmp_path.iterdir())
 
 
-def test_offline_dpo_of_other_rules_is_refused_in_one_line(written, tmp_path, capsys):
-    path, _, _ = written
-    assert train.main([*TINY, "--algorithm", "dpo", "--preferences", str(path), "--num-boards", "16",
-                       "--output-dir", str(tmp_path / "run")]) == 2
-    shown = capsys.readouterr().err.strip()
-    assert "3x3, fleet 2, not 4x4, fleet 2,3" in shown and "\n" not in shown
-
-
-def test_offline_it_is_the_policys_own_play_that_is_shown(tmp_path):
+def test_offline_runs_show_the_policys_own_play(tmp_path):
     """Untrained it takes 23.4 shots, the file's games 18.6. Six deviations of the mean of 64 games, each about 1.9."""
     env, path = BattleshipEnv(NAMED_RULES["mini"]), tmp_path / "pairs.npz"
     games = play_preferences(env, HuntTarget(env.rules), 100, 2, np.random.default_rng(0))

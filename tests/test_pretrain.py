@@ -1,5 +1,5 @@
-"""Learning with hindsight. Pretraining: its targets are the posterior on average, and so is what a policy learns from
-them. Luck: nobody can foresee it.
+"""Learning with privileged information: targets of pretraining are the posterior on average, and so is what a policy
+learns from them; control variates have mean 0.
 """
 
 import numpy as np
@@ -54,7 +54,7 @@ def test_privileged_posteriors_are_those_of_the_ships_one_by_one_and_on_average_
 
 @given(st.sampled_from(SMALL_RULES), seeds, st.integers(0, 6))
 def test_control_variates_have_mean_0_whatever_is_seen_and_fired_at(rules, seed, count):
-    """Over all fleets that are not sunk yet and agree with what is seen; though each first shot is variatesy or unvariatesy."""
+    """Over all fleets that are not sunk yet and agree with what is seen; but not for each by itself."""
     fleets, seen = fleets_after_some_shots(rules, seed, count)
     afloat = (seen > 0).sum(axis=1) < rules.ship_cells
     fleets, seen = fleets[afloat], seen[afloat]

@@ -78,8 +78,8 @@ def test_a_name_means_one_algorithm_however_a_run_starts(name):
 @pytest.mark.parametrize(("algorithm", "bound"), [("pretrain", 60), ("grpo", 90)])
 def test_large_boards_learn_and_never_collapse(algorithm, bound):
     """A few dozen iterations at the full rate. Random play takes 95.3; a mean of 100 games is off by 3 at most."""
-    settings = make_settings(algorithm=algorithm, rules="classic", hidden_sizes=(16, 16), num_boards=8, num_minibatches=4,
-                        iterations=40, lr_scheduler_type="constant", processes=1)
+    settings = make_settings(algorithm=algorithm, rules="classic", hidden_sizes=(16, 16), num_boards=8,
+                             num_minibatches=4, iterations=40, lr_scheduler_type="constant", processes=1)
     learner = build(settings)
     learn(learner, settings)
     assert evaluate(Trained("", learner.policy), learner.env, 100, 0).mean_shots < bound
@@ -143,7 +143,8 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--learning-rate", "-1"], "learning_rate must be > 0"), (["--learning-rate", "nan"], "learning_rate"),
     (["--num-generations", "1"], "a group of one"), (["--seconds", "0"], "seconds must be > 0"),
     (["--epsilon", "1.5"], "epsilon must be ≥ 0 and < 1"), (["--num-minibatches", "129"], "num_minibatches"),
-    (["--sync-ref-model", "--reference", "uniform"], "sync_ref_model needs"), (["--hidden-sizes", "30"], "multiples of 8"),
+    (["--sync-ref-model", "--reference", "uniform"], "sync_ref_model needs"),
+    (["--hidden-sizes", "30"], "multiples of 8"),
     (["--reference", "missing.npz"], "missing.npz: no such file"), (["--max-shots", "99"], "max_shots"),
     (["--backend", "abacus"], "--backend"), (["--seed", "x"], "--seed"), (["--nonsense"], "--nonsense"),
     (["--hidden-sizes", "0"], "hidden_sizes"), (["--num-boards", "100000000000"], "num_boards"),
@@ -154,7 +155,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--algorithm", "sft", "--beta", "1"], "means nothing to sft: it is for dpo, ranked_grpo, grpo"),
     (["--teacher", "random"], "nothing to grpo: it is for sft, distill"),
     (["--algorithm", "ppo", "--scale-rewards", "group"], "--scale-rewards: invalid choice: 'group'"),
-    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "--advantage-baseline: invalid choice: 'leave_one_out'"),
+    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "invalid choice: 'leave_one_out'"),
     (["--advantage-baseline", "batch_mean"], "--advantage-baseline: invalid choice: 'batch_mean'"),
     (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "--kl-estimator: invalid choice: 'exact'"),
     (["--supervision", "process", "--scale-rewards", "none"], "scale_rewards means nothing with supervision process"),
@@ -188,7 +189,8 @@ def test_a_folder_with_files_in_it_is_left_alone(tmp_path, capsys):
 
 def test_a_run_ends_after_1100_iterations_unless_it_is_told_otherwise():
     assert make_settings().iterations == 1100 and make_settings(seconds=1.0).iterations is None
-    assert make_settings(seconds=1.0, iterations=7).iterations == 7 and make_settings(**PRESETS["article"]).iterations == 2000
+    assert make_settings(seconds=1.0, iterations=7).iterations == 7
+    assert make_settings(**PRESETS["article"]).iterations == 2000
 
 
 def test_every_recipe_is_valid_and_uses_what_it_sets():
@@ -216,7 +218,9 @@ def test_what_has_no_effect_stays_at_its_default_and_whole_settings_can_be_read_
         assert whole_settings(asdict(settings)) == settings == pickle.loads(pickle.dumps(settings))
         for name, option in options.items():
             for other, values in option.limits.get("unless", {}).items():
-                for value in set(values) & set(options[other].limits.get("choices", values)) if other in options else ():
+                if other not in options:
+                    continue
+                for value in set(values) & set(options[other].limits.get("choices", values)):
                     given = {"algorithm": algorithm, other: value, name: another_value(option, getattr(settings, name))}
                     with pytest.raises(ValueError, match=r"means nothing|must be|needs") as why:
                         make_settings(**given)

@@ -224,7 +224,7 @@ def gradient(learner, minibatch):
 
 
 def sum_of_chunks(world, minibatch, rows, function):
-    """`function(chunk, counts of the minibatch)` → (vector, name → number), added up over chunks; the mean over ranks."""
+    """`function(chunk, counts of the minibatch)` → (vector, name → number), added over chunks; the mean over ranks."""
     if minibatch.counts is None:
         minibatch, = with_counts(world, [minibatch])
     vectors, stats = zip(*(function(chunk, minibatch.counts) for chunk in minibatch.chunks(rows)), strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 from ..backend import make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, all_boards, placement_count
-from ..rollout import Greedy, Sampler, play, results
+from ..rollout import Chooser, play, results
 from .bayes import Bayes, too_many_for_bayes
 from .player import HuntTarget, Player
 
@@ -33,7 +33,7 @@ class Trained(Player):
         return self.policy.distribution(observations, legal, temperature)
 
     def chooser(self, num_games, rng):
-        return Greedy(self.policy)
+        return Chooser(self.policy)
 
 
 class Sampled(Trained):
@@ -42,7 +42,7 @@ class Sampled(Trained):
     deterministic = False
 
     def chooser(self, num_games, rng):
-        return Sampler(self.policy, rng.random((self.rules.cells, num_games), dtype=np.float32))
+        return Chooser(self.policy, rng.random((self.rules.cells, num_games), dtype=np.float32))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _positions(fog, cell=None, seen=None):
 
 
 def costs_of_firing(rules, observations):
-    """What remains after firing at each cell: C(a miss) + C(a hit), int64 (N, cells); meaningless where not fog.
+    """What remains after firing at each cell in the fog: C(a miss) + C(a hit), int64 (N, cells).
 
     observations: int8 (N, cells), 0 fog, −1 miss, +1 hit. Where no placement agrees with them, all costs are 0.
     """

@@ -1,5 +1,6 @@
 """From settings to a learner that is ready for its first step."""
 
+import hashlib
 import os
 
 import numpy as np
@@ -10,8 +11,7 @@ from ..networks import NETWORKS
 from ..networks.symmetry import make_symmetric, tie
 from ..players import BASELINES, find_player, load_policy
 from ..policy import FILE_NAME, Policy
-from .checkpoint import digest
-from .files import read_arrays, refusing
+from .files import open_regular, refusing
 from .preferences import read_preferences
 from .settings import RunSettings, checked, options_of
 
@@ -103,6 +103,6 @@ def input_digests(settings):
         path = getattr(settings, name, None)
         if path is not None and path not in others and os.path.exists(path):
             path = os.path.join(path, FILE_NAME) if os.path.isdir(path) else path
-            with refusing(path, "file of arrays"):
-                digests[name] = digest(read_arrays(path))
+            with refusing(path, "file of arrays"), open_regular(path) as file:
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

@@ -1,12 +1,13 @@
-"""Files that are either whole or not there; and how files are read that may hold anything.
+"""Files that are either whole or not there; and files from anywhere, read without trusting what they declare.
 
-What a file declares is bounded before anything is built from it. What is wrong with it becomes, by `refusing`, one line.
+Only regular files are opened: a device may never end, a pipe never begin. What a file declares is bounded before
+anything is built from it, and what is wrong with it becomes, by `refusing`, one short line.
 """
 
 import errno
 import io
 import os
-import tempfile
+import secrets
 import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,51 +18,35 @@ LARGEST_FILE = 2**30  # bytes of array data in one file
 OVERHEAD = 2**20  # bytes of headers that come on top
 MOST_UNPACKED = 100  # bytes for each that a file takes on disk, beyond `OVERHEAD`
 MOST_ARRAYS = 1000  # in one file
-LONGEST_TEXT = 2**20  # characters of one text in a file
-LONGEST_REASON = 300  # characters of what is said to be wrong with one
+PACKINGS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED  # of np.savez and np.savez_compressed
+LONGEST_TEXT = 2**20  # bytes of a file of text
+LONGEST_REASON = 300  # characters of what is said to be wrong with a file
 UNFINISHED = ".*.part"  # what `replacing` leaves where a process is killed
-UMASK = os.umask(0o022)  # what new files may not be, such as writable for others …
-os.umask(UMASK)  # … and it can only be read by setting it
 
 
 @contextmanager
 def replacing(path, keep_as=None):
     """A temporary path to write to; it replaces `path` in one step once the block ends well, and is gone otherwise.
 
-    What is written is on disk before it gets its name. The file it replaces becomes `keep_as`, if given. Raises OSError,
-    which names `path`, also where that is no regular file: a device is not replaced.
+    What is written has reached the disk before it gets its name. The file it replaces becomes `keep_as`, if given.
+    Raises OSError, which names `path`, also where `path` is there and is no regular file: a device is not replaced.
     """
-    path, temporary = Path(path), None
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         require_regular(path)
-        descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
-        temporary.chmod(0o666 & ~UMASK)
+        open(temporary, "xb").close()  # a new file, and no link to another
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if keep_as and path.exists():
             os.replace(path, keep_as)
         os.replace(temporary, path)
-        sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        if temporary:
-            with suppress(OSError):  # a folder that cannot be written to: the error above says so
-                temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder):
-    """Have the names in a folder survive a power cut, where the system has a way to."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_DIRECTORY)
-        try:
-            with suppress(OSError):  # some network file systems cannot
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with suppress(OSError):  # a folder that cannot be written to: the error above says so
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path, text):
@@ -78,11 +63,8 @@ def write_arrays(path, arrays, largest=LARGEST_FILE, keep_as=None):
         np.savez(file, **arrays)
 
 
-# ------------------------------------------------------------------------------------- reading
-
-
 def require_regular(path):
-    """Raise OSError for what is no regular file: reading a device may never end, reading a pipe never begin."""
+    """Raise OSError where there is something else than a regular file."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
@@ -90,31 +72,82 @@ def require_regular(path):
 def require_writable(path):
     """Raise OSError, which names `path`, where no file can be written, before any work is done for it."""
     require_regular(path)
-    try:
-        with tempfile.TemporaryFile(dir=Path(path).parent):
-            pass
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    if not os.access(Path(path).parent, os.W_OK):
+        raise OSError(errno.EACCES, "its folder is not there, or not to be written to", str(path))
+
+
+# ------------------------------------------------------------------------------------- reading
 
 
 def open_regular(path):
-    """A regular file, open for reading bytes. Raises OSError where there is none."""
+    """A file open for reading bytes. Raises OSError where there is none, or it is no regular one."""
     require_regular(path)
     return open(path, "rb")
 
 
-def read_text(path, largest=LONGEST_TEXT):
-    """A file's text. Raises OSError, or ValueError for more than `largest` bytes, or bytes that are no UTF-8."""
+def read_text(path):
+    """A file's text. Raises OSError, or ValueError for more than `LONGEST_TEXT` bytes, or bytes that are no UTF-8."""
     with open_regular(path) as file:
-        content = file.read(largest + 1)
-    if len(content) > largest:
-        raise ValueError(f"it is larger than {largest:,} bytes")
+        content = file.read(LONGEST_TEXT + 1)
+    if len(content) > LONGEST_TEXT:
+        raise ValueError(f"it is larger than {LONGEST_TEXT:,} bytes")
     return content.decode("utf-8")
+
+
+def read_arrays(path, largest=LARGEST_FILE):
+    """The arrays of an .npz, read-only, without running anything from it.
+
+    Raises what `refusing` expects for any other file, one that is damaged, or one that declares more data than it has,
+    than `largest` bytes, or than a file of its size is worth. Sizes are checked before memory is taken; contents,
+    against the archive's checksums, before they are used.
+    """
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        size = os.fstat(file.fileno()).st_size
+        members = archive.infolist()
+        declared = sum(member.file_size for member in members)
+        most = min(largest, MOST_UNPACKED * size) + OVERHEAD
+        packed = all(member.compress_size <= size and member.compress_type in PACKINGS for member in members)
+        if not packed or declared > most or len(members) > MOST_ARRAYS:
+            raise ValueError(f"it declares {len(members):,} arrays of {declared:,} bytes, more than NumPy packs into "
+                             f"{size:,} bytes")
+        arrays = {}
+        for member in members:
+            with archive.open(member) as part:  # `archive.read` would unpack all that is there, whatever was declared
+                content = part.read(member.file_size)
+            arrays[member.filename.removesuffix(".npy")] = array_of(content, member.filename)
+    if len(arrays) < len(members):
+        raise ValueError("it holds a name twice")
+    return arrays
+
+
+def array_of(content, name):
+    """The array in the bytes of a .npy, without a copy. Raises ValueError for anything but numbers and texts."""
+    file = io.BytesIO(content)
+    try:
+        np.lib.format.read_magic(file)
+        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.kind not in "biufU":
+            raise ValueError(f"it holds objects of type {dtype}")
+        return np.ndarray(shape, dtype, content, file.tell(), order="F" if columns_first else "C")
+    except Exception as error:  # of many kinds, from NumPy's reader of headers and Python's parser
+        raise ValueError(f"{name} is not an array of numbers or a text: {error}") from None
+
+
+def checked_array(arrays, name, shape, dtype):
+    """`arrays[name]`. Raises KeyError or ValueError if it is missing, of another shape or type, or makes no sense."""
+    array = arrays[name]
+    if (array.shape, array.dtype) != (tuple(shape), dtype):
+        raise ValueError(f"{name} must be {np.dtype(dtype)} {tuple(shape)}, not {array.dtype} {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name} holds a NaN or an infinity")
+    if array.dtype.kind == "i" and not array.shape and array < 0:
+        raise ValueError(f"{name} counts something, and is {array}")
+    return array
 
 
 @contextmanager
 def refusing(path, what):
-    """Whatever the block finds wrong with the file at `path`, which should be `what`, as a ValueError in one line."""
+    """What the block finds wrong with the file at `path`, which should be `what`, as a ValueError in one line."""
     try:
         yield
         return
@@ -122,13 +155,9 @@ def refusing(path, what):
         reason = "no such file"
     except OSError as error:
         reason = error.strerror or error
-    except MemoryError:
-        reason = f"not a usable {what}: it takes more memory than there is"
     except KeyError as error:
         reason = f"not a {what}: it holds no {error.args[0]}"
-    except (TypeError, IndexError, OverflowError) as error:
-        reason = f"not a {what}: something in it is malformed ({error})"
-    except ValueError as error:
+    except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
         reason = f"not a usable {what}: {error}"
     except (EOFError, RuntimeError, zipfile.BadZipFile, zipfile.zlib.error) as error:
         reason = f"not a readable .npz file ({error})"
@@ -136,55 +165,7 @@ def refusing(path, what):
 
 
 def in_short(text):
-    """A text that may come from a file, fit for a line of a terminal: printable, and not too long."""
+    """Words that may come from a file, fit for a line of a terminal: only characters to see, and not too many."""
     line = " ".join(str(text).split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[:LONGEST_REASON])
     return shown if len(line) <= LONGEST_REASON else f"{shown} …"
-
-
-def read_arrays(path, largest=LARGEST_FILE):
-    """The arrays of an .npz, without running anything from it.
-
-    Raises many kinds of errors, see `refusing`, where the file is missing, truncated, damaged, not an .npz, holds
-    anything but numbers and texts, or declares more data than it has, than `largest` bytes, or than a file of its size
-    is worth: sizes are checked before memory is taken, and checksums before contents are used.
-    """
-    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-        members, size = archive.infolist(), os.fstat(file.fileno()).st_size
-        declared = sum(member.file_size for member in members)
-        most = min(largest, MOST_UNPACKED * size) + OVERHEAD
-        if declared > most or len(members) > MOST_ARRAYS:
-            raise ValueError(f"it declares {len(members):,} arrays of {declared:,} bytes; a file of {size:,} bytes may "
-                             f"hold {MOST_ARRAYS:,} arrays of {most:,} bytes")
-        if len({member.filename for member in members}) < len(members):
-            raise ValueError("it holds a name twice")
-        if any(member.compress_size > size for member in members):
-            raise ValueError("it declares more data than it has")
-        return {member.filename.removesuffix(".npy"): read_member(archive, member) for member in members}
-
-
-def read_member(archive, member):
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{member.filename} is compressed in a way that NumPy does not use")
-    content = archive.read(member)  # all of it, which is what has zipfile compare the checksum
-    try:
-        file = io.BytesIO(content)
-        version = np.lib.format.read_magic(file)
-        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
-        if version != (1, 0) or dtype.kind not in "biufU":
-            raise ValueError("it holds Python objects" if dtype.hasobject else f"format {version}, type {dtype}")
-        if int(np.prod(shape, dtype=object)) * dtype.itemsize != len(content) - file.tell():
-            raise ValueError("it declares another size than it has")
-        array = np.ndarray(shape, dtype, content, file.tell(), order="F" if columns_first else "C")
-        if dtype.kind == "U":
-            require_text(array)
-        return array
-    except Exception as error:  # of many kinds, from NumPy's reader of headers and Python's parser behind it
-        raise ValueError(f"{member.filename} is not an array of numbers or a text: {error}") from None
-
-
-def require_text(array):
-    """Raise ValueError unless it is a single text, not too long, of characters that there are."""
-    if array.shape or array.dtype.itemsize > 4 * LONGEST_TEXT:
-        raise ValueError(f"it must be one text of at most {LONGEST_TEXT:,} characters")
-    array.astype(array.dtype.newbyteorder("<")).tobytes().decode("utf-32-le")

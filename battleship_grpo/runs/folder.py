@@ -1,4 +1,4 @@
-"""A run folder: its files, who may write in it, and how they are read and written."""
+"""A run folder: its files, how they are read and written, and a lock that lets one process at a time write in it."""
 
 import csv
 import io
@@ -10,42 +10,45 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ..policy import FILE_NAME
 from . import checkpoint
-from .files import UNFINISHED, open_regular, read_text, replacing, require_regular, write_text
-from .settings import from_json, read_config, whole_settings
+from .files import UNFINISHED, open_regular, read_text, refusing, replacing, write_text
+from .settings import from_json, whole_settings
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-LOCK = ".lock"  # in a folder that is written to; it stays, the system's lock on it goes with the process
+LOCK = ".lock"  # in a folder that is written to; the file stays, the system's lock on it ends with the process
 
 
 class RunFolder(AbstractContextManager):
-    """config.json, metrics.csv, policy.npz, checkpoint.npz, summary.json, curves.png. One process at a time writes.
-
-    `with RunFolder.create(…)` or `with RunFolder.resume(…)`: no other process may write until the block ends.
+    """`with RunFolder.create(…)` or `with RunFolder.resume(…)`: it is this process's alone, from `begin` or at once,
+    until the block ends.
     """
 
-    def __init__(self, path):
-        self.path, self._lock = Path(path), None
-        self.config, self.metrics_csv, self.policy, self.checkpoint, self.previous, self.summary, self.curves = (
-            self.path / name for name in ("config.json", "metrics.csv", FILE_NAME, "checkpoint.npz",
-                                          "checkpoint-previous.npz", "summary.json", "curves.png"))
+    config = property(lambda self: self.path / "config.json")
+    metrics_csv = property(lambda self: self.path / "metrics.csv")
+    policy = property(lambda self: self.path / FILE_NAME)
+    checkpoint = property(lambda self: self.path / "checkpoint.npz")
+    previous = property(lambda self: self.path / "checkpoint-previous.npz")
+    summary = property(lambda self: self.path / "summary.json")
+    curves = property(lambda self: self.path / "curves.png")
+
+    def __init__(self, path, numbered=False):
+        """numbered: where there is such a folder already, a new run gets one with a number after this name."""
+        self.path = Path(path)
+        self._name, self._numbered = self.path.name, numbered
+        self._lock = None
 
     def __str__(self):
         return str(self.path)
 
     @classmethod
     def create(cls, name, default):
-        """The folder of a new run: `name`, or runs/`default`, numbered if taken. `begin` makes it.
+        """The folder of a new run: `name`, or runs/`default`, numbered if taken. It is made by `begin`.
 
         Raises ValueError, in one line, for one with anything in it: it is not touched.
         """
-        folder = cls(name or first_free(default))
+        folder = cls(name) if name else cls(Path("runs") / default, numbered=True)
         folder._require_empty()
         return folder
 
@@ -59,25 +62,32 @@ class RunFolder(AbstractContextManager):
         return folder
 
     def begin(self, settings):
-        """Make the folder, if it is a new one, and write the settings. Raises ValueError where there can be none."""
+        """Make the folder, if it is a new one, and write the settings. Raises ValueError or OSError where it cannot."""
         if self._lock is None:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ValueError(f"cannot make the run folder {error.filename}: {error.strerror}") from None
+            self._make()
             self._take()
             self._require_empty()  # still
         write_json(self.config, asdict(settings))
 
-    def __exit__(self, *_):
+    def __exit__(self, *exception):
         if self._lock is not None:
-            self._lock.close()
+            self._lock.__exit__(*exception)
 
     def _require_empty(self):
         empty = self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {LOCK}
-        if self.path.exists() and not empty:
+        if self.path.exists() and not empty and not self._numbered:
             raise ValueError(f"{self} exists already and is not an empty folder: choose another --output-dir, or go on "
                              f"with --resume {self}")
+
+    def _make(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(2):
+            try:
+                return self.path.mkdir(exist_ok=not self._numbered)
+            except FileExistsError:  # maybe made a moment ago, by a run that started at the same time
+                if not self._numbered:
+                    raise
+                self.path = self.path.with_name(f"{self._name}-{number}")
 
     def _take(self):
         self._lock = locked(self.path)
@@ -86,23 +96,22 @@ class RunFolder(AbstractContextManager):
 
     def read_settings(self):
         """Raises ValueError, in one line, where config.json does not hold all of them."""
-        try:
-            return whole_settings(read_config(self.config))
-        except ValueError as error:
-            raise ValueError(f"{self}: {error}") from None
+        with refusing(self.config, "file of settings"):
+            return whole_settings(from_json(read_text(self.config)))
 
     def metrics(self):
         """Column name → float (iterations,), NaN where not measured."""
-        return as_columns(*read_table(self.metrics_csv))
+        rows = read_rows(self.metrics_csv)
+        return extended({}, [{name: float(text) for name, text in row.items() if text} for row in rows])
 
     def save(self, settings, done, state, inputs=None):
         """A new checkpoint.npz; the one before is kept. Raises OSError, or ValueError if it is too large."""
         checkpoint.save(self.checkpoint, self.previous, settings, done, state, inputs)
 
     def newest_checkpoint(self, say):
-        """The newest valid `Checkpoint`; None where the run was ended before its first.
+        """The newest valid `Checkpoint`; None where the run ended before its first.
 
-        `say(text)` reports an invalid newer one. Raises ValueError if there are some, and none is valid.
+        `say(text)` is told where the newest is not valid. Raises ValueError if there are some, and none is valid.
         """
         problems = []
         for path in filter(Path.exists, (self.checkpoint, self.previous)):
@@ -126,64 +135,52 @@ class RunFolder(AbstractContextManager):
         return from_json(read_text(self.summary))
 
 
-def first_free(default):
-    """runs/`default`, or the first of runs/`default`-2, … that is not there."""
-    names = (default if number == 1 else f"{default}-{number}" for number in count(1))
-    return next(folder for name in names if not (folder := Path("runs") / name).exists())
-
-
 def write_json(path, content):
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def locked(folder):
-    """A file in a folder, locked for this process until it is closed.
-
-    Raises ValueError where another process has the folder, OSError where it cannot be written to.
-    """
-    path = Path(folder) / LOCK
-    require_regular(path)
-    file = open(path, "ab")  # noqa: SIM115 (the caller closes it)
+    """For a `with` block, in which no other process has this lock on the folder. Raises ValueError where one has."""
     try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+        return FileLock(Path(folder) / LOCK).acquire(blocking=False)
+    except Timeout:
         raise ValueError(f"another run is writing in {folder}") from None
-    return file
 
 
 # ------------------------------------------------------------------------------------- metrics.csv
 
 
 class MetricsFile(AbstractContextManager):
-    """A metrics.csv to add rows to, each on disk as soon as it is written: a column for whatever was measured.
+    """A row per iteration, on disk as soon as it is written; a column for whatever was measured.
 
-    done: how far the run's checkpoint is; rows after that are left out. Raises OSError where it cannot be written.
+    done: how far the run's checkpoint is. Rows that go further are dropped; where there is no checkpoint, all are.
     """
 
     def __init__(self, path, done=None):
-        self.path = path
-        names, rows = [], []
-        if done and os.path.exists(path):
-            names, rows = read_table(path)
-            rows = rows[: done["iterations"]]
-        self._write(names, rows)
+        self.path, rows = path, []
+        if done and path.exists():
+            with refusing(path, "table of metrics (without one, a run goes on)"):
+                rows = [row for row in read_rows(path) if float(row["iteration"]) <= done["iterations"]]
+        self._write(rows)
 
-    def _write(self, names, rows):
-        self.names = names
+    def _write(self, rows):
+        """Replace the file by one with these rows, and open it for more."""
+        names = list(dict.fromkeys(name for row in rows for name in row))
         with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([names, *rows] if names else [])
+            if rows:
+                csv.DictWriter(file, names).writeheader()
+            csv.DictWriter(file, names).writerows(rows)
         self._file = open(self.path, "a", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115 (see `__exit__`)
+        self._writer = csv.DictWriter(self._file, names)
 
     def add(self, metrics):
-        """Write a row, name → number; what was not measured this time stays empty."""
-        if new := [name for name in metrics if name not in self.names]:
+        """Write a row, name → number; what was not measured this time stays empty. A new name makes a new column."""
+        row = {name: f"{value:.7g}" if isinstance(value, float) else value for name, value in metrics.items()}
+        if row.keys() <= {*self._writer.fieldnames}:
+            self._writer.writerow(row)
+        else:
             self._file.close()
-            rows = read_table(self.path)[1]
-            self._write([*self.names, *new], [row + [""] * len(new) for row in rows])
-        row = [metrics.get(name, "") for name in self.names]
-        csv.writer(self._file).writerow([f"{value:.7g}" if isinstance(value, float) else value for value in row])
+            self._write([*read_rows(self.path), row])
 
     def sync(self):
         """Have what was written survive a power cut."""
@@ -194,26 +191,22 @@ class MetricsFile(AbstractContextManager):
         self._file.close()
 
 
-def read_table(path):
-    """The names of the columns, and the rows, as text. Raises OSError, or ValueError where they do not fit together."""
+def read_rows(path):
+    """The rows, name → text, "" where not measured. Raises OSError, or ValueError where they do not fit together."""
     with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
         try:
-            names, *rows = list(csv.reader(file)) or [[]]
-        except (csv.Error, UnicodeDecodeError) as error:
+            rows = list(csv.DictReader(file))
+        except csv.Error as error:
             raise ValueError(f"{path}: {error}") from None
-    if any(len(row) != len(names) for row in rows):
+    if rows and None in rows[-1].values():
+        rows.pop()  # its writing was cut short
+    if any(None in row or None in row.values() for row in rows):
         raise ValueError(f"{path}: some rows are not as long as the first")
-    return names, rows
-
-
-def as_columns(names, rows):
-    """Column name → float (rows,), NaN where not measured."""
-    table = np.array([[float(value or "nan") for value in row] for row in rows]).reshape(len(rows), len(names))
-    return dict(zip(names, table.T, strict=True))
+    return rows
 
 
 def extended(columns, rows):
-    """Such columns with more rows below, each name → number."""
+    """Columns by name, float (n,), with more rows below, each name → number: NaN where not measured."""
     nothing = np.full(max(map(len, columns.values()), default=0), np.nan)
     names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
     return {name: np.concatenate([columns.get(name, nothing), [row.get(name, np.nan) for row in rows]])

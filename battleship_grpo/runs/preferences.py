@@ -1,9 +1,9 @@
 """Preferences: two games on each board by the same player, the better one first, in a file for offline DPO.
 
-The file holds boards and shots alone; what was seen, hit and scored follows by playing them again, so a file that lies
-is noticed.
+The file holds boards and shots alone. What was seen, hit and scored follows from playing them again, so a file that
+holds anything but games is noticed.
 
-    board   bool (n, cells)        winner, loser   int16 (n, max shots), −1 behind the last shot
+    board   bool (n, cells)        winner, loser   int16 (n, max shots), −1 after the last shot
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..algorithms.dpo import best_against_worst
 from ..backend import only
 from ..game import Rules
 from ..rollout import record, sample_groups
-from .files import read_arrays, refusing, write_arrays
+from .files import checked_array, read_arrays, refusing, write_arrays
 
 FORMAT_VERSION = 1
 LARGEST_RECORD = 2**30  # bytes of games played, or played again, at once
@@ -44,29 +44,22 @@ def read_preferences(path, env, xp=np):
     Raises ValueError, in one line, for a file that is no such thing, is of other rules, or whose games are not games.
     """
     with refusing(path, "preferences file"):
-        return pairs_of(read_arrays(path), env).to(xp)
-
-
-def pairs_of(arrays, env):
-    """The pairs that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
-    version, rules = only(arrays["format_version"]), Rules.from_arrays(arrays)
-    board, winner, loser = arrays["board"], arrays["winner"], arrays["loser"]
-    if version != FORMAT_VERSION:
-        raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
-    if rules != env.rules:
-        raise ValueError(f"its games are of {rules.describe()}, not {env.rules.describe()}")
-    shape = (len(board), env.max_steps)
-    if (board.dtype, board.shape) != (bool, (len(board), rules.cells)) or not len(board):
-        raise ValueError("board must be bool (n, cells), n ≥ 1")
-    if (board.sum(axis=1) != rules.ship_cells).any():
-        raise ValueError(f"every board must have the {rules.ship_cells} ship cells of its fleet")
-    if any(games.dtype != np.int16 or games.shape != shape for games in (winner, loser)):
-        raise ValueError(f"winner and loser must be int16 {shape}")
-    require_room(env, 2 * len(board))
-    pairs = replay(env, np.repeat(board, 2, axis=0), np.stack([winner, loser], axis=1).reshape(-1, shape[1]))
-    if not (pairs.scores[::2] > pairs.scores[1::2]).all():
-        raise ValueError("a winner scored no more than its loser")
-    return pairs
+        arrays = read_arrays(path)
+        version, rules = only(arrays["format_version"]), Rules.from_arrays(arrays)
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
+        if rules != env.rules:
+            raise ValueError(f"its games are of {rules.describe()}, not {env.rules.describe()}")
+        count = len(arrays["board"])
+        require_room(env, 2 * count)
+        board = checked_array(arrays, "board", (count, rules.cells), bool)
+        games = [checked_array(arrays, name, (count, env.max_steps), np.int16) for name in ("winner", "loser")]
+        if count == 0 or (board.sum(axis=1) != rules.ship_cells).any():
+            raise ValueError(f"there must be boards, and each must have the {rules.ship_cells} ship cells of its fleet")
+        pairs = replay(env, board.repeat(2, axis=0), np.stack(games, axis=1).reshape(2 * count, -1))
+        if not (pairs.scores[::2] > pairs.scores[1::2]).all():
+            raise ValueError("a winner scored no more than its loser")
+    return pairs.to(xp)
 
 
 def require_room(env, games):
@@ -78,7 +71,7 @@ def require_room(env, games):
 
 
 def replay(env, tasks, actions):
-    """Play recorded actions, int (N, T), −1 behind the last, one game per task: a `Rollout`, two games to a group.
+    """Play recorded actions, int (N, T), −1 after the last, one game per task: a `Rollout`, two games to a group.
 
     Raises ValueError where a recorded action is not legal, or the record ends before or after its game.
     """

@@ -7,6 +7,7 @@ GRPOConfig has too bear its names and its meaning; docs/trl.md says what differs
 
 import json
 import math
+import operator
 import re
 import reprlib
 from dataclasses import MISSING, asdict, dataclass, fields, make_dataclass
@@ -130,9 +131,8 @@ def options_of(settings_class):
     """name → Option, of all fields. A field that a subclass gives another default keeps its meaning and limits."""
     found = {}
     for field in fields(settings_class):
-        known = [base.__dataclass_fields__[field.name].metadata for base in settings_class.__mro__
-                 if field.name in getattr(base, "__dataclass_fields__", {})]
-        limits = dict(next(metadata for metadata in known if metadata))
+        named = (vars(base).get("__dataclass_fields__", {}).get(field.name) for base in settings_class.__mro__)
+        limits = dict(next(known.metadata for known in named if known and known.metadata))
         kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not type(None)]
         found[field.name] = Option(kinds[0], field.type != kinds[0], field.default, limits.pop("meaning"), limits)
     return found
@@ -208,6 +208,10 @@ def board_size_of(given):
 # ------------------------------------------------------------------------------------- checking them
 
 
+SIGNS = {"low": ("≥", operator.ge), "above": (">", operator.gt),
+         "high": ("≤", operator.le), "below": ("<", operator.lt)}
+
+
 def checked(name, value, option):
     """The value as an option has it: 3 → 3.0, [2, 3] → (2, 3). Raises ValueError, by name, for any other."""
     if value is None and option.optional:
@@ -215,33 +219,28 @@ def checked(name, value, option):
     value, limits = typed(name, value, option.kind), option.limits
     if "choices" in limits and value not in limits["choices"]:
         raise ValueError(f"{name} must be one of {', '.join(limits['choices'])}, not {reprlib.repr(value)}")
-    signs = {"low": "≥", "above": ">", "high": "≤", "below": "<"}
-    bounds = {limit: limits[limit] for limit in signs if limit in limits}
-    holds = {"low": lambda b: value >= b, "above": lambda b: value > b,
-             "high": lambda b: value <= b, "below": lambda b: value < b}
-    if bounds and (value == math.inf or not all(holds[limit](bound) for limit, bound in bounds.items())):
-        allowed = " and ".join(f"{signs[limit]} {bound}" for limit, bound in bounds.items())
+    bounds = [(*SIGNS[limit], bound) for limit, bound in limits.items() if limit in SIGNS]
+    if bounds and (value == math.inf or not all(holds(value, bound) for _, holds, bound in bounds)):
+        allowed = " and ".join(f"{sign} {bound}" for sign, _, bound in bounds)
         raise ValueError(f"{name} must be {allowed}, not {reprlib.repr(value)}")
     return value
 
 
 def typed(name, value, kind):
     """The value as one of this kind. Raises ValueError where it is another."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    whole = number and isinstance(value, Integral)
     if kind is str and isinstance(value, str) and TEXT.fullmatch(value):
         return value
     if kind is bool and isinstance(value, bool):
         return value
-    if kind is int and is_number(value, Integral):
+    if kind is int and whole:
         return int(value)
-    if kind is float and is_number(value, Real) and not (is_number(value, Integral) and abs(value) > LARGEST_FLOAT):
+    if kind is float and number and not (whole and abs(value) > LARGEST_FLOAT):
         return float(value)
-    if kind is tuple and isinstance(value, list | tuple) and all(is_number(part, Integral) for part in value):
-        return tuple(map(int, value))
+    if kind is tuple and isinstance(value, list | tuple) and all(type(part) is int for part in value):
+        return tuple(value)
     raise ValueError(f"{name} must be {KINDS[kind]}, not {reprlib.repr(value)}")
-
-
-def is_number(value, kind):
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check(settings):

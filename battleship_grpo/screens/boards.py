@@ -1,4 +1,4 @@
-"""A game as pictures made of text: a `Frame` is what there is to show, `render` turns it into something rich can print.
+"""A game as pictures made of text: a `Frame` is what there is to show, `render` makes it something that rich can print.
 
 A picture has up to three panels: the board as the player sees it, its probability of firing at each cell, and the
 posterior, exact or estimated. Where they do not fit side by side the cells shrink first, then panels are left out.
@@ -6,12 +6,13 @@ posterior, exact or estimated. Where they do not fit side by side the cells shri
 
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from typing import NamedTuple
 
 import numpy as np
+from rich.color import blend_rgb
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from ..game import HIT, MISS, SHIP, WATER, Rules, random_boards, score
@@ -39,7 +40,6 @@ LAST_SHOT = "on rgb(150,60,110)"
 
 ROW_LABEL = 3  # columns for the row numbers
 GAP = 2  # columns between panels
-AROUND = 9  # lines of a live screen that are not rows of the board
 CELL_WIDTHS = 4, 3, 2  # columns of a cell: roomy, compact, without numbers
 
 LARGEST_SEED = 2**63
@@ -51,6 +51,10 @@ class Look(NamedTuple):
 
     glyphs: Glyphs = EMOJI
     colour: bool = False
+
+
+# For pictures: rich squeezes characters that are two columns wide, so cells are letters there.
+SVG = Look(EMOJI._replace(water=ASCII.water, ship=ASCII.ship, miss=ASCII.miss, hit=ASCII.hit), colour=True)
 
 
 def look_of(console, ascii_only=False):
@@ -92,43 +96,42 @@ class Frame:
 
     @property
     def counts(self):
-        misses = self.shots - self.hits
-        return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {misses}"
+        return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {self.shots - self.hits}"
 
 
 # ------------------------------------------------------------------------------------- a game as frames
 
 
 def games(player, name, posterior_player, first):
-    """Endless games, each (board, frames): on the board of seed `first`, then on those of the seeds after it."""
+    """The frames of one game after the other: on the board of seed `first`, then on those of the seeds after it."""
     for seed in range(first, LARGEST_SEED):
         board = random_boards(player.rules, 1, np.random.default_rng(seed))[0].ravel()
         heading = f"{name} on board {seed} ({player.rules.describe()})"
-        yield board, game_frames(player, posterior_player, board, np.random.default_rng([seed, 1]), heading)
+        yield game_frames(player, posterior_player, board, np.random.default_rng([seed, 1]), heading)
 
 
 def game_frames(player, posterior_player, board, rng, heading):
-    """Frames of one game: the hidden fleet; each shot, beside the maps from before it; at last the fleet revealed.
+    """The hidden fleet; each shot, beside the maps from before it; at last the fleet revealed.
 
-    posterior_player: a player with a `posterior`, exact or estimated, to compare every shot with; None: no comparison.
+    posterior_player: one with a `posterior`, exact or estimated, to compare every shot with; None: no comparison.
     """
     rules, best_choices = player.rules, 0
-    frame = Frame(rules, heading, np.zeros(rules.cells, np.int8))
+    frame = Frame(rules, heading, np.zeros(rules.cells, np.int8), comment="the fleet is hidden")
     while frame.hits < rules.ship_cells:
-        seen = frame.seen
-        distribution = player.distribution(seen[None], seen[None] == 0)
-        maps = {"before": seen, "policy": distribution.probs[0]}
+        before = frame.seen
+        distribution = player.distribution(before[None], before[None] == 0)
+        maps = {"before": before, "policy": distribution.probs[0]}
         if posterior_player:
-            maps["posterior"] = posterior_player.posterior(seen[None])[0]
+            maps["posterior"] = posterior_player.posterior(before[None])[0]
             maps["posterior_name"] = posterior_player.posterior_name
         if frame.last is None:
-            yield replace(frame, comment="the fleet is hidden", **maps)
+            yield replace(frame, **maps)
         shot = int((distribution.greedy() if player.deterministic else distribution.sample(rng.random(1)))[0])
         comment = f"{cell_name(*divmod(shot, rules.board_size))}: {'hit' if board[shot] else 'miss'}."
         if posterior_player:
-            best_choices += cost_of(shot, maps["posterior"], seen) == 0
-            comment += comment_on(rules, shot, maps["posterior"], seen, posterior_player.choice_name)
-        seen = seen.copy()
+            best_choices += cost_of(shot, maps["posterior"], before) == 0
+            comment += comment_on(rules, shot, maps["posterior"], before, posterior_player.choice_name)
+        seen = before.copy()
         seen[shot] = 1 if board[shot] else -1
         frame = Frame(rules, heading, seen, last=shot, comment=comment, **maps)
         yield frame
@@ -147,12 +150,11 @@ def cost_of(shot, posterior, seen):
 
 def comment_on(rules, shot, posterior, seen, choice_name):
     """How probable a hit was, and where it would have been more probable."""
-    if (cost := cost_of(shot, posterior, seen)) == 0:
+    cost, best = cost_of(shot, posterior, seen), int(np.where(seen == 0, posterior, -1).argmax())
+    if cost == 0:
         return f" The {choice_name}: {posterior[shot]:.1%} to hit, no cell had more."
-    best = np.where(seen == 0, posterior, -1).argmax()
-    name = cell_name(*divmod(int(best), rules.board_size))
-    return (f" {posterior[shot]:.1%} to hit; the {choice_name} {name} had {posterior[best]:.1%}. "
-            f"Cost: {100 * cost:.1f} points.")
+    return (f" {posterior[shot]:.1%} to hit; the {choice_name} {cell_name(*divmod(best, rules.board_size))} had "
+            f"{posterior[best]:.1%}. Cost: {100 * cost:.1f} points.")
 
 
 # ------------------------------------------------------------------------------------- a frame as text
@@ -187,9 +189,8 @@ class Panel(NamedTuple):
     def board_cell(self, look, cell, cell_width):
         """(text, style)"""
         frame, glyphs = self.frame, look.glyphs
-        glyph = (glyphs.water, glyphs.hit, glyphs.miss)[frame.seen[cell]]
-        if frame.ships is not None and frame.ships[cell]:
-            glyph = glyphs.ship
+        shown = frame.ships is not None and frame.ships[cell]
+        glyph = glyphs.ship if shown else (glyphs.water, glyphs.hit, glyphs.miss)[frame.seen[cell]]
         last = cell == frame.last
         pointer = glyphs.pointer if last else " "
         return pointer[: cell_width - 2] + glyph + " " * (cell_width - 3), LAST_SHOT if last and look.colour else ""
@@ -215,22 +216,17 @@ class Panel(NamedTuple):
 
 
 def heat_style(share, colour):
-    share = round(SHADES * share) / SHADES
-    red, green, blue = (round(low + share * (high - low)) for low, high in zip(DARK, colour, strict=True))
-    ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 110 else "white"
-    return f"{ink} on rgb({red},{green},{blue})"
-
-
-def total_width(panels, cell_width):
-    return sum(panel.width(cell_width) for panel in panels) + GAP * (len(panels) - 1)
+    shade = blend_rgb(DARK, colour, round(SHADES * share) / SHADES)
+    ink = "black" if np.dot(shade, [0.3, 0.59, 0.11]) > 110 else "white"
+    return f"{ink} on {shade.rgb}"
 
 
 def side_by_side(panels, look, width):
     """(something to print, how many of the panels it shows): cells shrink before panels go; one panel stays."""
-    choices = [(count, cell_width) for count in range(len(panels), 0, -1) for cell_width in CELL_WIDTHS]
-    fits = (choice for choice in choices if total_width(panels[: choice[0]], choice[1]) <= width)
-    count, cell_width = next(fits, choices[-1])
-    grid = Table.grid(*(Column(no_wrap=True) for _ in range(count)), padding=(0, GAP, 0, 0), pad_edge=False)
+    for count, cell_width in product(range(len(panels), 0, -1), CELL_WIDTHS):
+        if sum(panel.width(cell_width) for panel in panels[:count]) + GAP * (count - 1) <= width:
+            break
+    grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     grid.add_row(*(panel.draw(look, cell_width) for panel in panels[:count]))
     return grid, count
 
@@ -239,24 +235,17 @@ def one_line(text, style=""):
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def render(frame, look, width, height=None, status="", panels=None):
-    """The frame for a screen of `width` columns, and `height` lines if that is a limit; `status` is its last line.
-
-    panels: what to show of it; by default its board and its maps.
-    """
-    maps = [Panel("policy, %", frame, frame.policy, SKY_BLUE),
-            Panel(f"{frame.posterior_name}, %", frame, frame.posterior, ORANGE)]
-    panels = panels or [Panel("board", frame), *(panel for panel in maps if panel.heat is not None)]
+def render(frame, look, width, status="", panels=None):
+    """The frame for a screen of `width` columns; `status` is its last line. panels: instead of its board and maps."""
+    if not panels:
+        maps = ("policy", frame.policy, SKY_BLUE), (frame.posterior_name, frame.posterior, ORANGE)
+        panels = [Panel("board", frame), *(Panel(f"{name}, %", frame, heat, colour) for name, heat, colour in maps
+                                           if heat is not None)]
     grid, count = side_by_side(panels, look, width)
-    notes, lines = [], frame.rules.board_size + AROUND
-    if count < len(panels):
-        notes.append(f"{width} columns show {count} of {len(panels)} panels, {total_width(panels, CELL_WIDTHS[-1])} "
-                     "would show all")
-    if height is not None and height < lines:
-        notes.append(f"{height} lines cut the board off, {lines} would not")
+    note = f"{width} columns show {count} of {len(panels)} panels" if count < len(panels) else ""
     last = [Text(), one_line(status, "dim")] if status else []
-    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line("; ".join(notes), "yellow"),
-                 grid, Text(), Text(frame.comment), *last)
+    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line(note, "yellow"), grid, Text(),
+                 Text(frame.comment), *last)
 
 
 # ------------------------------------------------------------------------------------- names of cells

@@ -7,7 +7,6 @@
 What cannot be written to stderr is dropped: a run is not lost because its terminal is gone.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -21,18 +20,18 @@ SIGPIPE = 13  # its number on POSIX; Windows has no name for it
 
 
 def command(main):
-    """`main(arguments, …)`, which returns an exit status, as a command that ends as this module says."""
+    """`main(arguments)`, which returns an exit status, as a command that ends as this module says."""
     @wraps(main)
-    def run(arguments=None, **options):
+    def run(arguments=None):
         open_standard_streams()
         in_charge = signal.getsignal(signal.SIGINT) is leave_at_once  # not where another program calls `main`
-        interrupts = handled(interrupt, signal.SIGINT, signal.SIGTERM) if in_charge else nullcontext()
+        interrupts = interrupts_handled_by(interrupt) if in_charge else nullcontext()
         with (interrupts, open(os.devnull, "w", encoding="utf-8") as null,
               redirect_stdout(Stream(sys.stdout, null, fatal=True)),
               redirect_stderr(Stream(sys.stderr, null, fatal=False))):
             try:
                 try:
-                    return main(arguments, **options)
+                    return main(arguments)
                 finally:
                     sys.stdout.flush()
             except BaseException as error:
@@ -50,7 +49,7 @@ def ending(error):
     match error:
         case KeyboardInterrupt():
             return 128 + (error.args[0] if error.args else signal.SIGINT), f"stopped at once: {safe}"
-        case Unwritable(__cause__=OSError(errno=errno.EPIPE)):
+        case Unwritable(__cause__=BrokenPipeError()):
             return 128 + SIGPIPE, None
         case Unwritable():
             return 2, f"error: cannot write to stdout: {error.__cause__.strerror}"
@@ -63,15 +62,12 @@ def ending(error):
     raise error
 
 
-# ------------------------------------------------------------------------------------- streams
-
-
 class Unwritable(Exception):
     """stdout takes no more; its cause says why. It is no OSError, which callers could take for one of a file."""
 
 
 class Stream:
-    """A text stream that becomes the null device when writing fails. Where that is fatal it raises Unwritable."""
+    """A text stream that becomes the null device when writing fails; where that is fatal it raises Unwritable."""
 
     def __init__(self, stream, null, fatal):
         self._stream, self._null, self._fatal = stream or null, null, fatal
@@ -96,7 +92,7 @@ class Stream:
 
 
 def open_standard_streams():
-    """Open 0, 1 and 2 where they are closed: a file that got one of these numbers would receive messages.
+    """Open 0, 1 and 2 where they are closed: a file with one of these numbers would receive messages.
 
     Characters that an encoding lacks become question marks.
     """
@@ -109,13 +105,10 @@ def open_standard_streams():
             stream.reconfigure(errors="replace")
 
 
-# ------------------------------------------------------------------------------------- signals
-
-
 @contextmanager
-def handled(handler, *numbers):
-    """Within, `handler(number, frame)` is called for these signals; afterwards what was called before."""
-    previous = {number: signal.signal(number, handler) for number in numbers}
+def interrupts_handled_by(handler):
+    """Within, `handler(number, frame)` is called for SIGINT and SIGTERM; afterwards what was called before."""
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -142,5 +135,5 @@ def stop_on_signal(answer="saving once this iteration is over; again to leave at
         elif len(received) == 2:
             interrupt(number, _)
 
-    with handled(receive, signal.SIGINT, signal.SIGTERM):
+    with interrupts_handled_by(receive):
         yield lambda: received[-1] if received else None

@@ -1,7 +1,6 @@
 """A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it.
 
-It is drawn from what a run folder holds, the columns of metrics.csv and a policy: `train` shows its own run by it, and
-`play --follow` that of another terminal.
+`train` shows its own run by it, and `play --follow` that of another terminal.
 """
 
 from textwrap import wrap
@@ -46,10 +45,10 @@ NUMBERS = {  # that say how an iteration went; which of them there are depends o
 }
 
 
-def in_words(values, names=None):
-    """Some numbers, name → value, each with its label; by default those for a line."""
-    names = names or [name for name, number in NUMBERS.items() if number.in_a_line]
-    return [f"{NUMBERS[name].label} {NUMBERS[name].form.format(values[name])}" for name in names if name in values]
+def in_words(values, all_of_them=False):
+    """Numbers, name → value, each with its label: those for a line, or all of them."""
+    return [f"{number.label} {number.form.format(values[name])}" for name, number in NUMBERS.items()
+            if name in values and (number.in_a_line or all_of_them)]
 
 
 def measured(metrics):
@@ -71,7 +70,7 @@ def lowest(values):
 
 
 class Dashboard:
-    """A run, and a game of its policy that goes on by one shot with each drawing: a scene, as `Screen` wants it.
+    """A scene: a run, and a game of its policy that goes on by one shot with each drawing.
 
     source: returns (metrics, policy): column name → float (iterations,), NaN where not measured; the newest policy, or
     None where it has not changed.
@@ -86,8 +85,7 @@ class Dashboard:
         few = placement_count(self.rules) <= EVERY_BOARD_BELOW  # of more a posterior takes too long for a drawing
         self.posterior_player = Bayes(self.rules) if few else None
         self.player = self.frames = self.frame = None
-        self.numbers, self.done, self.share = {}, {"seconds": 0.0, "iterations": 0}, 0.0
-        self.explains = False
+        self.numbers, self.done, self.share, self.explains = {}, {"seconds": 0.0, "iterations": 0}, 0.0, False
 
     @property
     def keys(self):
@@ -105,22 +103,16 @@ class Dashboard:
             self.share = min(1.0, share_done(self.settings, self.done))
         if policy and not self.player:
             self.player = Sampled("the policy", policy)
-            self.frames = self._endless_frames()
+            played = games(self.player, "a game", self.posterior_player, first=0)
+            self.frames = (frame for game in played for frame in game
+                           for _ in range(1 if frame.ships is None else LINGER))
         if self.player:
             self.player.policy = policy or self.player.policy
             self.frame = next(self.frames)
         return True
 
-    def _endless_frames(self):
-        for _, frames in games(self.player, "a game", self.posterior_player, first=0):
-            for frame in frames:
-                yield from [frame] * (1 if frame.ships is None else LINGER)
-
     def render(self, width, height, status=""):
-        """For a screen of so many columns and lines; `status` is its last line.
-
-        Where there is little room the numbers share lines, then the maps go.
-        """
+        """`status` is the last line. Where there is little room the numbers share lines, then the maps go."""
         title = f"{self.settings.algorithm}, {self.rules.describe()}, seed {self.settings.seed}"
         head = [one_line(title, "bold"), self._progress(width)]
         foot = [one_line(status, "dim")] if status else []
@@ -134,18 +126,18 @@ class Dashboard:
         return Group(*[*head, *curve, *game, *table][: height - len(foot)], *foot)
 
     def _progress(self, width):
-        """A bar, the share of training that is done, the time it took, and the time that it will still take."""
+        """A bar, the share of training that is done, the time it took, and the time left."""
         seconds = self.done["seconds"]
         words = f" {self.share:4.0%}  iteration {self.done['iterations']:,}  {clock(seconds)}"
         if self.share:
             words += f", {clock(seconds / self.share - seconds)} left"
         bar = max(0, min(width - len(words), WIDEST_BAR))
         full = round(self.share * bar)
-        line = one_line(self.look.glyphs.bars[-1] * full, curve_style(self.look))
-        return line.append(self.look.glyphs.shades[1] * (bar - full) + words, "default")
+        line = one_line("").append(self.look.glyphs.bars[-1] * full, curve_style(self.look))
+        return line.append(self.look.glyphs.shades[1] * (bar - full) + words)
 
     def _curve(self, width, rows):
-        """Mean shots over the run, between its reference scores."""
+        """Mean shots over the run, beside reference scores."""
         if "mean_shots" not in self.numbers or rows < 1:
             return []
         shots = self.numbers["mean_shots"]
@@ -175,9 +167,9 @@ class Dashboard:
 
     def _few_lines(self, width):
         """All numbers but the shots, which the curve shows; none is broken over lines."""
-        words = in_words({name: recent(values) for name, values in self.numbers.items()}, list(NUMBERS)[1:])
-        text = "  ".join(word.replace(" ", "\xa0") for word in words)
-        return [one_line(line.replace("\xa0", " ")) for line in wrap(text, max(1, width))]
+        values = {name: recent(values) for name, values in self.numbers.items() if name != "mean_shots"}
+        text = "  ".join(word.replace(" ", "\xa0") for word in in_words(values, all_of_them=True))
+        return [one_line(line.replace("\xa0", " ")) for line in wrap(text, width)]
 
 
 def clock(seconds):
@@ -207,8 +199,7 @@ def cells_of(fillings, bars):
 def sparkline(values, width, look):
     """The course of some values between the least and the largest of them."""
     values = in_columns(values, width)
-    span = values.max() - values.min()
-    return cells_of((values - values.min()) / span if span > 0 else np.full(width, 0.5), look.glyphs.bars[1:])
+    return cells_of((values - values.min()) / max(np.ptp(values), 1e-300), look.glyphs.bars[1:])
 
 
 def chart(values, share, width, rows, levels, look):
@@ -217,15 +208,13 @@ def chart(values, share, width, rows, levels, look):
     levels: (name, value)
     """
     labels = [f" {name.replace('–', '-')} {value:.2f}" for name, value in levels]  # in ASCII, too
-    widest = max(map(len, labels), default=0)
-    if 2 * widest > width:
-        labels, widest = [""] * len(levels), 0
-    columns = width - widest
+    if 2 * max(map(len, labels), default=0) > width:
+        labels = [""] * len(levels)
+    columns = width - max(map(len, labels), default=0)
     known = in_columns(values, max(1, round(share * columns)))
     heights = np.array([*known, *(value for _, value in levels)])
     heights = (heights - heights.min()) * rows / max(np.ptp(heights), 1e-9)
-    marks = {min(rows - 1, int(height)): label
-             for label, height in zip(labels, heights[len(known):], strict=True)}  # row → label
+    marks = dict(zip(np.minimum(rows - 1, heights[len(known):].astype(int)), labels, strict=True))  # row → label
     lines = []
     for row in reversed(range(rows)):
         ground = look.glyphs.missed if row in marks else " "

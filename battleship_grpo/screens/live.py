@@ -1,6 +1,6 @@
 """Live screens: games, one after the other, and a run while it learns. Where there is no terminal: lines.
 
-A `Screen` shows one thing, its scene:
+What a live screen shows is a scene:
 
     advance()                      go on to what is shown next; False where there is nothing more
     render(width, height, status)  what rich prints, on so many columns and lines
@@ -9,7 +9,8 @@ A `Screen` shows one thing, its scene:
     keys                           help on its own keys, in a few words
 """
 
-import math
+import os
+import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,13 @@ from ..policy import Policy
 from ..runs.folder import extended
 from .boards import look_of, render
 from .dashboard import Dashboard, in_words
-from .keys import in_foreground, keys
+
+try:
+    import select
+    import termios
+    import tty
+except ImportError:  # not POSIX: no keys
+    termios = None
 
 LINE_EVERY = 5.0  # seconds between lines where there is no live terminal
 POLL = 0.3  # seconds in which a screen finds out that it is over, at most
@@ -39,92 +46,112 @@ def is_live(console):
     return drawable and console.file.isatty() and in_foreground(console.file)
 
 
-class Screen:
-    """A scene that fills a terminal until q."""
+def in_foreground(terminal):
+    """Whether a terminal is this process's: one in the background is stopped when it asks for its keys."""
+    try:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except (AttributeError, OSError):  # not POSIX, or a terminal that controls no process
+        return True
 
-    def __init__(self, console, keyboard, scene, quits="quits"):
-        self.console, self.keyboard, self.scene, self.quits = console, keyboard, scene, quits
-        self.paused = False
 
-    def show(self, over=lambda: False):
-        """Draw until there is nothing more, `over()`, or q; True if it was q."""
-        scene, key, goes_on = self.scene, "", True
-        with Live(console=self.console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-            while key != "q" and not over():
-                start = time.thread_time()
-                if goes_on:
-                    if not scene.advance():
-                        break
-                    shown = time.monotonic()
-                if goes_on or key:
-                    live.update(scene.render(self.console.width, self.console.height, self.status()), refresh=True)
-                    rest = (time.thread_time() - start) / scene.busy
-                due = shown + max(scene.seconds, rest)
-                key = self.keyboard.read(min(POLL, max(0.0, due - time.monotonic())) if not self.paused else POLL)
-                self.paused ^= key == " "
-                goes_on = scene.press(key) or (not self.paused and time.monotonic() >= due)
-        return key == "q"
+@contextmanager
+def keyboard():
+    """Yields `read(seconds)`, which returns the next key, or "" once they have passed; `no_key` without a terminal."""
+    if not (termios and sys.stdin and sys.stdin.isatty() and in_foreground(sys.stdin)):
+        yield no_key
+        return
+    descriptor, typed = sys.stdin.fileno(), deque()
 
-    def status(self):
-        if not self.keyboard.available:
-            return "Ctrl-C ends; keys are off: the input is not a terminal"
-        return f"q {self.quits}   space {'goes on' if self.paused else 'pauses'}   {self.scene.keys}"
+    def read(seconds):
+        if not typed and select.select([descriptor], [], [], seconds)[0]:
+            new = os.read(descriptor, 64) or b"q"  # the terminal is gone
+            if not new.startswith(b"\x1b"):  # arrows and the like mean nothing here
+                typed.extend(new.decode(errors="ignore"))
+        return typed.popleft() if typed else ""
+
+    found = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)  # no echo, no waiting for lines; Ctrl-C still interrupts
+    try:
+        yield read
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, found)
+
+
+def no_key(seconds):
+    time.sleep(seconds)
+    return ""
+
+
+def show(console, read_key, scene, quits="quits", over=lambda: False):
+    """Fill a terminal with a scene until there is nothing more, `over()`, or q; True if it was q."""
+    key, goes_on, paused = "", True, False
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while key != "q" and not over():
+            start = time.thread_time()
+            if goes_on:
+                if not scene.advance():
+                    break
+                shown = time.monotonic()
+            if goes_on or key:
+                status = f"q {quits}   space {'goes on' if paused else 'pauses'}   {scene.keys}"
+                if read_key is no_key:
+                    status = "Ctrl-C ends; keys are off: the input is not a terminal"
+                live.update(scene.render(console.width, console.height, status), refresh=True)
+                rest = (time.thread_time() - start) / scene.busy
+            due = shown + max(scene.seconds, rest)
+            key = read_key(POLL if paused else min(POLL, max(0.0, due - time.monotonic())))
+            paused ^= key == " "
+            goes_on = scene.press(key) or (not paused and time.monotonic() >= due)
+    return key == "q"
 
 
 # ------------------------------------------------------------------------------------- games
 
 
 class Reel:
-    """A scene: games one after the other, until `count` have ended; keys change the speed.
-
-    games: what `boards.games` yields. speed: in shots per second. step: it goes on at a key.
-    """
+    """A scene: games, as `boards.games` yields them, until `count` have ended; keys change the shots per second."""
 
     busy = 1.0
 
-    def __init__(self, games, count, look, speed=SPEEDS[0], step=False):
-        self.games, self.count, self.look, self.speed, self.step = games, count, look, speed, step
+    def __init__(self, games, count, look, speed=SPEEDS[0]):
+        self.games, self.count, self.look, self.speed = games, count, look, speed
         self.frames, self.frame = iter(()), None
         self.shots = []  # of each game that has ended
 
     def advance(self):
         frame = next(self.frames, None)
         if frame is None and len(self.shots) < self.count:
-            self.next_game()
+            self.frames = next(self.games, iter(()))
             frame = next(self.frames, None)
         self.frame = frame or self.frame
         if frame and frame.ships is not None:
             self.shots.append(frame.shots)
         return frame is not None
 
-    def next_game(self):
-        _, self.frames = next(self.games, (None, iter(())))
-
     def render(self, width, height=None, status=""):
-        return render(self.frame, self.look, width, height, status)
+        return render(self.frame, self.look, width, status)
 
     @property
     def seconds(self):
-        return math.inf if self.step else 1 / self.speed if self.frame.ships is None else LINGER
+        return 1 / self.speed if self.frame.ships is None else LINGER
 
     @property
     def keys(self):
-        return ("any other key goes on" if self.step else f"+ - {self.speed:.1f} shots a second") + "   n next board"
+        return f"+ - {self.speed:.1f} shots a second   . next shot   n next board"
 
     def press(self, key):
         faster = {"+": SPEED_STEP, "=": SPEED_STEP, "-": 1 / SPEED_STEP}.get(key, 1.0)
         self.speed = min(max(self.speed * faster, SPEEDS[0]), SPEEDS[1])
         if key == "n":
-            self.next_game()
-        return key == "n" or (self.step and key != "")
+            self.frames = next(self.games, iter(()))
+        return key in ("n", ".")
 
 
 def watch(console, reel):
     """Play on a live terminal; the last frame stays. Elsewhere all frames, one below the other."""
     if is_live(console):
-        with keys() as keyboard:
-            reel.step &= keyboard.available
-            Screen(console, keyboard, reel).show()
+        with keyboard() as read_key:
+            show(console, read_key, reel)
         console.print(reel.render(console.width))
     else:
         while reel.advance():
@@ -145,9 +172,8 @@ class Lines:
     def add(self, share, metrics, policy):
         if time.monotonic() >= self.due or share >= 1:
             self.due = time.monotonic() + LINE_EVERY
-            line = (f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}  "
-                    f"{'  '.join(in_words(metrics))}")
-            self.console.print(line, soft_wrap=True, highlight=False)
+            at = f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}"
+            self.console.print("  ".join([at, *in_words(metrics)]), soft_wrap=True, highlight=False)
 
 
 class Handover:
@@ -174,8 +200,8 @@ class Handover:
 def training_progress(console, settings, metrics):
     """Yields an object to `add(share, metrics, policy)` to after each iteration; it is `ended` once q is pressed.
 
-    A thread draws, from copies: no bit of training depends on it. If drawing fails, training goes on without.
-    metrics: column name → float (iterations,), of a run that goes on.
+    A thread draws, from copies: no bit of training depends on it, and training outlives it. metrics: of iterations
+    before, column name → float (iterations,).
     """
     if not is_live(console):
         yield Lines(console)
@@ -184,12 +210,12 @@ def training_progress(console, settings, metrics):
     handover = Handover(metrics)
     dashboard = Dashboard(settings, look_of(console), handover.take)
 
-    def draw(keyboard):
+    def draw(read_key):
         with np.errstate(all="ignore"):  # each thread has its own
-            handover.ended = Screen(console, keyboard, dashboard, "saves and ends").show(lambda: handover.over)
+            handover.ended = show(console, read_key, dashboard, "saves and ends", lambda: handover.over)
 
-    with keys() as keyboard, ThreadPoolExecutor(1) as pool:
-        drawing = pool.submit(draw, keyboard)
+    with keyboard() as read_key, ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(draw, read_key)
         try:
             yield handover
         finally:
@@ -207,8 +233,8 @@ def training_progress(console, settings, metrics):
 def follow(console, folder, look):
     """Show the run in a folder as `train` shows its own, until q; where nothing can be drawn, as it is now."""
     if is_live(console):
-        with keys() as keyboard:
-            Screen(console, keyboard, dashboard_of(folder, look)).show()
+        with keyboard() as read_key:
+            show(console, read_key, dashboard_of(folder, look))
     else:
         console.print(snapshot(folder, look, *console.size))
 

@@ -1,31 +1,27 @@
-"""Pictures, for commands and notebooks: matplotlib Figures, animations, and a screen as an .svg."""
+"""Pictures, for commands and notebooks: matplotlib Figures and animations."""
 
 import io
 import math
-from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from matplotlib.animation import HTMLWriter, PillowWriter
+from matplotlib.animation import FuncAnimation, HTMLWriter, PillowWriter
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from ..runs.files import replacing, require_regular
-from .boards import ASCII, EMOJI, Look, column_name
-from .tables import make_console
+from ..runs.files import replacing, require_writable
+from .boards import column_name
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
-MOST_ALIKE = 30  # frames that show the end of a game: each takes time to draw
 FIRST = 5  # iterations whose mean is where a run started
-
-# rich squeezes characters that are two columns wide: cells are letters here
-SVG = Look(EMOJI._replace(water=ASCII.water, ship=ASCII.ship, miss=ASCII.miss, hit=ASCII.hit), colour=True)
+MOST_ALIKE = 30  # frames that show the end of a game: each takes time to draw
 
 
 def style(axes, title, x_label, y_label):
@@ -59,55 +55,48 @@ def mark_level(axes, value, text, above, left=False):
 
 
 def mark_levels(axes, levels, left=False):
-    """levels: (name, mean shots). The words stand above their lines, but for the lowest; and there is room for them."""
+    """levels: (name, mean shots). The words stand above their lines, but for the lowest."""
     for name, shots in levels:
         mark_level(axes, shots, f"{name} {shots:.4g}", above=shots > min(shots for _, shots in levels), left=left)
     axes.margins(y=0.1)
 
 
 def start_of(metrics, rules, init):
-    """Mean shots at the start of a run: random play's, or of its first iterations where it starts from a policy; None
-    where these were not measured.
+    """Mean shots at the start of a run: random play's, or that of its first iterations where it starts from a policy;
+    None where these were not measured.
     """
+    first = metrics.get("mean_shots", np.empty(0))[:FIRST]
     if not init:
         return rules.random_mean_shots
-    first = metrics.get("mean_shots", np.empty(0))[:FIRST]
     return float(np.nanmean(first)) if np.isfinite(first).any() else None
 
 
-PANELS = (  # of a run: title, label of y, and the columns of metrics.csv, each with colour and label
-    ("Fewer shots to sink the fleet", "mean shots per game", {
-        "mean_shots": (BLUE, "sampled play"), "validation_mean_shots": (GREEN, "validation boards")}),
-    ("It makes up its mind", "nats", {
-        "entropy": (PURPLE, "entropy of a shot (nats)"), "kl_ref": (RED, "KL to the reference (nats)"),
-        "kl_old": (GREEN, "KL to the policy that played (nats)"), "step_kl": (ORANGE, "KL of the step (nats)")}),
-    ("Shares", "share", {
-        "clip_low": (BLUE, "clipped below (bad games)"), "clip_high": (ORANGE, "clipped above (good games)"),
-        "zero_variance": (GREEN, "boards with equal scores"), "accuracy": (PURPLE, "agrees with teacher or preference"),
-        "precision": (PURPLE, "a ship where it is surest"),
-        "explained_variance": (GREY, "variance that the critic explains"),
-        "accepted_step": (RED, "of the trust region's longest step")}),
-    ("Step by step", "gradient norm", {"grad_norm": (RED, "gradient norm")}))
+PANELS = (  # of a run: title, label of y, and which columns of metrics.csv
+    ("Fewer shots to sink the fleet", "mean shots per game", ("mean_shots", "validation_mean_shots")),
+    ("It makes up its mind", "nats per shot", ("entropy", "kl_ref", "kl_old", "step_kl")),
+    ("Shares", "share", ("clip_low", "clip_high", "zero_variance", "accuracy", "precision", "explained_variance",
+                         "accepted_step")),
+    ("Step by step", "gradient norm", ("grad_norm",)))
 
 
 def learning_curves(metrics, title, levels=()):
     """Four panels over a run. metrics: column name → float (iterations,). levels: (name, mean shots), to be marked."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, fontsize=16, fontweight="bold")
-    shots, *others = figure.subplots(2, 2).flat
-    for axes, (heading, y_label, curves) in zip((shots, *others), PANELS, strict=True):
-        for name, (colour, label) in curves.items():
+    panels = figure.subplots(2, 2).ravel()
+    for axes, (heading, y_label, names) in zip(panels, PANELS, strict=True):
+        for name, colour in zip(names, EIGHT, strict=False):
             measured = np.isfinite(metrics.get(name, ()))
             if measured.any():
                 seconds, values = metrics["seconds"][measured], metrics[name][measured]
-                trace(axes, seconds, values, colour, label, spikes=axes is shots)
+                trace(axes, seconds, values, colour, name, spikes=axes is panels[0])
         style(axes, heading, "seconds of training", y_label)
-        if axes.get_legend_handles_labels()[0]:
+        if axes.lines:
             axes.legend(frameon=False, fontsize=10)
-        if axes is not shots:
+        if axes is not panels[0]:
             axes.set_ylim(bottom=0)
-    mark_levels(shots, levels)
-    rate = others[-1].twinx()
+    mark_levels(panels[0], levels)
+    rate = panels[-1].twinx()
     rate.plot(metrics.get("seconds", ()), metrics.get("learning_rate", ()), color=GREY, linewidth=1.5)
     rate.set_ylabel("learning rate (grey)", fontsize=11, color=GREY)
     rate.spines[["top"]].set_visible(False)
@@ -115,21 +104,22 @@ def learning_curves(metrics, title, levels=()):
 
 
 def compare_curves(curves, featured, title, legend_title, levels=()):
-    """Two panels, against training shots and against seconds: the mean over seeds, and a band from least to most.
+    """Two panels, against training shots and against seconds: means over seeds, in a band from least to most.
 
     curves: label → (training shots, seconds, mean shots) of each seed, (3, iterations); in the order of the legend.
-    featured: the labels, at most 8, that get a colour; the others are thin and grey.
-    levels: (name, mean shots), to be marked.
+    featured: the labels, at most 8, that get a colour; the others are grey. levels: (name, mean shots), to be marked.
     """
     figure = Figure(figsize=(14, 7.5), layout="constrained")
     figure.suptitle(title, fontsize=18, fontweight="bold")
     panels = figure.subplots(1, 2, sharey=True)
     colours = dict(zip(featured, EIGHT, strict=False))
+    lines = {}  # label → a line of its colour
     for axes, row, x_label, ticks in ((panels[0], 0, "training shots", EngFormatter(sep="")),
                                       (panels[1], 1, "seconds of training", "{x:g}")):
         axes.set_xscale("log")
         for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
-            spread_over_seeds(axes, [(seed[row], seed[2]) for seed in curves[label]], colours.get(label), label)
+            seeds = [(seed[row], seed[2]) for seed in curves[label]]
+            lines[label] = spread_over_seeds(axes, seeds, colours.get(label), label)
         mark_levels(axes, levels, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -137,27 +127,23 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(labelsize=12)
         axes.label_outer()
-    lines, labels = panels[0].get_legend_handles_labels()
-    lines = dict(zip(labels, lines, strict=True))
     figure.legend([lines[label] for label in curves], list(curves), loc="outside right center", frameon=False,
                   fontsize=13, title=legend_title, title_fontsize=11)
     return figure
 
 
 def spread_over_seeds(axes, seeds, colour, label, points=300):
-    """A band from the least to the most over seeds, their mean as a line; thin and grey without a colour.
+    """The mean over seeds as a line, which it returns, in a band from least to most; thin, grey and alone if no colour.
 
-    seeds: (x, values) of each, x increasing. Where they were measured at different x, on a common grid, as far as all
-    of them reach.
+    seeds: (x, values) of each, x increasing: brought to a common grid, as far as all of them reach.
     """
     start, stop = max(x[0] for x, _ in seeds), min(x[-1] for x, _ in seeds)
     grid = np.geomspace(start, max(start, stop), points)
     values = np.stack([np.interp(grid, x, y) for x, y in seeds])
-    if colour is None:
-        axes.plot(grid, values.mean(axis=0), color=GREY, alpha=0.45, linewidth=1, label=label)
-        return
-    axes.fill_between(grid, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-    axes.plot(grid, values.mean(axis=0), color=colour, linewidth=2.6, label=label)
+    if colour:
+        axes.fill_between(grid, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    how = {"color": colour, "linewidth": 2.6} if colour else {"color": GREY, "linewidth": 1, "alpha": 0.45}
+    return axes.plot(grid, values.mean(axis=0), label=label, **how)[0]
 
 
 def shots_distributions(shots, rules):
@@ -177,30 +163,13 @@ def shots_distributions(shots, rules):
     return figure
 
 
-def require_plottable(path):
-    """Raises ValueError where no picture can be written, before any work is done for it."""
-    path = Path(path)
-    try:
-        require_regular(path)
-        with TemporaryDirectory(dir=path.parent) as folder:
-            save(Figure(), Path(folder) / path.name)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot write {path}: {' '.join(str(error).split())}") from None
-
-
-def save(figure, path, dpi=100):
-    """Write a figure in the format that the name asks for, whole or not at all. Raises OSError or ValueError."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=Path(path).suffix[1:] or "png")
-
-
 FOG, MISSED, FIRED = "#BBD9EC", "#F1F1F1", "#E2E2E2"
 
 
 def game_figure(frame, figure=None):
-    """One frame of a game: the board, where the policy would fire, and the exact posterior where there is one.
+    """A `boards.Frame`: the board, where the policy would fire, and the posterior where there is one.
 
-    frame: a `boards.Frame`. figure: one to draw over, for animations; a new one if None.
+    figure: one to draw over, for animations; a new one if None.
     """
     maps = [("policy: chance to fire here, %", frame.policy, BLUE),
             (f"{frame.posterior_name} of a ship, %", frame.posterior, ORANGE)]
@@ -213,17 +182,13 @@ def game_figure(frame, figure=None):
     figure.text(0.015, 0.875, frame.counts, fontsize=12)
     figure.text(0.015, 0.03, frame.comment, fontsize=11)
     board, *heat_axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
-    draw_board(board, frame)
+    ships = np.zeros(frame.seen.shape, bool) if frame.ships is None else frame.ships
+    colours = np.select([ships, frame.seen > 0, frame.seen < 0], [GREY, RED, MISSED], FOG)
+    title = "board" if frame.ships is None else "board, with the fleet"
+    draw_cells(board, frame, to_rgb(colours), title, "white", True)
     for axes, (title, values, colour) in zip(heat_axes, maps, strict=True):
         draw_heat(axes, frame, title, values, colour)
     return figure
-
-
-def draw_board(axes, frame):
-    """Fog, misses (a dot) and hits (a cross); the ships once they are known."""
-    ships = np.zeros(frame.seen.shape, bool) if frame.ships is None else frame.ships
-    colours = np.select([ships, frame.seen > 0, frame.seen < 0], [GREY, RED, MISSED], FOG)
-    draw_cells(axes, frame, to_rgb(colours), "board" if frame.ships is None else "board, with the fleet", "white", True)
 
 
 def draw_heat(axes, frame, title, values, colour):
@@ -240,8 +205,8 @@ def draw_heat(axes, frame, title, values, colour):
 
 
 def draw_cells(axes, frame, colours, title, hit_colour, marked):
-    """Cells in their colours (cells, 3); a cross for each hit and a dot for each miss among those that are marked, bool
-    (cells,); and a frame around the cell fired at last.
+    """Cells in their colours (cells, 3), with a cross for each hit and a dot for each miss among those `marked`, bool
+    (cells,), and a frame around the last.
     """
     size = frame.rules.board_size
     axes.imshow(colours.reshape(size, size, 3))
@@ -272,38 +237,33 @@ def to_rgb(colours):
     return to_rgba_array(colours)[:, :3]
 
 
+
+def require_plottable(path):
+    """Raises OSError or ValueError where `save` would, before any work is done for it."""
+    require_writable(path)
+    Figure().savefig(io.BytesIO(), format=format_of(path))
+
+
+def format_of(path):
+    return Path(path).suffix[1:].lower() or "png"
+
+
+def save(figure, path, dpi=100):
+    """Write a figure in the format that the name asks for, whole or not at all. Raises OSError or ValueError."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=format_of(path))
+
+
 def save_animation(path, frames, speed, linger):
-    """Write frames as an animation: a .gif that stays on the last for `linger` seconds and starts again, or an .html
-    of one file, with buttons and a slider. speed: frames per second. Raises ValueError where that cannot be done.
+    """Write frames, so many a second, as a .gif that starts again after `linger` seconds on the last, or as one .html
+    with buttons and a slider. Raises OSError.
     """
-    if path.suffix.lower() == ".html":
+    if format_of(path) == "html":
         writer = HTMLWriter(fps=speed, embed_frames=True, default_mode="once")
     else:
         writer, frames = PillowWriter(fps=speed), [*frames, *frames[-1:] * math.ceil(min(linger * speed, MOST_ALIKE))]
     figure = game_figure(frames[0])
-    with writing(path) as temporary, TemporaryDirectory() as folder:
-        temporary.touch()  # no use to draw anything if this fails
-        drawn = Path(folder) / f"game{path.suffix.lower()}"  # the writer goes by the ending
-        with writer.saving(figure, drawn, dpi=72):
-            for frame in frames:
-                game_figure(frame, figure)
-                writer.grab_frame()
+    with replacing(path) as temporary, TemporaryDirectory() as folder:
+        drawn = Path(folder) / f"game.{format_of(path)}"  # the writer goes by the ending
+        FuncAnimation(figure, partial(game_figure, figure=figure), frames).save(drawn, writer, dpi=72)
         temporary.write_bytes(drawn.read_bytes())
-
-
-def save_screen(path, renderable, width, title):
-    """Write what a terminal of so many columns shows, as an .svg. Raises ValueError where that cannot be done."""
-    console = make_console(file=io.StringIO(), record=True, width=width, force_terminal=True, color_system="truecolor")
-    console.print(renderable)
-    with writing(path) as temporary:
-        temporary.write_text(console.export_svg(title=title), encoding="utf-8")
-
-
-@contextmanager
-def writing(path):
-    """As `replacing`, but what goes wrong is a ValueError, in one line."""
-    try:
-        with replacing(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None

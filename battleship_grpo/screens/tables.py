@@ -1,5 +1,6 @@
-"""Tables in a terminal: the report at the end of a run, evaluations, comparisons, and their progress."""
+"""Consoles, and what they show: the report at the end of a run, tables of evaluations and comparisons, progress."""
 
+import io
 import time
 from contextlib import contextmanager, nullcontext
 
@@ -7,6 +8,8 @@ from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Column, Table
+
+from ..runs.files import write_text
 
 WIDEST = 1000  # characters of a line, for long names of runs
 BEST = {"bayes": "exact Bayesian play", "density": "density, an estimate of Bayesian play ({:.2f} shots)"}
@@ -20,6 +23,13 @@ def make_console(**options):
 def stderr_console(**options):
     """For progress, reports and mistakes."""
     return make_console(stderr=True, soft_wrap=True, **options)
+
+
+def save_screen(path, renderable, width, title):
+    """Write what a terminal of so many columns shows, as an .svg. Raises OSError."""
+    console = make_console(file=io.StringIO(), record=True, width=width, force_terminal=True, color_system="truecolor")
+    console.print(renderable)
+    write_text(path, console.export_svg(title=title))
 
 
 def right(*names, **options):
@@ -47,15 +57,14 @@ def report(console, summary, folder):
     if summary["gap_closed"] is not None:
         console.print(f"gap closed between random and exact Bayesian play ({summary['bayes']:.3f} shots): "
                       f"{percent(summary['gap_closed'])}")
-    processes = f"{summary['processes']} process{'es' * (summary['processes'] > 1)}"
-    console.print(f"{summary['seconds']:.1f} s of training on {summary['backend']} in {processes}, "
-                  f"{summary['iterations']:,} iterations, {summary['games']:,} games, {summary['shots']:,} shots")
+    console.print("{seconds:.1f} s of training on {backend}, processes: {processes}, {iterations:,} iterations, "
+                  "{games:,} games, {shots:,} shots".format(**summary))
     console.print(f"files in {folder}: curves.png, summary.json, metrics.csv, policy.npz, checkpoint.npz, config.json")
     strongest = "density" if summary["bayes"] is None else "bayes"  # where placements are too many to list
-    for label, command in (("next: look at curves.png; watch it play:", f"play {folder}"),
-                           ("      compare it with baselines:", f"evaluate {folder} hunt_target {strongest}"),
-                           ("      train it another way:", "train --help")):
-        console.print(f"{label} python -m battleship_grpo.{command}")
+    module = "python -m battleship_grpo"
+    console.print(f"next: look at curves.png; watch it play: {module}.play {folder}\n"
+                  f"      compare it with baselines: {module}.evaluate {folder} hunt_target {strongest}\n"
+                  f"      train it another way: {module}.train --help")
 
 
 # ------------------------------------------------------------------------------------- evaluations
@@ -74,9 +83,7 @@ def evaluation_table(rows, rules):
 
 
 def show_evaluation(rows, rules, best):
-    """Print the table, names whole and on one line, and what its columns mean. best: (name, mean shots) of the player
-    at which the gap is closed.
-    """
+    """Print the table, names whole, and its columns' meaning. best: (name, mean shots) that close the gap."""
     console, table = make_console(), evaluation_table(rows, rules)
     needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
     make_console(width=max(console.width, needed)).print(table)
@@ -97,9 +104,8 @@ def evaluation_progress(console, rules):
 
 
 def comparison_progress(console, planned, finished, failures):
-    """A function of a run that has ended: it prints a line.
-
-    planned: entrant → the settings of its runs. finished: run → summary. failures: run → reason. Both grow meanwhile.
+    """Returns what prints a line on a run that has ended. planned: entrant → the settings of its runs. finished: run →
+    summary. failures: run → reason. Both grow meanwhile.
     """
     start, before, total = time.monotonic(), len(finished), sum(map(len, planned.values()))
     console.print(f"{total} runs, {before} of them finished already")
@@ -116,9 +122,7 @@ def comparison_progress(console, planned, finished, failures):
 
 
 def show_comparison(title, headings, lines, legend):
-    """A table of a comparison, and what its columns mean: [(heading, meaning)]. Where the terminal is narrow, the names
-    in the first column break, and numbers stay whole.
-    """
+    """A table, and what its columns mean: [(heading, meaning)]. In a narrow terminal names break, numbers do not."""
     table = Table(Column(headings[0], overflow="fold"), title=title, title_justify="left")
     for heading, *cells in list(zip(headings, *lines, strict=True))[1:]:
         widest = max(map(len, [*cells, *heading.split()]))  # headings break at spaces

@@ -26,12 +26,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..algorithms import RECIPES
-from ..backend import keep_freed_memory
 from ..runs.assembly import with_inherited
 from ..runs.files import replacing
 from ..runs.folder import RunFolder, write_json
 from ..runs.settings import RunSettings, make_settings, options_of, options_of_algorithm
-from ..runs.world import signals_held_back
+from ..runs.world import keep_freed_memory, signals_held_back
 from ..screens.options import parsed
 from .speed import BATCH_GAMES, BATCHES
 
@@ -48,10 +47,9 @@ MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini
 
 
 def plan(entrants, seeds, folder, options):
-    """The settings of every run: entrant → one for each seed. Every run has a folder of its own within `folder`.
+    """The settings of every run: entrant → one for each seed, each with a folder of its own within `folder`.
 
-    entrants: algorithms, maybe with settings of their own, such as "grpo:epsilon=0.1:epsilon_high=0.3". options:
-    settings of all, name → value. Raises ValueError for an entrant that makes no sense.
+    options: settings of all, name → value. Raises ValueError for an entrant that makes no sense.
     """
     folders = {entrant: re.sub(r"[^\w.,=+-]+", "-", entrant) for entrant in entrants}
     if len(set(folders.values())) < len(folders):
@@ -85,9 +83,8 @@ def read_entrant(entrant):
 class FreshProcesses(ThreadPoolExecutor):
     """Carries out each call in a new process on one core, `jobs` side by side: memory is measured from nothing.
 
-    Each process is a pool of its own: where the system kills one, the calls in others go on. All share the reading end
-    of a pipe, whose writing end is closed on leaving the `with` block, or by the system if this process is killed. Then
-    what is running ends, and what has not begun is cancelled.
+    Each process is a pool of its own: where the system kills one, the others go on. All read from a pipe whose other
+    end is closed on leaving the `with` block, or by the system if this process is killed: then they end.
     """
 
     def __init__(self, jobs):
@@ -148,8 +145,7 @@ def carried_out(function, arguments):
 def carry_out(run_one, runs, finished, failures, executor, show):
     """Carry out what is not in `finished`, run → summary, and write each run's folder as it ends.
 
-    run_one(settings) → summary, and the bytes of files by name. `finished` grows, and so does `failures`, run → reason;
-    `show(run)` is called for each run that ended.
+    run_one(settings) → summary, and the bytes of files by name. `finished` and `failures`, run → reason, grow.
     """
     pending = {executor.submit(run_one, run): run for run in runs if run not in finished}
     try:
@@ -163,9 +159,6 @@ def carry_out(run_one, runs, finished, failures, executor, show):
     finally:
         for future in pending:
             future.cancel()
-
-
-# ------------------------------------------------------------------------------------- their folders
 
 
 def keep(run, summary, files):
@@ -300,10 +293,7 @@ def p_value(some, others):
 
 
 def ranked(rows, results):
-    """The best first, by greedy play, each other with its p-value against the best; those without a finished run last.
-
-    results: entrant → its runs.
-    """
+    """The best first, each other with its p-value against it; last those without any run. results: entrant → runs."""
     best, *others = sorted(rows, key=lambda row: row["greedy_mean_shots"] if row["runs"] else math.inf)
     greedy = {entrant: [summary["greedy"]["mean_shots"] for summary, _ in runs] for entrant, runs in results.items()}
     for row in others:

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..algorithms.learner import gradient, step
-from ..backend import keep_freed_memory, load_backend, make_generator, split, to_numpy
+from ..backend import load_backend, make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
 from ..networks import MLP, Placement, Window
@@ -22,6 +22,7 @@ from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
 from ..runs.loop import learn
 from ..runs.settings import make_settings
+from ..runs.world import keep_freed_memory
 
 STANDARD = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
 TARGETS = (18.0, 17.0, 16.0)  # mean shots on mini
@@ -174,11 +175,8 @@ def measure(world, backend, rules_name):
 
 
 def measure_costs(settings, shots_per_update):
-    """What an algorithm costs, as plain numbers by name.
-
-    networks, parameters, optimiser_numbers   what it holds in memory
-    flops_per_shot                            of training, estimated for so many training shots
-    gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² over batches of `BATCH_GAMES`, of an untrained policy
+    """What an algorithm costs, name → number: what it holds in memory, the floating-point operations per shot of an
+    update of so many, and of an untrained policy's gradient over batches of `BATCH_GAMES` E‖g − ḡ‖² and ‖ḡ‖².
     """
     learner = build(settings)
     networks = networks_of(learner).values()
@@ -217,10 +215,7 @@ def gradient_noise(gradients):
 
 
 def learner_of_batches(settings, games):
-    """The algorithm, untrained, on batches of about `games` games in a single minibatch, to measure its gradient.
-
-    Imitation samples as many shots from its buffer as are fired in so many random games.
-    """
+    """The algorithm, untrained, on batches of about `games` games in a single minibatch, to measure its gradient."""
     whole = {"num_boards": max(1, games // settings.num_generations), "num_minibatches": 1, "num_iterations": 1,
              "batch_shots": round(games * settings.make_rules().random_mean_shots), "processes": 1}
     return build(replace(settings, **{name: value for name, value in whole.items() if hasattr(settings, name)}))
