@@ -1,6 +1,5 @@
-"""The yardsticks: a posterior that is exact, an optimum that is one, and players that never fire where they may not."""
+"""The baselines: a posterior that is exact, an optimum that is one, and players that never fire where they may not."""
 
-from fractions import Fraction
 from functools import cache
 from itertools import product
 
@@ -33,12 +32,11 @@ def play(player, boards, rng=None):
     return shots
 
 
-def random_position(rules, rng):
-    """Fire a random number of random shots at a random board: int8 (cells,)."""
+def random_positions(rules, count, rng):
+    """Random numbers of random shots at random boards: int8 (count, cells)."""
     boards = all_boards(rules)
-    ships = boards[rng.integers(len(boards))]
-    fired = rng.random(rules.cells) < rng.random()
-    return (fired * (2 * ships - 1)).astype(np.int8)
+    ships = boards[rng.integers(len(boards), size=count)]
+    return ((rng.random(ships.shape) < rng.random((count, 1))) * (2 * ships - 1)).astype(np.int8)
 
 
 # ------------------------------------------------------------------------------------- the exact posterior
@@ -60,29 +58,25 @@ def fleets_in_plain_python(board_size, fleet):
 @given(small_rules(), seeds)
 def test_posterior_is_that_of_enumerating_every_fleet_by_hand(rules, seed):
     assume(placement_count(rules) <= 3000)
-    rng = np.random.default_rng(seed)
-    positions = np.array([random_position(rules, rng) for _ in range(6)])
-    expected = []
+    positions, expected = random_positions(rules, 6, np.random.default_rng(seed)), []
+    cells = list(product(range(rules.board_size), repeat=2))
     for position in positions:
-        seen = {divmod(cell, rules.board_size): value for cell, value in enumerate(position.tolist()) if value}
+        hits, misses = ({cell for cell, value in zip(cells, position, strict=True) if value == sign} for sign in (1, -1))
         agreeing = [fleet for fleet in fleets_in_plain_python(rules.board_size, rules.fleet)
-                    if all((cell in fleet) == (value > 0) for cell, value in seen.items())]
-        expected.append([float(Fraction(sum(divmod(cell, rules.board_size) in fleet for fleet in agreeing),
-                                        len(agreeing))) for cell in range(rules.cells)])
+                    if hits <= fleet and not misses & fleet]
+        expected.append([sum(cell in fleet for fleet in agreeing) / len(agreeing) for cell in cells])
     np.testing.assert_allclose(find_player("bayes", rules).posterior(positions), expected, rtol=1e-6)
 
 
 def test_bayes_needs_15_552_shots_on_mini_over_all_placements():
-    shots = play(find_player("bayes", MINI), all_boards(MINI))
-    assert shots.mean() == pytest.approx(15.552, abs=5e-4)  # ties go to the first cell, and counts are exact: no luck
+    assert play(find_player("bayes", MINI), all_boards(MINI)).mean() == pytest.approx(15.552, abs=5e-4)
 
 
 @given(st.integers(1, 90), seeds)
 def test_distinct_finds_equal_rows_whatever_their_length(cells, seed):
     """Up to 39 cells fit into one number."""
     rng = np.random.default_rng(seed)
-    few = rng.integers(-1, 2, (5, cells), np.int8)
-    rows = few[rng.integers(0, 5, 40)]
+    rows = rng.integers(-1, 2, (5, cells), np.int8)[rng.integers(0, 5, 40)]
     first, kinds = distinct(rows)
     np.testing.assert_array_equal(rows[first][kinds], rows)
     assert len(first) == len({row.tobytes() for row in rows})
@@ -92,7 +86,7 @@ def test_distinct_finds_equal_rows_whatever_their_length(cells, seed):
 
 
 def best_by_recursion(rules):
-    """The fewest mean shots, over sets of boards that are still possible, in plain Python and fractions."""
+    """The fewest mean shots, over sets of boards that are still possible, in plain Python."""
     @cache
     def total(boards, fired):
         hits = sum(cell in boards[0] for cell in fired)
@@ -107,12 +101,12 @@ def best_by_recursion(rules):
         return len(boards) + min(costs)
 
     boards = tuple(frozenset(np.flatnonzero(board).tolist()) for board in all_boards(rules))
-    return Fraction(total(boards, frozenset()), len(boards))
+    return total(boards, frozenset()) / len(boards)
 
 
 @pytest.mark.parametrize("rules", [Rules(2, (1, 2)), SMALLEST, Rules(3, (2, 3))], ids=str)
 def test_optimum_is_that_of_a_recursion_over_sets_of_boards(rules):
-    assert find_player("optimal", rules).exact_mean_shots == pytest.approx(float(best_by_recursion(rules)), abs=1e-12)
+    assert find_player("optimal", rules).exact_mean_shots == pytest.approx(best_by_recursion(rules), abs=1e-12)
 
 
 @pytest.mark.parametrize("rules, known", [(SMALLEST, 4.5), (Rules(4, (3,)), 5.625), (TINY, 2468 / 264)], ids=str)
@@ -123,7 +117,7 @@ def test_optimal_play_attains_the_known_optimum(rules, known):
 
 
 @pytest.mark.parametrize("rules", [SMALLEST, Rules(3, (2, 3)), TINY], ids=str)
-def test_no_worse_yardstick_beats_a_better_one(rules):
+def test_no_worse_baseline_beats_a_better_one(rules):
     """Exact for optimal, bayes and random; the randomised hunt_target within 5 standard errors of its mean."""
     boards = all_boards(rules)
     optimal, bayes = (play(find_player(name, rules), boards).mean() for name in ("optimal", "bayes"))
@@ -163,7 +157,7 @@ def test_particles_keep_up_with_what_was_seen():
 def test_games_that_have_seen_the_same_share_a_cloud_and_so_its_estimate():
     particles, games = Particles(MINI, 4, np.random.default_rng(0)), np.arange(4)
     seen = np.zeros((4, 25), np.int8)
-    seen[:, 12], seen[3, 12] = -1, 1
+    seen[:, 12] = -1, -1, -1, 1
     density = particles.density(seen, games)
     assert len(particles.fleets) == 2 and (density[:3] == density[0]).all() and (density[3] != density[0]).any()
     seen[0, 7] = -1
@@ -184,23 +178,20 @@ def test_the_estimate_stays_finite_where_long_ships_are_hit_from_end_to_end():
 def test_placements_are_drawn_in_proportion_to_the_weights_of_each_particles_row():
     """Chi-square over 160,000 draws; false alarms below 1e-6."""
     rng = np.random.default_rng(1)
-    particles = Particles(CLASSIC, 1, rng)
     weights = rng.random((2, 180)).astype(np.float32) ** 4 * (rng.random((2, 180)) < 0.7)
     row = np.arange(160_000) % 2
-    drawn = particles._draw(weights, row)
+    drawn = Particles(CLASSIC, 1, rng)._draw(weights, row)
     for number in range(2):
         expected = weights[number] / weights[number].sum() * 80_000
-        counts = np.bincount(drawn[row == number], minlength=180)
-        likely = expected > 5
+        counts, likely = np.bincount(drawn[row == number], minlength=180), expected > 5
         assert (counts[expected == 0] == 0).all()
         assert ((counts - expected)[likely] ** 2 / expected[likely]).sum() < chi_square_bound(likely.sum())
 
 
 def test_density_from_nothing_is_close_to_the_exact_posterior():
-    rng = np.random.default_rng(5)
-    positions = np.array([random_position(MINI, rng) for _ in range(50)])
+    positions = random_positions(MINI, 50, np.random.default_rng(5))
+    positions = positions[(positions == 0).any(axis=1)]
     legal = positions == 0
-    positions, legal = positions[legal.any(axis=1)], legal[legal.any(axis=1)]
     chosen = find_player("density", MINI).distribution(positions, legal).greedy()
     posterior = np.where(legal, find_player("bayes", MINI).posterior(positions), 0)
     assert (posterior.max(axis=1) - posterior[np.arange(len(chosen)), chosen]).mean() < 0.03
@@ -224,9 +215,6 @@ def test_hunt_target_hunts_then_targets(seen, expected):
     position = np.array([[values[glyph] for glyph in seen.replace(" ", "")]], np.int8)
     preferred = find_player("hunt_target", MINI).distribution(position, position == 0).probs > 0
     assert "".join("x" if cell else "." for cell in preferred[0]) == expected.replace(" ", "")
-
-
-# ------------------------------------------------------------------------------------- every player
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -186,8 +186,7 @@ def test_cluster_gives_the_same_results(finished, tmp_path):
           Client(cluster) as client, client.get_executor() as executor):
         compare(ALGORITHMS, seeds=1, output_dir=tmp_path, executor=executor, **TINY)
     for name in ALGORITHMS:
-        here, there = (load_run(folder / f"{name}-seed0") for folder in (finished[0], tmp_path))
-        assert here == there
+        assert load_run(finished[0] / f"{name}-seed0") == load_run(tmp_path / f"{name}-seed0")
 
 
 @pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec: PyPI has no wheel of MPICH for this system")
@@ -321,12 +320,6 @@ def test_p_value_is_the_share_of_partitions_that_differ_as_much(some, others, ex
     """Counted by hand; 20,000 partitions come within six of their standard deviations."""
     error = 6 * (0.25 / 20_000) ** 0.5
     assert [p_value(some, others), p_value(others, some)] == pytest.approx([exact, exact], abs=error)
-
-
-def test_p_value_of_equal_distributions_is_below_a_level_no_more_often_than_that():
-    """1,000 comparisons of 6 with 6 draws from one distribution: more than 96 below 0.05 would come once in 10⁸."""
-    draws = np.random.default_rng(0).normal(size=(1000, 2, 6))
-    assert sum(p_value(*pair) <= 0.05 for pair in draws) <= 96
 
 
 def test_finding_calls_one_better_only_where_the_seeds_tell_all_others_from_it(finished):

@@ -38,22 +38,17 @@ def test_greedy_play_is_exact_on_every_placement_and_sampled_play_has_an_interva
     assert abs(sampled.mean_shots - TINY.random_mean_shots) < 5 * sampled.ci95 / 1.96  # it plays almost at random
 
 
-def test_shots_and_scores_belong_to_their_boards():
+def test_shots_and_scores_belong_to_their_boards_and_choosers_are_told_which_games_go_on():
     """A player that fires at the cells in order needs as many shots as the last ship cell is far."""
-    env, boards = BattleshipEnv(TINY), all_boards(TINY)
-    shots, scores = play_out(env, boards, lambda step, games, observations, legal: (legal.argmax(axis=1), None))
-    last = 16 - boards[:, ::-1].argmax(axis=1)
-    assert (shots == last).all() and np.allclose(scores, 1 - (last - 5) / 12)
-
-
-def test_choosers_are_told_which_games_go_on():
     env, boards, told = BattleshipEnv(TINY), all_boards(TINY), []
 
     def choose(step, games, observations, legal):
         told.append(games)
         return legal.argmax(axis=1), None
 
-    shots, _ = play_out(env, boards, choose)
+    shots, scores = play_out(env, boards, choose)
+    last = 16 - boards[:, ::-1].argmax(axis=1)
+    assert (shots == last).all() and np.allclose(scores, 1 - (last - 5) / 12)
     assert all((games == np.flatnonzero(shots > step)).all() for step, games in enumerate(told))
 
 

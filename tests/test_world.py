@@ -27,7 +27,6 @@ from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.world import agreement, spawn
 from battleship_grpo.train import main, parse
 
-ALGORITHMS = ("dapo", "reinforce", "ppo", "trpo", "dpo", "ranked_grpo", "sft", "distill")
 BATCHES = {  # what is computed over a batch: in each of these something else
     "centred": ("magistral", {"loss_type": "grpo", "dynamic_sampling": False}),
     "batch": ("dapo", {"scale_rewards": "batch"}), "bnpo": ("bnpo", {"entropy_coef": 0.1}),
@@ -62,15 +61,13 @@ def add_up(world):
         assert all((gathered[rank] == mine - world.rank + rank).all() for rank in range(world.world_size))
 
 
-def learn_together(world, algorithms, changes):
+def learn_together(world, name, changes):
     """Train, and check that all processes end with equal parameters: their sum is world_size times one's own."""
-    totals = {}
-    for name in algorithms:
-        settings = settings_of(name, SETTINGS | changes)
-        learner = build(settings, world)
-        totals[name] = learn(learner, settings)
-        for network in learner.networks.values():
-            assert (world.all_reduce(network.parameters) == world.world_size * network.parameters).all()
+    settings = settings_of(name, SETTINGS | changes)
+    learner = build(settings, world)
+    totals = learn(learner, settings)
+    for network in learner.networks.values():
+        assert (world.all_reduce(network.parameters) == world.world_size * network.parameters).all()
     return totals
 
 
@@ -102,7 +99,7 @@ def play_a_part(learner, world, rng, privileged=False):
 def die(world):
     if world.rank == 1:
         os._exit(7)
-    world.all_reduce(np.zeros(1))
+    world.barrier()
 
 
 def refuse(world, who):
@@ -117,10 +114,11 @@ def test_exchanges_give_the_same_in_every_process(world_size):
     together(world_size, add_up)
 
 
-def test_processes_that_train_together_keep_equal_parameters():
+@pytest.mark.parametrize("name", ["dapo", "reinforce", "ppo", "trpo", "dpo", "ranked_grpo", "sft", "distill"])
+def test_processes_that_train_together_keep_equal_parameters(name):
     """A world of two makes the comparison exact in float32. All games count: 7 boards are 4 and 3."""
-    for name, totals in together(2, learn_together, ALGORITHMS, {}).items():
-        assert totals["iterations"] == 3 and totals["games"] >= 3 * 7 * 4, name
+    totals = together(2, learn_together, name, {})
+    assert totals["iterations"] == 3 and totals["games"] >= 3 * 7 * 4
 
 
 def test_spreading_a_batch_changes_nothing_but_rounding():
@@ -133,7 +131,7 @@ def test_spreading_a_batch_changes_nothing_but_rounding():
 
 def test_processes_stop_in_the_midst_of_an_iteration_at_the_same_minibatch():
     changes = {"iterations": None, "seconds": 0.2, "num_iterations": 10**9}
-    assert together(2, learn_together, ["ppo"], changes)["ppo"]["iterations"] >= 1
+    assert together(2, learn_together, "ppo", changes)["iterations"] >= 1
 
 
 def test_processes_use_nothing_with_a_name_that_could_outlive_them(monkeypatch):
@@ -242,7 +240,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_over_ranks_or_processes(tmp_
 @needs_mpi
 @pytest.mark.parametrize(("arguments", "status", "says"), [
     ([*TRAIN, "--help"], 0, ()), ([*TRAIN, "--seed", "x"], 2, ["--seed"]),
-    ([*TRAIN, *TINY, "--output-dir", "/dev/null/run"], 2, ["/dev/null/run: Not a directory"]),  # rank 0 alone
+    ([*TRAIN, *TINY, "--output-dir", "/dev/null/run"], 2, ["/dev/null"]),  # rank 0 alone
     ([*TRAIN, *TINY, "--learning-rate", "1e45"], 2, ["iteration 1", "loss is nan"]),  # every rank
     ([*TRAIN, "--algorithm", "sft", "--teacher", "nowhere"], 2, ["nowhere"]),  # every rank
     ([ranks.__file__], 2, ["no disk", "Abort(2)"])])  # one rank alone, while the others train: MPI ends them
