@@ -61,7 +61,8 @@ def test_posterior_is_that_of_enumerating_every_fleet_by_hand(rules, seed):
     positions, expected = random_positions(rules, 6, np.random.default_rng(seed)), []
     cells = list(product(range(rules.board_size), repeat=2))
     for position in positions:
-        hits, misses = ({cell for cell, value in zip(cells, position, strict=True) if value == sign} for sign in (1, -1))
+        hits, misses = ({cell for cell, value in zip(cells, position, strict=True) if value == sign}
+                        for sign in (1, -1))
         agreeing = [fleet for fleet in fleets_in_plain_python(rules.board_size, rules.fleet)
                     if hits <= fleet and not misses & fleet]
         expected.append([sum(cell in fleet for fleet in agreeing) / len(agreeing) for cell in cells])
