@@ -11,6 +11,7 @@ From Python `compare` takes any `concurrent.futures.Executor`, such as that of a
 comes back as bytes and numbers, so its machines need not share a disk with this one.
 """
 
+import signal
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -24,44 +25,38 @@ from .players.evaluation import reference_scores
 from .runs.assembly import make_parts
 from .runs.files import write_text
 from .runs.folder import RunFolder, locked
-from .screens.command import command, stop_on_signal
+from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import comparison_progress, show_comparison, stderr_console
-from .study.comparison import TABLES, as_csv, curve_of, finding, markdown, ranked, row_of, table, threshold
-from .study.race import FreshProcesses, Stopped, carry_out, finished_runs, plan
+from .study import comparison
 from .study.speed import measure_costs, peak_memory
 from .train import train
 
-MOST_SEEDS = 100
-MOST_JOBS = 64
+MOST = {"seeds": 100, "jobs": 64}
 SECONDS = 30.0
 DEFAULT = ["reinforce", "trpo", "ppo", "dpo", "grpo"]
 
 
-def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None, console=None, stopped=lambda: False,
-            **settings):
+def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None, console=None, **settings):
     """Train every entrant from seeds 0 … seeds−1, and write compare.csv, compare.md and compare.png.
 
     entrants   names of `RECIPES`, maybe with settings of their own: "grpo", "grpo:beta=0"
     executor   where the runs are carried out; None: in processes of this machine, `jobs` side by side
-    stopped    asked now and then; once it is true, `Stopped` is raised
     settings   of every run: `rules`, or any other; 30 `seconds` where no limit is given
 
     Runs in `output_dir` that are finished already are not repeated. Returns the table: a dict per entrant, the best
     first. Raises ValueError where settings make no sense, a run's folder holds something else, or another process
     writes here.
     """
-    for name, value, most in (("seeds", seeds, MOST_SEEDS), ("jobs", jobs, MOST_JOBS)):
-        if not 1 <= value <= most:
-            raise ValueError(f"{name} must be ≥ 1 and ≤ {most}, not {value}")
-    if given := {"algorithm", "seed", "processes"} & settings.keys():
-        raise ValueError(f"{', '.join(sorted(given))} cannot be set: they follow from entrants and seeds")
+    for name, value in (("seeds", seeds), ("jobs", jobs)):
+        if not 1 <= value <= MOST[name]:
+            raise ValueError(f"{name} must be ≥ 1 and ≤ {MOST[name]}, not {value}")
     if not {"seconds", "iterations"} & settings.keys():
         settings["seconds"] = SECONDS
     if settings.get("iterations") == 0:
         raise ValueError("iterations must be ≥ 1: there is nothing to compare before the first")
     folder, console = Path(output_dir), console or stderr_console()
-    planned = plan(entrants, seeds, folder, settings)
+    planned = comparison.plan(entrants, seeds, folder, settings)
     for of_an_entrant in planned.values():
         make_parts(of_an_entrant[0])  # raises where a file that it names is missing
     runs = [run for of_a_seed in zip(*planned.values(), strict=True) for run in of_a_seed]  # of all, early on
@@ -70,48 +65,44 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
     except OSError as error:
         raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
     with locked(folder):
-        finished, failures = finished_runs(runs), {}
+        finished, failures = comparison.finished_runs(runs), {}
         show = comparison_progress(console, planned, finished, failures)
-        with FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier:
-            carry_out(run_one, runs, finished, failures, carrier, show, stopped)
+        with comparison.FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier:
+            comparison.carry_out(run_one, runs, finished, failures, carrier, show)
         return write_results(folder, planned, failures)
 
 
 def run_one(settings):
     """Train, evaluate and measure, in whatever process this is: a summary, and the bytes of the run's files by name."""
-    before, peak = peak_memory(), []
-
-    def watch():
-        """Called before every iteration, and after the last."""
-        peak[:] = [peak_memory()]
-        return False
-
+    before, peaks = peak_memory(), []
     with tempfile.TemporaryDirectory() as name:
-        folder, summary = train(replace(settings, output_dir=name), Console(quiet=True), watch)
+        folder, summary = train(replace(settings, output_dir=name), Console(quiet=True),
+                                stopped=lambda: peaks.append(peak_memory()))  # asked around every iteration: never
         files = {path.name: path.read_bytes() for path in (folder.metrics_csv, folder.policy, folder.curves)}
     costs = measure_costs(settings, summary["shots"] / summary["iterations"])
     # the peak of a process that had held more before this run says nothing of this run
-    costs["peak_memory_mb"] = peak[0] if peak[0] > before else None
+    costs["peak_memory_mb"] = peaks[-1] if peaks[-1] > before else None
     return {"summary": summary | {"costs": costs}, "files": files}
 
 
 def write_results(folder, planned, failures):
     """compare.csv, compare.md and compare.png from the runs' folders. Returns the rows of the table."""
-    results, rows = {}, []
+    results = {}
     for entrant, runs in planned.items():
         folders = [RunFolder(run.output_dir) for run in runs if run not in failures]
         results[entrant] = [(found.read_summary(), found.metrics()) for found in folders]
-    finished = [run for found in results.values() for run in found]
     any_run = next(iter(planned.values()))[0]  # game and limits are those of all
-    reach = threshold(any_run.make_rules(), finished[0][0]["bayes"] if finished else None)
+    bayes = next((summary["bayes"] for found in results.values() for summary, _ in found), None)
+    reach = comparison.threshold(any_run.make_rules(), bayes)
+    rows = []
     for entrant, runs in planned.items():
         reasons = [f"seed {run.seed}: {failures[run]}" for run in runs if run in failures]
-        rows.append(row_of(entrant, results[entrant], reach, reasons[0] if reasons else ""))
-    rows = ranked(rows, results)
-    title = finding(rows, any_run)
-    write_text(folder / "compare.csv", as_csv(rows))
-    write_text(folder / "compare.md", markdown(rows, any_run, title))
-    if finished:
+        rows.append(comparison.row_of(entrant, results[entrant], reach, *reasons[:1]))
+    rows = comparison.ranked(rows, results)
+    title = comparison.finding(rows, any_run)
+    write_text(folder / "compare.csv", comparison.as_csv(rows))
+    write_text(folder / "compare.md", comparison.markdown(rows, any_run, title))
+    if any(results.values()):
         draw(folder / "compare.png", rows, results, title, any_run)
     return rows
 
@@ -120,11 +111,8 @@ def draw(path, rows, results, title, run):
     from .screens.plots import EIGHT, compare_curves, save  # here, for the processes that train need no matplotlib
 
     labels = {row["entrant"]: f"{row['entrant']}  {row['greedy_mean_shots']:.2f}" for row in rows if row["runs"]}
-    curves = {label: [curve_of(metrics) for _, metrics in results[name]] for name, label in labels.items()}
-    best_of = {}  # class of algorithms → its best entrant: those differ most
-    for name, label in labels.items():
-        best_of.setdefault(RECIPES[name.partition(":")[0]].kind, label)
-    featured = list(curves) if len(curves) <= len(EIGHT) else list(best_of.values())
+    curves = {label: [comparison.curve_of(metrics) for _, metrics in results[name]] for name, label in labels.items()}
+    featured = list(curves)[: len(EIGHT)]
     whole_games = [] if run.max_shots else reference_scores(run.make_rules())
     levels = [*whole_games, ("the game is learnt", rows[0]["threshold"])]
     save(compare_curves(curves, featured, title, "greedy play at the end,\nmean shots over seeds", levels), path)
@@ -153,14 +141,13 @@ def parse(arguments):
 @command
 def main(arguments=None):
     options, console = parse(arguments), stderr_console()
-    with stop_on_signal("stopping; finished runs are kept") as stopped:
-        try:
-            rows = compare(**options, console=console, stopped=stopped)
-        except Stopped as stop:
-            console.print(str(stop))
-            return 128 + stopped()
-    for title, columns in TABLES.items():
-        show_comparison(title, *table(columns, rows))
+    try:
+        rows = compare(**options, console=console)
+    except KeyboardInterrupt as stop:
+        console.print("stopped: finished runs are kept; the same command goes on with the others")
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+    for title, columns in comparison.TABLES.items():
+        show_comparison(title, *comparison.table(columns, rows))
     console.print(f"files in {options['output_dir']}: compare.csv, compare.md, compare.png, a folder for each run")
     failed = [f"{row['entrant']} ({row['failed']})" for row in rows if row["failed"]]
     if failed:

@@ -9,10 +9,8 @@ import math
 import signal
 import sys
 import time
-from collections import deque
 from contextlib import nullcontext
-from functools import partial
-from itertools import islice, starmap
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,11 @@ from threadpoolctl import threadpool_limits
 from .env import BattleshipEnv
 from .players import BASELINES, find_player
 from .players.evaluation import best_known, evaluate_in_rounds, gap_closed
-from .runs.world import keep_freed_memory, number_of_cores
+from .runs.world import number_of_cores
 from .screens.command import command
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import evaluation_progress, show_evaluation, stderr_console
-from .study.race import FreshProcesses
+from .study.comparison import FreshProcesses
 
 MOST_GAMES = 20_000  # that a player plays where nothing else is asked for
 MOST_SECONDS = 60
@@ -41,25 +39,6 @@ def find_players(names, rules):
     return [find_player(name, rules) for name in names]
 
 
-# ------------------------------------------------------------------------------------- playing
-
-
-def starmap_in_processes(pool, cores, function, tasks):
-    """`itertools.starmap` on all cores, some calls ahead of what is asked for."""
-    tasks, waiting = iter(tasks), deque()
-    while True:
-        waiting.extend(pool.submit(on_one_core, function, *task) for task in islice(tasks, 2 * cores - len(waiting)))
-        if not waiting:
-            return
-        yield waiting.popleft().result()
-
-
-def on_one_core(function, *arguments):
-    keep_freed_memory()
-    with threadpool_limits(1, user_api="blas"):
-        return function(*arguments)
-
-
 def seconds_left(result, seconds, games, precision):
     """How long a player still has to play, at its pace so far; 0 or less: enough."""
     if result.exact:
@@ -71,15 +50,14 @@ def seconds_left(result, seconds, games, precision):
 
 
 def enough_games(player, seed, games=None, precision=None):
-    """Yields (result so far, seconds it took, seconds left) after each round of games, until they are enough.
-
-    `games` many; or until the 95% interval is ± `precision` shots; or `MOST_GAMES`, within `MOST_SECONDS`.
+    """Yields (result so far, seconds it took, seconds left) after each round, until there are `games`, or the 95%
+    interval is ± `precision` shots, or, if neither is given, there are `MOST_GAMES` or `MOST_SECONDS` are over.
     """
-    cores, start = number_of_cores(), time.monotonic()
-    most = None if precision else games or MOST_GAMES
+    start, most = time.monotonic(), None if precision else games or MOST_GAMES
+    processes = FreshProcesses(number_of_cores()) if player.slow else nullcontext()
     # one thread, as in training: more would round differently, and choose otherwise among cells that are equally good
-    with threadpool_limits(1, user_api="blas"), FreshProcesses(cores) if player.slow else nullcontext() as pool:
-        run = partial(starmap_in_processes, pool, cores) if player.slow else starmap
+    with threadpool_limits(1, user_api="blas"), processes as pool:
+        run = pool.starmap if pool else starmap
         for result in evaluate_in_rounds(player, BattleshipEnv(player.rules), most, seed, run=run):
             seconds = time.monotonic() - start
             left = max(0, seconds_left(result, seconds, games, precision))
@@ -93,17 +71,12 @@ def play_all(players, options, results, console):
     with evaluation_progress(console, players[0].rules) as show:
         for player in players:
             show(rows_of(players, results), f"{player.name} plays")
-            announced = False
             for result, seconds, left in enough_games(player, options.seed, options.games, options.precision):
-                results[player.name] = result
                 text = f"{player.name}: {len(result.shots):,} games in {seconds:.0f} s, {left:.0f} s to go"
-                if left > LONG and not announced:
+                if left > LONG and player.name not in results:
                     console.print(text)
-                    announced = True
+                results[player.name] = result
                 show(rows_of(players, results), text)
-
-
-# ------------------------------------------------------------------------------------- results
 
 
 def rows_of(players, results):
@@ -120,12 +93,10 @@ def best_player(players, results):
 
 
 def row_of(player, result, best, best_mean_shots):
-    row = {"name": player.name, **result.summary(), "median_shots": float(np.median(result.shots)),
-           "p95_shots": float(np.percentile(result.shots, 95)),
-           "gap_closed": gap_closed(result.mean_shots, player.rules, best_mean_shots), "gap_closed_to": best}
-    if hasattr(player, "exact_mean_shots"):
-        row["exact_mean_shots"] = player.exact_mean_shots
-    return row
+    optimum = {"exact_mean_shots": player.exact_mean_shots} if hasattr(player, "exact_mean_shots") else {}
+    gap = gap_closed(result.mean_shots, player.rules, best_mean_shots)
+    return {"name": player.name, **result.summary(), "median_shots": float(np.median(result.shots)),
+            "p95_shots": float(np.percentile(result.shots, 95)), "gap_closed": gap, "gap_closed_to": best, **optimum}
 
 
 def show(players, results, options, console):

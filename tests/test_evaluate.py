@@ -1,7 +1,6 @@
 """Evaluation: exact where it can be, the same boards for all, and every mistake in one line."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from battleship_grpo.game import NAMED_RULES, Rules, all_boards
 from battleship_grpo.players import evaluation, find_player
 from battleship_grpo.players.evaluation import Sampled, Trained, bayes_mean_shots, best_known, gap_closed, play_out
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.study.race import FreshProcesses
+from battleship_grpo.study.comparison import FreshProcesses
 
 TINY, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["classic"]
 
@@ -73,8 +72,7 @@ def test_fewer_games_are_the_first_of_more_and_processes_change_nothing():
     many, few = (evaluation.evaluate(player, env, games, seed=1).shots for games in (60, 40))
     np.testing.assert_array_equal(many[:40], few)
     with FreshProcesses(2) as pool:
-        run = partial(evaluate.starmap_in_processes, pool, 2)
-        *_, result = evaluation.evaluate_in_rounds(player, env, 40, seed=1, run=run)
+        *_, result = evaluation.evaluate_in_rounds(player, env, 40, seed=1, run=pool.starmap)
     np.testing.assert_array_equal(result.shots, few)
 
 

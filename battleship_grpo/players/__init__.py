@@ -1,13 +1,6 @@
 """The players: baselines that learn nothing, from random shots to the best possible play, and trained policies.
 
-    random       uniform over the legal cells
-    hunt_target  the classic heuristic: hunt on a grid, then follow up hits
-    density      the most probable cell by an estimated posterior: for boards too large to enumerate
-    bayes        the most probable cell by the exact posterior
-    optimal      the fewest mean shots that any play can reach
-
-    >>> player = find_player("bayes", Rules(5, (2, 3, 4)))
-    >>> player.distribution(observations, legal).greedy()
+    >>> find_player("bayes", Rules(5, (2, 3, 4))).distribution(observations, legal).greedy()
 """
 
 import os

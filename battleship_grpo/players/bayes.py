@@ -14,24 +14,20 @@ PRODUCT_SIZE = 1_000_000  # elements of observations × layouts at a time: 4 MB
 
 
 @lru_cache(maxsize=16)
-def number_of_layouts(rules):
-    """How many legal placements the fleet has; None where there are too many to list."""
-    try:
-        return len(all_boards(rules))
-    except ValueError:
-        return None
-
-
 def too_many_for_bayes(rules):
-    return (number_of_layouts(rules) or MOST_LAYOUTS + 1) > MOST_LAYOUTS
+    """Whether the fleet has more legal placements than can be compared with each position."""
+    try:
+        return len(all_boards(rules)) > MOST_LAYOUTS
+    except ValueError:
+        return True
 
 
 def describe(rules):
     """How large the rules are, in words."""
-    number = number_of_layouts(rules)
     ways = placement_count(rules)
     many = f"{ways:,}" if ways < 10**18 else "over a billion billion"
-    count = f"{number:,} placements" if number else f"{many} placements, overlaps included"
+    listed = not too_many_for_bayes(rules)
+    count = f"{len(all_boards(rules)):,} placements" if listed else f"{many} placements, overlaps included"
     return f"fleet {rules.ships} on a {rules.board_size}×{rules.board_size} board has {count}"
 
 
@@ -92,8 +88,7 @@ def bits(cells):
 
 def distinct(rows):
     """The different rows of −1, 0, 1: the index of the first of each kind, and the kind of each row, int (N,)."""
-    xp = array_module(rows)
-    digits = 39  # rows are read as numbers to the base 3, this many columns at a time: 64 bits hold no more
+    xp, digits = array_module(rows), 39  # columns read at a time as a number to the base 3: 64 bits hold no more
     kinds = xp.zeros(len(rows), xp.int64)
     for start in range(0, rows.shape[1], digits):
         some = rows[:, start : start + digits].astype(xp.int64)

@@ -69,10 +69,8 @@ class Result:
 
 
 def evaluate(player, env, games, seed, every_board=False):
-    """Have a player play: on every placement if it is deterministic and they are few, else on `games` random boards.
-
-    Boards and shots follow from the seed alone. With `every_board` any player plays every placement once, if they are
-    few.
+    """Have a player play: on every placement if they are few and it is deterministic, or with `every_board` any player;
+    else on `games` random boards. Boards and shots follow from the seed alone.
     """
     *_, result = evaluate_in_rounds(player, env, games, seed, every_board)
     return result
@@ -82,8 +80,7 @@ def evaluate_in_rounds(player, env, games, seed, every_board=False, run=starmap)
     """Yields the `Result` of all games so far after each round of games; without end if `games` is None.
 
     Fewer games are the first of more: the boards are one sequence, and every round has random numbers of its own. Where
-    every placement is played there is one result, at the end. `run`: calls a function for each tuple of arguments, one
-    after the other like `itertools.starmap`, or in several processes.
+    every placement is played there is one result, at the end. `run`: `itertools.starmap`, or one of several processes.
     """
     every_board = (player.deterministic or every_board) and placement_count(env.rules) <= EVERY_BOARD_BELOW
     if every_board:
@@ -95,27 +92,20 @@ def evaluate_in_rounds(player, env, games, seed, every_board=False, run=starmap)
     for of_a_round in run(play_round, _rounds(player, env, draws, games, seed)):
         played.append(of_a_round)
         if not every_board:
-            yield _result(played, exact=False)
+            yield Result(*map(np.concatenate, zip(*played, strict=True)), exact=False)
     if every_board:
-        yield _result(played, exact=player.deterministic)
-
-
-def _result(played, exact):
-    return Result(*(np.concatenate(arrays) for arrays in zip(*played, strict=True)), exact=exact)
+        yield Result(*map(np.concatenate, zip(*played, strict=True)), exact=player.deterministic)
 
 
 def _rounds(player, env, draws, games, seed):
     """The arguments of `play_round`, for each round, up to so many games."""
-    number = 0
     left = sys.maxsize if games is None else games
-    for boards in draws:
-        for part in split(len(boards), -(-len(boards) // player.games_at_once)):
-            if left <= 0:
-                return
-            some = boards[part][:left]
-            yield player, env, some, seed, number
-            number += 1
-            left -= len(some)
+    parts = (boards[part] for boards in draws for part in split(len(boards), -(-len(boards) // player.games_at_once)))
+    for number, boards in enumerate(parts):
+        yield player, env, boards[:left], seed, number
+        left -= len(boards)
+        if left <= 0:
+            return
 
 
 def play_round(player, env, boards, seed, number):
@@ -141,9 +131,7 @@ def bayes_mean_shots(rules):
 
 @lru_cache(maxsize=16)
 def reference_scores(rules):
-    """Mean shots to compare others with, (name, mean shots), from worst to best: random play, hunt–target, and greedy
-    play on the exact posterior, or else, where it has been measured, on an estimate.
-    """
+    """Mean shots to compare others with, (name, mean shots), from worst to best, the best known player last."""
     hunting = evaluate(HuntTarget(rules), BattleshipEnv(rules), REFERENCE_GAMES, seed=0).mean_shots
     found = [("random play", rules.random_mean_shots), ("hunt–target", hunting)]
     name, mean_shots = best_known(rules, {})
@@ -153,10 +141,9 @@ def reference_scores(rules):
 
 
 def best_known(rules, measured):
-    """The best known player, (name, mean shots), which closes the gap to 100%; (None, None) where none is known.
+    """The best known player, (name, mean shots), `bayes` or else `density`; (None, None) where none is known.
 
-    It is exact Bayesian play, or, where there are too many placements for that, density. measured: name → mean shots of
-    players that have played.
+    measured: name → mean shots of players that have played.
     """
     if (bayes := measured.get("bayes") or bayes_mean_shots(rules)) is not None:
         return "bayes", bayes

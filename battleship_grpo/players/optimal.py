@@ -9,10 +9,8 @@ and the shot divides them into misses and hits,
 
 with C = 0 once the fleet is sunk. Both tables have an axis of length 3 for each cell, so one slice holds all positions
 with the same cells in the fog; those with the least fog come first. By the eight symmetries of the board one slice in
-eight is computed, and the others are copies with their axes exchanged.
-
-Nothing is pruned and nothing estimated: a 4×4 board has 3¹⁶ = 43 million positions, 3 seconds and half a gigabyte
-whatever the fleet. A 5×5 board has 3²⁵, twenty thousand times as many.
+eight is computed, and the others are copies with their axes exchanged. A 4×4 board has 3¹⁶ = 43 million positions, 3
+seconds and half a gigabyte whatever the fleet; a 5×5 board has twenty thousand times as many.
 """
 
 from functools import lru_cache

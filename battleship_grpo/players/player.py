@@ -1,4 +1,4 @@
-"""What all players share, and those that know no posterior: random shots, and the classic heuristic."""
+"""What all players share, and those without a posterior: random shots, and the classic heuristic."""
 
 from importlib import import_module
 

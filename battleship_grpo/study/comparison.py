@@ -1,4 +1,4 @@
-"""The columns of a comparison: from the runs of each algorithm to a row of a table, and the table as text.
+"""A comparison: its runs, each in a new process and with a folder, and what they show: rows of numbers, tables, text.
 
 A run is its summary, as summary.json has it, and its metrics, column name → float (iterations,).
 """
@@ -6,17 +6,212 @@ A run is its summary, as summary.json has it, and its metrics, column name → f
 import csv
 import io
 import math
-from collections.abc import Callable
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median_high
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from ..algorithms import RECIPES
+from ..runs.assembly import with_inherited
+from ..runs.files import replacing
+from ..runs.folder import RunFolder, write_json
+from ..runs.settings import RunSettings, make_settings, options_of, options_of_algorithm
+from ..runs.world import keep_freed_memory, signals_held_back
+from ..screens.options import parsed
 from .speed import BATCH_GAMES, BATCHES
 
+DIFFERENT = {"init", "network", "hidden_sizes", "activation", "encoding", "equivariant", "output_gain"}
+SAME_FOR_ALL = options_of(RunSettings).keys() - DIFFERENT  # or the runs could not be compared
+PATIENCE = 2.0  # seconds that a process which is to end may take to clean up
 WINDOW = 5000  # games: as many for every algorithm, so that the same noise is left in every curve
 SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as one
 ENOUGH_SEEDS = 4  # with fewer no difference is significant: for 3 against 3 the smallest p-value is 0.1
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
+
+
+# ------------------------------------------------------------------------------------- which runs
+
+
+def plan(entrants, seeds, folder, options):
+    """The settings of every run: entrant → one for each seed. Every run has a folder of its own within `folder`.
+
+    entrants: algorithms, maybe with settings of their own, such as "grpo:epsilon=0.1:epsilon_high=0.3". options:
+    settings of all, name → value. Raises ValueError for an entrant that makes no sense.
+    """
+    folders = {entrant: re.sub(r"[^\w.,=+-]+", "-", entrant) for entrant in entrants}
+    if len(set(folders.values())) < len(folders):
+        raise ValueError(f"of {', '.join(folders)} two would have the same folder: compare them apart")
+    given = {entrant: with_inherited(options | read_entrant(entrant)) | {"processes": 1} for entrant in folders}
+    return {entrant: [make_settings(**given[entrant], seed=seed, output_dir=str(Path(folder) / f"{name}-seed{seed}"))
+                      for seed in range(seeds)] for entrant, name in folders.items()}
+
+
+def read_entrant(entrant):
+    """ "grpo:beta=0" → {"algorithm": "grpo", "beta": 0.0}. Raises ValueError for what is not an entrant."""
+    algorithm, *changes = entrant.split(":")
+    if algorithm not in RECIPES:
+        raise ValueError(f"unknown algorithm {algorithm!r}: choose from all, {', '.join(RECIPES)}")
+    known = options_of_algorithm(algorithm)
+    given = {"algorithm": algorithm}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"{entrant}: {change!r} sets nothing: write NAME:SETTING=VALUE, such as grpo:beta=0")
+        name = name.strip().replace("-", "_")
+        if name in SAME_FOR_ALL:
+            raise ValueError(f"{entrant}: {name} is the same for all that is compared")
+        given[name] = parsed(name, known[name], text.strip()) if name in known else text
+    return given
+
+
+# ------------------------------------------------------------------------------------- carrying them out
+
+
+class FreshProcesses(ThreadPoolExecutor):
+    """Carries out each call in a new process on one core, `jobs` side by side: memory is measured from nothing.
+
+    Each process is a pool of its own: where the system kills one, the calls in others go on. All share the reading end
+    of a pipe, whose writing end is closed on leaving the `with` block, or by the system if this process is killed. Then
+    what is running ends, and what has not begun is cancelled.
+    """
+
+    def __init__(self, jobs):
+        super().__init__(jobs)
+        self.ahead = 2 * jobs  # calls of `starmap` before their results are asked for
+        self.context = get_context("spawn")
+        self.reader, self.writer = self.context.Pipe(duplex=False)
+
+    def submit(self, function, /, *arguments):
+        return super().submit(self._call, function, arguments)
+
+    def starmap(self, function, tasks):
+        """`itertools.starmap`, some calls ahead of what is asked for; tasks may have no end."""
+        waiting = deque()
+        for task in tasks:
+            waiting.append(self.submit(function, *task))
+            if len(waiting) == self.ahead:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
+
+    def _call(self, function, arguments):
+        with ProcessPoolExecutor(1, self.context, end_with, (self.reader,)) as pool:
+            with signals_held_back(signal.SIGINT):  # Ctrl-C goes to every process of the terminal
+                future = pool.submit(carried_out, function, arguments)
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                raise ChildProcessError("its process ended early") from None
+
+    def __exit__(self, *_):
+        self.writer.close()
+        self.shutdown(cancel_futures=True)
+
+
+def end_with(reader):
+    """In a new process: have it end once nothing can be written to `reader` any more."""
+    def watch():
+        with suppress(OSError):  # so says Windows that the other end is closed
+            reader.poll(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os._exit(1)  # it is stuck, such as in sending a result to a process that was killed
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def carried_out(function, arguments):
+    """The call's result. SIGTERM unwinds the stack, so that temporary files go; but results are sent whole."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    keep_freed_memory()
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            return function(*arguments)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def carry_out(run_one, runs, finished, failures, executor, show):
+    """Carry out what is not in `finished`, run → summary, and write each run's folder as it ends.
+
+    run_one(settings) → summary, and the bytes of files by name. `finished` grows, and so does `failures`, run → reason;
+    `show(run)` is called for each run that ended.
+    """
+    pending = {executor.submit(run_one, run): run for run in runs if run not in finished}
+    try:
+        for future in as_completed(pending):
+            run = pending.pop(future)
+            if error := future.exception():  # the other runs go on
+                failures[run] = " ".join(str(error).split()) or type(error).__name__
+            else:
+                finished[run] = keep(run, **future.result())
+            show(run)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+# ------------------------------------------------------------------------------------- their folders
+
+
+def keep(run, summary, files):
+    """Write a run's folder. Its summary comes last: where there is one, the run is finished. Returns it."""
+    folder = RunFolder(run.output_dir)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_json(folder.config, asdict(run))
+    for name, content in files.items():
+        with replacing(folder.path / name) as temporary:
+            temporary.write_bytes(content)
+    folder.write_summary(summary)
+    return summary
+
+
+def finished_runs(runs):
+    """run → summary, of those whose folders hold results. Raises ValueError for one that holds anything else."""
+    found = {}
+    for run in runs:
+        folder = RunFolder(run.output_dir)
+        if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
+            continue
+        if different := differences(folder, run):
+            raise ValueError(f"{folder} holds something else ({different}): choose another --output-dir")
+        if folder.summary.is_file():
+            found[run] = folder.read_summary()
+    return found
+
+
+def differences(folder, run):
+    """In words, how what a folder holds differs from this run; empty if it does not."""
+    try:
+        found = folder.read_settings()
+        if folder.summary.exists():
+            summary = folder.read_summary()
+            if "costs" not in summary:
+                return "a run, but not of a comparison"
+            if not makes_a_row(summary, folder.metrics()):
+                return "results that are damaged"
+    except (OSError, ValueError, TypeError):
+        return "no run that can be read"
+    for name, value in asdict(replace(run, output_dir=found.output_dir)).items():
+        if getattr(found, name, None) != value:
+            return f"a run with {name} {getattr(found, name, None)}, not {value}"
+    return ""
+
+
+# ------------------------------------------------------------------------------------- their numbers
 
 
 def recent_means(games, shots, window=WINDOW):
@@ -28,8 +223,7 @@ def recent_means(games, shots, window=WINDOW):
 
 def first_at_most(values, x, level):
     """The x of the first value ≤ level; inf if there is none."""
-    reached = values <= level
-    return float(x[reached.argmax()]) if reached.any() else math.inf
+    return float(next(iter(x[values <= level]), math.inf))
 
 
 def drawdown(values):
@@ -39,9 +233,8 @@ def drawdown(values):
 
 def threshold(rules, bayes):
     """Mean shots that count as having learnt: `MILESTONE` of the way to `bayes`, or if None half-way to no miss."""
-    if bayes is None:
-        return round((rules.random_mean_shots + rules.ship_cells) / 2, 1)
-    return round(rules.random_mean_shots - MILESTONE * (rules.random_mean_shots - bayes), 1)
+    random = rules.random_mean_shots
+    return round((random + rules.ship_cells) / 2 if bayes is None else random - MILESTONE * (random - bayes), 1)
 
 
 def curve_of(metrics):
@@ -51,65 +244,9 @@ def curve_of(metrics):
     return np.stack([metrics["shots"], metrics["seconds"], recent_means(games, own_shots)])
 
 
-class Column(NamedTuple):
-    name: str  # in compare.csv
-    heading: str
-    show: Callable = str
-    meaning: str = ""
-
-
-def number(form, scale=1):
-    return lambda value: format(value / scale, form)
-
-
-def millions_or_never(value):
-    return "never" if value == math.inf else f"{value / 1e6:.2f}"
-
-
-NAME = Column("entrant", "entrant")
-TABLES = {
-    "how well it plays": (
-        NAME,
-        Column("runs", "runs", str, "finished runs, each from another seed"),
-        Column("greedy_mean_shots", "greedy", number(".3f"), "mean shots of greedy play at the end; mean over seeds"),
-        Column("greedy_deviation", "± seeds", number(".3f"), "its standard deviation over seeds"),
-        Column("p_value", "p", number(".2f"), "p-value of a rank-sum permutation test of its runs against those of the "
-               f"best; up to {SIGNIFICANT} counts as a difference"),
-        Column("sampled_mean_shots", "sampled", number(".2f"), "mean shots of sampled play at the end"),
-        Column("gap_closed", "gap closed", number(".1%"), "by greedy play: 0% random play, 100% exact Bayesian play"),
-        Column("shots", "Mshots", number(".2f", 1e6), "million training shots of a run"),
-    ),
-    "how it learns": (
-        NAME,
-        Column("shots_to_threshold", "Mshots to {threshold}", millions_or_never,
-               f"million training shots until the last {WINDOW:,} games took {{threshold}} shots on average; median "
-               "over seeds"),
-        Column("drawdown", "drawdown", number(".2f"),
-               f"largest rise of the mean of the last {WINDOW:,} games above its best so far; largest over seeds"),
-        Column("gradient_variance", "gradient noise", number(".2f"), "relative variance of the policy gradient at the "
-               f"start, E‖g − ḡ‖²/‖ḡ‖², over {BATCHES} batches of {BATCH_GAMES} games"),
-        Column("updates", "updates", number(",.0f"), "of a run: a batch of games, played and learnt from"),
-        Column("seconds_per_update", "ms per update", number(",.1f", 1e-3), "mean over training"),
-        Column("shots_per_second", "kshots per s", number(",.0f", 1e3), "training shots, in one process on one core"),
-    ),
-    "what it costs": (
-        NAME,
-        Column("networks", "networks", str, "held while learning"),
-        Column("parameters", "parameters", number(",.0f"), "of all networks"),
-        Column("optimiser_numbers", "optimiser", number(",.0f"), "numbers in the state of the optimisers"),
-        Column("flops_per_update", "Gflop per update", number(".2f", 1e9),
-               "floating-point operations of the networks' matrix products, estimated: a forward pass for each shot "
-               "played, and three whenever one is learnt; not counted: TRPO's Fisher products and line search, and "
-               "teachers that are not networks"),
-        Column("flops_per_shot", "kflop per shot", number(",.0f", 1e3), "the same, per training shot"),
-        Column("peak_memory_mb", "MB", number(",.0f"), "peak memory of the process while learning, program included"),
-    ),
-}
-
-
 def row_of(entrant, runs, reach, failed=""):
     """The numbers of an entrant, column name → number, from its finished runs; None where one is unknown."""
-    row = {column.name: None for columns in TABLES.values() for column in columns} | {
+    row = dict.fromkeys(column.name for columns in TABLES.values() for column in columns) | {
         "entrant": entrant, "runs": len(runs), "failed": failed, "threshold": reach}
     if not runs:
         return row
@@ -117,22 +254,21 @@ def row_of(entrant, runs, reach, failed=""):
     curves = [curve_of(metrics) for _, metrics in runs]
     costs = [summary["costs"] for summary in summaries]
     greedy = [summary["greedy"]["mean_shots"] for summary in summaries]
-    iterations = sum(summary["iterations"] for summary in summaries)
-    shots = sum(summary["shots"] for summary in summaries)
-    seconds = sum(summary["seconds"] for summary in summaries)
-    square = sum(cost["gradient_square"] for cost in costs)
     gaps = [summary["gap_closed"] for summary in summaries]
     memory = [cost["peak_memory_mb"] for cost in costs if cost["peak_memory_mb"] is not None]
+    iterations, shots, seconds = (sum(summary[name] for summary in summaries)
+                                  for name in ("iterations", "shots", "seconds"))
+    variance, square = (sum(cost[name] for cost in costs) for name in ("gradient_variance", "gradient_square"))
     return row | {
         "greedy_mean_shots": float(np.mean(greedy)),
         "greedy_deviation": float(np.std(greedy, ddof=1)) if len(greedy) > 1 else None,
         "sampled_mean_shots": float(np.mean([summary["sampled"]["mean_shots"] for summary in summaries])),
         "gap_closed": None if None in gaps else float(np.mean(gaps)),
-        "shots_to_threshold": middle([first_at_most(means, fired, reach) for fired, _, means in curves]),
+        "shots_to_threshold": median_high([first_at_most(means, fired, reach) for fired, _, means in curves]),
         "drawdown": max(drawdown(means) for _, _, means in curves),
-        "gradient_variance": sum(cost["gradient_variance"] for cost in costs) / square if square > 0 else None,
+        "gradient_variance": variance / square if square > 0 else None,
         **{name: costs[0][name] for name in ("networks", "parameters", "optimiser_numbers")},
-        **{name: float(np.mean([cost[name] for cost in costs])) for name in ("flops_per_update", "flops_per_shot")},
+        "flops_per_shot": float(np.mean([cost["flops_per_shot"] for cost in costs])),
         "seconds_per_update": seconds / iterations,
         "shots_per_second": shots / seconds,
         "updates": iterations / len(runs),
@@ -144,18 +280,11 @@ def row_of(entrant, runs, reach, failed=""):
 def makes_a_row(summary, metrics):
     """Whether these can be the results of a run: all that a row needs is there, and is a number."""
     try:
-        row = row_of("", [(summary, metrics)], reach=0) | {"bayes": summary["bayes"]}
-        numbers = [value for name, value in row.items() if name not in ("entrant", "failed", "shots_to_threshold")]
+        row = row_of("", [(summary, metrics)], reach=math.inf) | {"bayes": summary["bayes"], "threshold": 0}
         whole = np.array_equal(metrics["iteration"], np.arange(summary["iterations"]) + 1)
-        return (whole and np.isfinite(curve_of(metrics)).all()
-                and all(number is None or math.isfinite(number) for number in numbers))
+        return whole and np.isfinite(curve_of(metrics)).all() and all(map(math.isfinite, filter(None, row.values())))
     except (LookupError, TypeError, ValueError, ArithmeticError):
         return False
-
-
-def middle(values):
-    """The median, the worse of the two in the middle: it is inf as soon as half of the values are."""
-    return sorted(values)[len(values) // 2]
 
 
 def p_value(some, others):
@@ -174,11 +303,67 @@ def ranked(rows, results):
 
     results: entrant → its runs.
     """
-    rows = sorted(rows, key=lambda row: math.inf if row["runs"] == 0 else row["greedy_mean_shots"])
+    best, *others = sorted(rows, key=lambda row: row["greedy_mean_shots"] if row["runs"] else math.inf)
     greedy = {entrant: [summary["greedy"]["mean_shots"] for summary, _ in runs] for entrant, runs in results.items()}
-    best = greedy[rows[0]["entrant"]]
-    return [row | {"p_value": p_value(best, greedy[row["entrant"]])} if row["runs"] and row is not rows[0] else row
-            for row in rows]
+    for row in others:
+        if row["runs"]:
+            row["p_value"] = p_value(greedy[best["entrant"]], greedy[row["entrant"]])
+    return [best, *others]
+
+
+# ------------------------------------------------------------------------------------- tables and text
+
+
+class Column(NamedTuple):
+    name: str  # in compare.csv
+    heading: str
+    form: str = ",.0f"
+    unit: float = 1
+    meaning: str = ""
+
+    def show(self, value):
+        if value is None or isinstance(value, str):
+            return value or "–"
+        return "never" if value == math.inf else format(value / self.unit, self.form)
+
+
+NAME = Column("entrant", "entrant")
+TABLES = {
+    "how well it plays": (
+        NAME,
+        Column("runs", "runs", meaning="finished runs, each from another seed"),
+        Column("greedy_mean_shots", "greedy", ".3f", 1, "mean shots of greedy play at the end; mean over seeds"),
+        Column("greedy_deviation", "± seeds", ".3f", 1, "its standard deviation over seeds"),
+        Column("p_value", "p", ".2f", 1, "p-value of a rank-sum permutation test of its runs against those of the "
+               f"best; up to {SIGNIFICANT} counts as a difference"),
+        Column("sampled_mean_shots", "sampled", ".2f", 1, "mean shots of sampled play at the end"),
+        Column("gap_closed", "gap closed", ".1%", 1, "by greedy play: 0% random play, 100% exact Bayesian play"),
+        Column("shots", "Mshots", ".2f", 1e6, "million training shots of a run"),
+    ),
+    "how it learns": (
+        NAME,
+        Column("shots_to_threshold", "Mshots to {threshold}", ".2f", 1e6, f"million training shots until the last "
+               f"{WINDOW:,} games took {{threshold}} shots on average; median over seeds"),
+        Column("drawdown", "drawdown", ".2f", 1,
+               f"largest rise of the mean of the last {WINDOW:,} games above its best so far; largest over seeds"),
+        Column("gradient_variance", "gradient noise", ".2f", 1, "relative variance of the policy gradient at the "
+               f"start, E‖g − ḡ‖²/‖ḡ‖², over {BATCHES} batches of {BATCH_GAMES} games"),
+        Column("updates", "updates", meaning="of a run: a batch of games, played and learnt from"),
+        Column("seconds_per_update", "ms per update", ",.1f", 1e-3, "mean over training"),
+        Column("shots_per_second", "kshots per s", ",.0f", 1e3, "training shots, in one process on one core"),
+    ),
+    "what it costs": (
+        NAME,
+        Column("networks", "networks", meaning="held while learning"),
+        Column("parameters", "parameters", meaning="of all networks"),
+        Column("optimiser_numbers", "optimiser", meaning="numbers in the state of the optimisers"),
+        Column("flops_per_shot", "kflop per shot", ",.0f", 1e3,
+               "floating-point operations of the networks' matrix products per training shot, estimated: a forward "
+               "pass when it is played, three whenever one is learnt; without TRPO's Fisher products and line search, "
+               "and teachers that are not networks"),
+        Column("peak_memory_mb", "MB", meaning="peak memory of the process while learning, program included"),
+    ),
+}
 
 
 def finding(rows, run):
@@ -199,11 +384,10 @@ def finding(rows, run):
 
 def table(columns, rows):
     """Some columns as people read them: headings, lines of cells, and what the columns mean, [(heading, meaning)]."""
-    headings = [column.heading.format(**rows[0]) for column in columns]
-    lines = [["–" if row[column.name] is None else column.show(row[column.name]) for column in columns] for row in rows]
-    legend = [(heading, column.meaning.format(**rows[0]))
-              for heading, column in zip(headings, columns, strict=True) if column.meaning]
-    return headings, lines, legend
+    headings, meanings = ([text.format(**rows[0]) for text in texts]
+                          for texts in zip(*((column.heading, column.meaning) for column in columns), strict=True))
+    lines = [[column.show(row[column.name]) for column in columns] for row in rows]
+    return headings, lines, list(zip(headings, meanings, strict=True))[1:]  # a name needs no explanation
 
 
 def markdown(rows, run, title):

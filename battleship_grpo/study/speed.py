@@ -34,13 +34,12 @@ BATCHES, BATCH_GAMES = 32, 256  # from which the noise of the gradient is estima
 
 def cases(rules):
     """What to measure: the standard case, then other batch sizes, hidden sizes, boards and networks."""
-    changes = [{}]
-    changes += [{"num_boards": 16, "num_minibatches": 2}]
+    changes = [{}, {"num_boards": 16, "num_minibatches": 2}]
     changes += [{"num_boards": boards} for boards in (128, 256, 512)]
     changes += [{"hidden_sizes": hidden} for hidden in ((64,), (1024,), (256, 256))]
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
-    changes += [{"rules": name, "network": family.name, "hidden_sizes": family.default_hidden_sizes, "num_boards": 16,
-                 "num_minibatches": 2} for family in (Window, Placement) for name in NAMED_RULES]
+    changes += [{"rules": name, "network": family.name, "hidden_sizes": family.default_hidden_sizes, **changes[1]}
+                for family in (Window, Placement) for name in NAMED_RULES]
     return [{**STANDARD, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
 
@@ -77,14 +76,14 @@ def layer_products(policy, rows):
         return [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows * r, n), (n, m), (rows * r, m))]
                 for r, n, m in policy.network.products()]
 
-    layers, into = matrices(), matrices()
+    layers = list(zip(matrices(), matrices(), strict=True))  # each as it is, and where results go
 
     def forward():
-        for (x, layer, _), (_, _, z) in zip(layers, into, strict=True):
+        for (x, layer, _), (_, _, z) in layers:
             xp.matmul(x, layer, out=z)
 
     def backward():
-        for depth, ((x, layer, dz), (dx, d_layer, _)) in enumerate(zip(layers, into, strict=True)):
+        for depth, ((x, layer, dz), (dx, d_layer, _)) in enumerate(layers):
             xp.matmul(x.T, dz, out=d_layer)
             if depth > 0:
                 xp.matmul(dz, layer.T, out=dx)
@@ -117,10 +116,9 @@ def measure_case(world, options):
 
     products = {"collect": products_rate(forward), "learn": products_rate(forward, backward),
                 "training": products_rate(forward, forward, backward)}
-    return {"rules": options["rules"], "network": s.network, "hidden_sizes": list(s.hidden_sizes),
-            "boards": s.num_boards, "games_per_board": s.num_generations,
-            "minibatches": s.num_minibatches, "shots_per_second": rates, "products_alone": products,
-            "share": {stage: rates[stage] / products[stage] for stage in rates}}
+    return {"rules": s.rules, "network": s.network, "hidden_sizes": s.hidden_sizes, "boards": s.num_boards,
+            "games_per_board": s.num_generations, "minibatches": s.num_minibatches, "shots_per_second": rates,
+            "products_alone": products, "share": {stage: rates[stage] / products[stage] for stage in rates}}
 
 
 def measure_game(world, xp, rules):
@@ -152,11 +150,11 @@ def seconds_to_reach(world, options, targets):
     def on_iteration(share, metrics):
         recent.append(metrics["mean_shots"])
         for target in targets:
-            if target not in reached and np.mean(recent[-10:]) <= target:
-                reached[target] = metrics["seconds"]
+            if np.mean(recent[-10:]) <= target:
+                reached.setdefault(str(target), metrics["seconds"])
 
     learn(build(settings, world), settings, on_iteration, lambda: len(reached) == len(targets))
-    return {str(target): reached.get(target) for target in targets}
+    return dict.fromkeys(map(str, targets)) | reached
 
 
 def measure(world, backend, rules_name):
@@ -180,17 +178,15 @@ def measure_costs(settings, shots_per_update):
     """What an algorithm costs, as plain numbers by name.
 
     networks, parameters, optimiser_numbers   what it holds in memory
-    flops_per_update, flops_per_shot          of training, estimated for so many training shots
-    gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² of the gradient of an untrained policy, over batches of
-                                              `BATCH_GAMES`
+    flops_per_shot                            of training, estimated for so many training shots
+    gradient_variance, gradient_square        E‖g − ḡ‖² and ‖ḡ‖² over batches of `BATCH_GAMES`, of an untrained policy
     """
     learner = build(settings)
     networks = networks_of(learner).values()
     variance, square = gradient_noise(gradients(learner_of_batches(settings, BATCH_GAMES), BATCHES))
-    flops = flops_per_update(learner, shots_per_update)
     return {"networks": len(networks), "parameters": sum(len(network.parameters) for network in networks),
             "optimiser_numbers": sum(2 * optimiser.params[0].size for optimiser in learner.optimisers.values()),
-            "flops_per_update": flops, "flops_per_shot": flops / shots_per_update,
+            "flops_per_shot": flops_per_update(learner, shots_per_update) / shots_per_update,
             "gradient_variance": variance, "gradient_square": square}
 
 
@@ -213,8 +209,7 @@ def flops_per_update(learner, shots):
 def gradient_noise(gradients):
     """E‖g − ḡ‖² and ‖ḡ‖² of the distribution that these independent gradients, (n, P), n ≥ 2, come from. Unbiased.
 
-    E gᵢ·gⱼ = ‖ḡ‖² for i ≠ j, so ‖ḡ‖² is the mean of all products of different ones; the square of their mean would
-    hold an n-th of the noise as well. Where noise prevails the estimate of ‖ḡ‖² can come out below 0.
+    E gᵢ·gⱼ = ‖ḡ‖² for i ≠ j, so ‖ḡ‖² is the mean of all products of different ones, which can be below 0.
     """
     count, total = len(gradients), gradients.sum(axis=0, dtype=np.float64)
     squares = float((gradients.astype(np.float64) ** 2).sum())
@@ -232,13 +227,13 @@ def learner_of_batches(settings, games):
     return build(replace(settings, **{name: value for name, value in whole.items() if hasattr(settings, name)}))
 
 
+def generator(learner, number):
+    return make_generator(learner.policy.xp, learner.settings.seed, number)
+
+
 def gradients(learner, batches):
     """The policy gradient of independent batches: (batches, P)."""
     return np.stack([first_gradient(learner, generator(learner, number)) for number in range(batches)])
-
-
-def generator(learner, number):
-    return make_generator(learner.policy.xp, learner.settings.seed, number)
 
 
 def first_gradient(learner, rng):
@@ -253,12 +248,10 @@ def first_gradient(learner, rng):
 def peak_memory():
     """The most memory that this process has held, in MB; NaN where the system does not say (Windows)."""
     status = Path("/proc/self/status")  # Linux, where getrusage's number starts from that of the parent process
-    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
-    if found:
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
         return int(found[1]) / 2**10
     try:
         import resource
     except ImportError:
         return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
