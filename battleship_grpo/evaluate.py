@@ -50,9 +50,8 @@ def seconds_left(result, seconds, games, precision):
 
 
 def enough_games(player, seed, games=None, precision=None):
-    """Yields (result so far, seconds it took, seconds left) after each round of games, until they are enough.
-
-    `games` many; or until the 95% interval is ± `precision` shots; or `MOST_GAMES`, within `MOST_SECONDS`.
+    """Yields (result so far, seconds it took, seconds left) after each round, until there are `games`, or the 95%
+    interval is ± `precision` shots, or, if neither is given, there are `MOST_GAMES` or `MOST_SECONDS` are over.
     """
     start, most = time.monotonic(), None if precision else games or MOST_GAMES
     processes = FreshProcesses(number_of_cores()) if player.slow else nullcontext()

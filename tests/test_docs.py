@@ -119,7 +119,7 @@ def test_an_algorithm_in_a_script_trains_in_several_processes(tmp_path):
 def test_a_network_of_ones_own_learns_by_every_algorithm_and_comes_back_from_its_file(tmp_path):
     """Its derivatives agree with differences, and jvp is the adjoint of backward."""
     linear, rng = example("docs/extending.md", "A network")["Linear"], np.random.default_rng(0)
-    network, observations = linear(9, 4, rng=rng, dtype=np.float64), rng.integers(-1, 2, (7, 9))
+    network, observations = linear(9, 4, (), rng=rng, dtype=np.float64), rng.integers(-1, 2, (7, 9))
     (outputs, tape), u = network.forward(observations), rng.normal(size=(7, 4))
     gradient, point = network.backward(tape, u), network.parameters.copy()
 
