@@ -322,6 +322,12 @@ def test_p_value_is_the_share_of_partitions_that_differ_as_much(some, others, ex
     assert [p_value(some, others), p_value(others, some)] == pytest.approx([exact, exact], abs=error)
 
 
+def test_equal_entrants_are_told_apart_no_more_often_than_promised():
+    """1,000 comparisons of 6 with 6 draws from one distribution: more than 96 below 0.05 would come once in 10⁸."""
+    draws = np.random.default_rng(0).normal(size=(1000, 2, 6))
+    assert sum(p_value(*pair) <= 0.05 for pair in draws) <= 96
+
+
 def test_finding_calls_one_better_only_where_the_seeds_tell_all_others_from_it(finished):
     folder, rows = finished
     assert "cannot be told from it by so few seeds" in (folder / "compare.md").read_text(encoding="utf-8")
