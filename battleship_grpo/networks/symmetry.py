@@ -74,8 +74,8 @@ def permutations(network, axis):
     if axis == "window":
         return board_symmetries(2 * size - 1)  # it turns about its middle
     if axis == "direction":
-        upper = board_symmetries(2)[:, :2] // 2  # the rows that the two upper cells come from
-        return np.where(upper[:, :1] == upper[:, 1:], [0, 1], [1, 0])
+        turned = abs(np.diff(board_symmetries(2)[:, :2])) == 2  # of neighbours in a row one is now above the other
+        return np.where(turned, [1, 0], [0, 1])
     [length] = network.lengths[axis]
     return np.tile(np.arange(length), (ORDER, 1))
 
