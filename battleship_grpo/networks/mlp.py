@@ -39,13 +39,13 @@ class MLP(Network):
         """Outputs (N, O), and the tape for the next two: what goes into each layer, x, h₁, … (N, units)."""
         tape = [self.encode(observations)]
         for i in range(1, self.depth + 1):
-            sums = self.sums(i, tape[-1])
+            sums = self.sums(self.weights, i, tape[-1])
             tape.append(self.activate(sums, out=sums))
-        return self.sums(self.depth + 1, tape[-1]), tape
+        return self.sums(self.weights, self.depth + 1, tape[-1]), tape
 
-    def sums(self, i, hidden):
-        sums = hidden @ self.weights[f"W{i}"]
-        sums += self.weights[f"b{i}"]
+    def sums(self, weights, i, hidden):
+        sums = hidden @ weights[f"W{i}"]
+        sums += weights[f"b{i}"]
         return sums
 
     def backward(self, tape, d_outputs):
@@ -65,10 +65,11 @@ class MLP(Network):
     def jvp(self, tape, vector):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         d = self.views(vector)
-        d_sums = tape[0] @ d["W1"] + d["b1"]
+        d_sums = self.sums(d, 1, tape[0])
         for i in range(2, self.depth + 2):
             d_hidden = d_sums * self.slope(tape[i - 1])
-            d_sums = tape[i - 1] @ d[f"W{i}"] + d[f"b{i}"] + d_hidden @ self.weights[f"W{i}"]
+            d_sums = self.sums(d, i, tape[i - 1])
+            d_sums += d_hidden @ self.weights[f"W{i}"]
         return d_sums
 
     def stepper(self, observations):
@@ -76,5 +77,5 @@ class MLP(Network):
 
     def finish(self, sums, observations):
         for i in range(2, self.depth + 2):
-            sums = self.sums(i, self.activate(sums))
+            sums = self.sums(self.weights, i, self.activate(sums))
         return sums

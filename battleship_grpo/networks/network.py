@@ -71,24 +71,18 @@ class Network:
         self.axes = self.make_axes()
         self.lengths = {
             "input": (self.planes * observation_size,), "plane": (self.planes,), "cell": (observation_size,),
-            "window": 2 * (2 * math.isqrt(observation_size) - 1,),  # over the whole board from each cell; it has two axes
+            "window": 2 * (2 * math.isqrt(observation_size) - 1,),  # the whole board as seen from any cell: two axes
             "direction": (2,), "ship": (len(self.fleet),), "output": (num_outputs,), "one": (1,)}
         self.shapes = {name: sum((self.lengths.get(axis, (axis,)) for axis in axes), ())
                        for name, axes in self.axes.items()}
         self.num_parameters = sum(map(math.prod, self.shapes.values()))
         if self.num_parameters > MOST_PARAMETERS:
-            raise ValueError(f"a network of {self.num_parameters:,} parameters is too large to be saved: "
-                             f"{MOST_PARAMETERS:,} at most")
+            raise ValueError(f"a network of {self.num_parameters:,} parameters is too large to be saved")
         if rng is not None:
-            self.adopt(self.first_parameters(rng, dtype, output_gain))
-
-    def first_parameters(self, rng, dtype, output_gain):
-        """He's uniform initialisation, biases at 0: (P,)."""
-        parameters = (2 * rng.random(self.num_parameters) - 1).astype(dtype)
-        for name, array in self.views(parameters).items():
-            gain = 1 if name in self.hidden else output_gain
-            array *= 0 if name[0] in "bB" else (6 / self.fan_in(name)) ** 0.5 * gain
-        return parameters
+            self.adopt((2 * rng.random(self.num_parameters) - 1).astype(dtype))
+            for name, array in self.weights.items():
+                gain = 1 if name in self.hidden else output_gain
+                array *= 0 if name[0] in "bB" else (6 / self.fan_in(name)) ** 0.5 * gain  # He's uniform initialisation
 
     @property
     def hidden(self):
@@ -102,8 +96,6 @@ class Network:
     def products(self):
         """The matrix products of `forward`: [(rows per observation, inputs, outputs), …]."""
         return [(1, *shape) for shape in self.shapes.values() if len(shape) > 1]
-
-    # ---- parameters
 
     def adopt(self, parameters):
         """Take this vector (P,) for the parameters."""
@@ -159,9 +151,7 @@ class Network:
     def __repr__(self):
         hidden = " → ".join(map(str, self.hidden_sizes))
         return (f"{type(self).__name__}({self.shape[0]} → {self.shape[1]}; {hidden}, {self.activation}, "
-                f"{self.encoding}; {len(self.parameters):,} parameters)")
-
-    # ---- what layers are made of
+                f"{self.encoding}; {self.num_parameters:,} parameters)")
 
     def encode(self, observations):
         """The first layer's inputs for observations (N, F): [hit | miss] (N, 2·F), or with "signed" as they are."""
@@ -189,8 +179,7 @@ class Stepper:
     """The outputs for N games, kept up to date shot by shot.
 
     A shot changes one input. It adds one row of weights to the first layer's sums, where `forward` takes a product.
-
-    network's finish(sums (N, …), observations) makes outputs (N, O) of the first layer's sums, and leaves them as they are.
+    Outputs (N, O) follow from network.finish(sums (N, …), observations), which leaves the sums as they are.
     """
 
     def __init__(self, network, observations, matrix, bias):
@@ -200,7 +189,7 @@ class Stepper:
         self.sums += bias
 
     def outputs(self, observations):
-        """(N, O), of observations (N, F) as they are by now."""
+        """(N, O), of observations (N, F) as they are now."""
         return self.network.finish(self.sums, observations)
 
     def reveal(self, cells, values):

@@ -1,16 +1,15 @@
 """A network with a belief about where each ship is placed, refined layer by layer.
 
-    x = [hit | miss] ──[kernel over relative positions; a bias per cell]──► φ ──► h₁, a vector at each cell
-    e₁ = h₁·E₁                       evidence for each ship, in either direction, to lie at a cell
-    b₁ = belief(e₁)                  each ship is in one place: softmax over its placements of the evidence under them
-    h₂ = φ(h₁·W₂ + b₁·U₂ + β₂)       what surrounds a cell, and the ships believed to lie there
-    e₂ = e₁ + h₂·E₂,  b₂ = belief(e₂)  and so on
-    logit = log Σ_ships bₖ           how many ships are believed to lie at a cell
+    h₁                        a vector at each cell, of all that surrounds it, as in a `window`
+    e₁ = h₁·E₁                evidence for each ship, in either direction, to lie at a cell
+    b₁ = belief(e₁)           each ship is in one place: softmax over its placements of the evidence under them
+    h₂ = φ(h₁·W₂ + b₁·U₂ + β₂)    the ships believed to lie at a cell add to what surrounds it
+    e₂ = e₁ + h₂·E₂           and so on; the logit is how many ships are believed to lie at a cell
 
 A placement across a miss is all but impossible from the start. A plain network has to learn that a ship is straight, of
 its length, and in one place only; here this is the form of the answer. Beliefs that are passed on, and revised by the
 others, are what belief propagation is made of (Pearl 1988); here the messages are learnt (as in Yoon et al. 2018,
-"Inference in probabilistic graphical models by graph neural networks"). The first layer is that of a `window`.
+"Inference in probabilistic graphical models by graph neural networks").
 
 In a file, float32, with n the board's size, C = n² cells row by row, P planes (hit, miss) or one (−1, 0, +1), S ships:
 
@@ -107,7 +106,7 @@ class Placement(Convolved):
 
     def evidence(self, w, i, hidden):
         """h·E: (2, S, N, C)."""
-        by_ship = matrix(w[f"E{i}"]).T @ hidden.T  # (2·S, N·C)
+        by_ship = w[f"E{i}"].reshape(hidden.shape[1], -1).T @ hidden.T  # (2·S, N·C)
         return by_ship.reshape(2, len(self.fleet), -1, self.shape[0])
 
     def mean(self, hidden):
@@ -119,9 +118,8 @@ class Placement(Convolved):
         gradient = xp.empty_like(self.parameters)
         d = self.views(gradient)
         hidden, _, beliefs = layers[-1]
-        d_evidence = 0  # dL/de (2, S, N, C)
+        d_evidence = d_hidden = 0  # dL/de (2, S, N, C), dL/dh (N·C, c)
         if self.per_cell:
-            d_hidden = 0  # dL/dh (N·C, c)
             d_beliefs = d_outputs / (beliefs.sum(axis=0) + LEAST)  # dL/db (N, C), the same for each ship
         else:
             xp.matmul(self.mean(hidden).T, d_outputs, out=d["W"])
@@ -131,8 +129,9 @@ class Placement(Convolved):
             hidden, chances, _ = layers[i - 1]
             if f"E{i}" in w:
                 d_evidence = d_evidence + believe_slope(chances, xp.broadcast_to(d_beliefs, chances.shape), self.fleet)
-                matrix(d[f"E{i}"])[:] = (by_cell(d_evidence).T @ hidden).T  # faster than the other way round
-                d_hidden = d_hidden + by_cell(d_evidence) @ matrix(w[f"E{i}"]).T
+                matrix, d_matrix = (of[f"E{i}"].reshape(hidden.shape[1], -1) for of in (w, d))  # (c, 2·S)
+                d_matrix[:] = (by_cell(d_evidence).T @ hidden).T  # faster than the other way round
+                d_hidden = d_hidden + by_cell(d_evidence) @ matrix.T
             d_hidden *= self.slope(hidden)
             if i > 1:
                 before, _, beliefs = layers[i - 2]
@@ -148,7 +147,7 @@ class Placement(Convolved):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         w, d, (inputs, *layers) = self.weights, self.views(vector), tape
         d_sums = first_layer(inputs, d).reshape(layers[0][0].shape)
-        d_evidence, d_hidden, d_beliefs = 0, None, None
+        d_evidence = 0
         for i, (hidden, chances, _) in enumerate(layers, start=1):
             if i > 1:
                 before, _, beliefs = layers[i - 2]
@@ -165,11 +164,6 @@ class Placement(Convolved):
 def by_cell(by_ship):
     """(S, N, C) → (N·C, S), or (2, S, N, C) → (N·C, 2·S), a view."""
     return by_ship.reshape(-1, math.prod(by_ship.shape[-2:])).T
-
-
-def matrix(evidence):
-    """E (c, 2, S) → (c, 2·S), a view."""
-    return evidence.reshape(len(evidence), -1)
 
 
 # ---- beliefs. A placement is named by the cell where it begins, and goes right (direction 0) or down (direction 1)
@@ -190,10 +184,10 @@ def believe(evidence, fleet):
 
 
 def believe_slope(chances, d, fleet):
-    """Either way through the softmax, p·(d − Σ p·d), for its Jacobian is symmetric: (2, S, N, C) → (2, S, N, C).
+    """Slopes by the evidence from slopes d by the beliefs, which are the same in both directions: (2, S, N, C).
 
-    Slopes by the evidence, from slopes by the beliefs, the same in both directions; or how beliefs change, to be added
-    up over the directions, as the evidence moves along `d`.
+    And, as the softmax's Jacobian is symmetric, p·(d − Σ p·d), how beliefs change as the evidence moves along `d`, to
+    be added up over the directions.
     """
     d_scores = sums_along(d, fleet)
     d_scores -= sum_of_placements(chances * d_scores)

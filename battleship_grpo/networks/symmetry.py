@@ -50,15 +50,12 @@ def parameter_orbits(network):
 
     A matrix is equivariant when W[p[i], q[h]] = W[i, h] for the permutations p of its rows and q of its columns.
     """
-    orbits, start = [], 0
-    for axes in network.axes.values():
-        moves = [permutations(network, axis) for axis in axes]
-        lengths = [move.shape[1] for move in moves]
-        numbers = start + np.arange(np.prod(lengths)).reshape(lengths)
-        images = [numbers[np.ix_(*moved)] for moved in zip(*moves, strict=True)]
-        orbits.append(np.min(images, axis=0).reshape(-1))
-        start += numbers.size
-    return np.unique(np.concatenate(orbits), return_inverse=True)[1]
+    orbits = np.arange(network.num_parameters)
+    for name, array in network.views(orbits).items():
+        moves = [permutations(network, axis) for axis in network.axes[name]]
+        numbers = array.reshape([move.shape[1] for move in moves])  # one axis for the two of a window
+        numbers[:] = np.min([numbers[np.ix_(*moved)] for moved in zip(*moves, strict=True)], axis=0)
+    return np.unique(orbits, return_inverse=True)[1]
 
 
 def permutations(network, axis):

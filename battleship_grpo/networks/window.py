@@ -1,10 +1,7 @@
 """The same small network at every cell, looking at all that surrounds it: what it learns at one cell holds at all.
 
-    x = [hit | miss] ──[kernel over relative positions; a bias per cell]──► φ ──► h₁, a vector at each cell
-    h₁ there, and its mean over the board ──[W₂; U₂; b₂]──► φ ──► h₂ ──► … ──[w; b]──► one logit per cell
-
-The first layer is a convolution whose window reaches over the whole board from every cell. The mean over the board
-tells a cell of the rest: which ships may be left.
+The first layer, a convolution whose window reaches over the whole board from every cell, makes a vector at each cell.
+Later ones make it anew of that vector and of the mean over the board, which tells of ships that may be left.
 
 In a file, float32, with n the board's size, C = n² cells row by row, and P planes (hit, miss) or one (−1, 0, +1):
 
