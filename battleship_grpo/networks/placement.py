@@ -29,7 +29,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..backend import array_module, only
+from ..backend import array_module
 from .window import Convolved, first_layer, first_layer_backward, mean
 
 AGAINST = 1e3  # evidence that a miss is against any ship there
@@ -56,12 +56,6 @@ class Placement(Convolved):
             return axes | {f"E{self.depth}": (last, "direction", "ship")}
         return axes | {"W": (last, "output"), "b": ("output",)}
 
-    @staticmethod
-    def sizes_in(arrays, planes):
-        depth = max((int(name[1:]) for name in arrays if name[0] in "EU"), default=1)
-        hidden_sizes = [arrays[name].shape[-1] for name in ("B", *(f"b{i}" for i in range(2, depth + 1)))]
-        return len(arrays["B"]), int(only(arrays["num_outputs"])), hidden_sizes
-
     def fan_in(self, name):
         """Beliefs weigh as much as what surrounds a cell."""
         if name == "K" or name not in self.hidden:
@@ -69,16 +63,8 @@ class Placement(Convolved):
         inputs = self.shapes["W" + name[1:]][0] + len(self.fleet)
         return inputs if name[0] == "U" else 2 * inputs
 
-    def products(self):
-        """Those with weights; beliefs are sums along ships."""
-        cells, ships, last = self.shape[0], len(self.fleet), self.hidden_sizes[-1]
-        products = [(1, self.planes * cells, cells * self.hidden_sizes[0])]
-        for inputs, outputs in pairwise(self.hidden_sizes):
-            products += [(cells, inputs, 2 * ships), (cells, inputs, outputs), (cells, ships, outputs)]
-        return [*products, (cells, last, 2 * ships) if self.per_cell else (1, last, self.num_outputs)]
-
     def from_first(self, hidden, observations):
-        """Outputs (N, O), and of every layer h (N·C, c), chances and beliefs, from h₁ (N, C·c)."""
+        """Outputs (N, O), and of every layer h (N·C, c), chances and beliefs, from h₁ (N, C·c₁)."""
         w, tape, (count, cells) = self.weights, [], observations.shape
         hidden = hidden.reshape(count * cells, -1)
         against = (observations < 0) * -hidden.dtype.type(AGAINST)
@@ -106,8 +92,8 @@ class Placement(Convolved):
 
     def evidence(self, w, i, hidden):
         """h·E: (2, S, N, C)."""
-        by_ship = w[f"E{i}"].reshape(hidden.shape[1], -1).T @ hidden.T  # (2·S, N·C)
-        return by_ship.reshape(2, len(self.fleet), -1, self.shape[0])
+        matrix = w[f"E{i}"].reshape(hidden.shape[1], -1)  # (c, 2·S)
+        return (matrix.T @ hidden.T).reshape(2, len(self.fleet), -1, self.shape[0])
 
     def mean(self, hidden):
         return mean(hidden.reshape(-1, self.shape[0], hidden.shape[1]))

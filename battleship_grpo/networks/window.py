@@ -12,7 +12,7 @@ In a file, float32, with n the board's size, C = n² cells row by row, and P pla
 """
 
 from itertools import pairwise
-from math import isqrt
+from math import isqrt, prod
 
 from ..backend import array_module, only
 from .network import Network, Stepper
@@ -21,11 +21,11 @@ from .network import Network, Stepper
 class Convolved(Network):
     """A network whose first layer is a convolution over a square board; hidden_sizes are numbers, *channels*, per cell.
 
-    A family adds to the axes, and writes from_first(h₁ (N, C·c₁), observations): outputs (N, O), and the tape of the
-    layers after the input.
+    A family adds to the axes, and writes from_first(h₁ (N, C·c₁), observations) → outputs (N, O), the layers' tape.
     """
 
     in_file = (*Network.in_file, "num_outputs")
+    of_means = ()  # first letters of weights that meet means over the board, beside those of a critic's outputs
 
     def make_axes(self):
         cells, hidden_sizes = self.shape[0], self.hidden_sizes
@@ -34,9 +34,24 @@ class Convolved(Network):
                              f"hidden_sizes {hidden_sizes}")
         return {"K": ("plane", "window", hidden_sizes[0]), "B": ("cell", hidden_sizes[0])}
 
+    @staticmethod
+    def sizes_in(arrays, planes):
+        depth = 1 + sum(name.startswith("U") for name in arrays)
+        hidden_sizes = [arrays[name].shape[-1] for name in ("B", *(f"U{i}" for i in range(2, depth + 1)))]
+        return len(arrays["B"]), int(only(arrays["num_outputs"])), hidden_sizes
+
     def fan_in(self, name):
         """The kernel's inputs count as far as they lie on the board."""
         return self.planes * self.shape[0] if name == "K" else super().fan_in(name)
+
+    def products(self):
+        cells = self.shape[0]
+        products = [(1, self.planes * cells, cells * self.hidden_sizes[0])]
+        for name, (inputs, *outputs) in self.shapes.items():
+            if name[0] not in "KBb":
+                once = name[0] in self.of_means or self.axes[name][-1] == "output"
+                products.append((1 if once else cells, inputs, prod(outputs)))
+        return products
 
     def forward(self, observations):
         """Outputs (N, O), and the tape for the next two: the input, then what each layer leaves."""
@@ -57,6 +72,7 @@ class Window(Convolved):
 
     name = "window"
     default_hidden_sizes = (64, 40, 40)
+    of_means = ("U",)
 
     def make_axes(self):
         axes = super().make_axes()
@@ -65,22 +81,9 @@ class Window(Convolved):
         last, outputs = self.depth + 1, "one" if self.per_cell else "output"
         return axes | {f"W{last}": (self.hidden_sizes[-1], outputs), f"b{last}": (outputs,)}
 
-    @staticmethod
-    def sizes_in(arrays, planes):
-        last = sum(name.startswith("W") for name in arrays) + 1
-        hidden_sizes = [len(arrays[f"W{i}"]) for i in range(2, last + 1)]
-        return len(arrays["B"]), int(only(arrays["num_outputs"])), hidden_sizes
-
     def fan_in(self, name):
         """A cell sees the mean beside its own vector."""
         return super().fan_in(name) * (2 if name in self.hidden and name != "K" else 1)
-
-    def products(self):
-        cells = self.shape[0]
-        products = [(1, self.planes * cells, cells * self.hidden_sizes[0])]
-        for i in range(2, self.depth + 1):
-            products += [(cells, *self.shapes[f"W{i}"]), (1, *self.shapes[f"U{i}"])]
-        return [*products, (cells if self.per_cell else 1, *self.shapes[f"W{self.depth + 1}"])]
 
     def from_first(self, hidden, observations):
         """Outputs (N, O), and every layer's h (N, C, c) and its mean, from h₁."""
@@ -99,17 +102,14 @@ class Window(Convolved):
         return sums
 
     def outputs(self, weights, hidden, average):
-        matrix, bias = weights[f"W{self.depth + 1}"], weights[f"b{self.depth + 1}"]
-        if self.per_cell:
-            return at_every_cell(hidden, matrix)[:, :, 0] + bias
-        return average @ matrix + bias
+        last, seen = self.depth + 1, hidden if self.per_cell else average[:, None]
+        return at_every_cell(seen, weights[f"W{last}"]).reshape(len(hidden), -1) + weights[f"b{last}"]
 
     def backward(self, tape, d_outputs):
         """dL/dparameters (P,) from dL/doutputs (N, O): last layer to first."""
-        xp, cells = array_module(d_outputs), self.shape[0]
+        xp, cells, (inputs, *layers) = array_module(d_outputs), self.shape[0], tape
         gradient = xp.empty_like(self.parameters)
         d = self.views(gradient)
-        inputs, *layers = tape
         delta = self.outputs_backward(*layers[-1], d_outputs, d)  # dL/dh, then dL/d(sums), (N, C, c)
         for i in range(self.depth, 1, -1):
             (hidden, average), matrix = layers[i - 2], self.weights[f"W{i}"]
@@ -158,11 +158,8 @@ def mean(board):
     return (array_module(board).full((1, cells), 1 / cells, board.dtype) @ board)[:, 0]
 
 
-# ---- the first layer: linear, so it is one product with a matrix, the kernel *unrolled* over the board
-
-
 def first_layer(inputs, weights):
-    """Its sums (N, C·c)."""
+    """Its sums (N, C·c): one product with a matrix, the kernel unrolled over the board."""
     sums = inputs @ unroll(weights["K"])
     sums += weights["B"].reshape(-1)
     return sums
@@ -183,10 +180,10 @@ def first_layer_backward(inputs, d_sums, d):
     planes, window, _, channels = d_kernel.shape
     n = (window + 1) // 2
     of_pairs = (inputs.T @ d_sums).reshape(planes, n, n, n, n, channels)
-    of_rows = xp.zeros((planes, window, n, n, channels), d_sums.dtype)  # first the rows, then the columns
+    of_rows = xp.zeros((planes, window, n, n, channels), d_sums.dtype)
+    d_kernel[:] = 0
     for row in range(n):
         of_rows[:, n - 1 - row : window - row] += of_pairs[:, :, :, row]
-    d_kernel[:] = 0
     for column in range(n):
         d_kernel[:, :, n - 1 - column : window - column] += of_rows[:, :, :, column]
     d["B"].reshape(-1)[:] = xp.einsum("nc->c", d_sums)
