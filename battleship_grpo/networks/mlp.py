@@ -67,9 +67,9 @@ class MLP(Network):
         d = self.views(vector)
         d_sums = self.sums(d, 1, tape[0])
         for i in range(2, self.depth + 2):
-            d_hidden = d_sums * self.slope(tape[i - 1])
-            d_sums = self.sums(d, i, tape[i - 1])
-            d_sums += d_hidden @ self.weights[f"W{i}"]
+            d_sums *= self.slope(tape[i - 1])  # dh
+            d_sums = d_sums @ self.weights[f"W{i}"]
+            d_sums += self.sums(d, i, tape[i - 1])
         return d_sums
 
     def stepper(self, observations):

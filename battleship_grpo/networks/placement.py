@@ -133,7 +133,7 @@ class Placement(Convolved):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         w, d, (inputs, *layers) = self.weights, self.views(vector), tape
         d_sums = first_layer(inputs, d).reshape(layers[0][0].shape)
-        d_evidence = 0
+        d_evidence = d_hidden = d_beliefs = 0
         for i, (hidden, chances, _) in enumerate(layers, start=1):
             if i > 1:
                 before, _, beliefs = layers[i - 2]

@@ -36,7 +36,7 @@ class Convolved(Network):
 
     @staticmethod
     def sizes_in(arrays, planes):
-        depth = 1 + sum(name.startswith("U") for name in arrays)
+        depth = max((int(name[1:]) for name in arrays if name[0] in "EU"), default=1)  # a window has no E
         hidden_sizes = [arrays[name].shape[-1] for name in ("B", *(f"U{i}" for i in range(2, depth + 1)))]
         return len(arrays["B"]), int(only(arrays["num_outputs"])), hidden_sizes
 
