@@ -199,5 +199,6 @@ class MLPPolicy(Policy):
 
     def __init__(self, observation_size, num_actions, hidden_sizes=(256,), activation="relu", encoding="planes",
                  rules=None, rng=None, dtype=np.float32, equivariant=False, output_gain=0.01):
+        rng = rng or np.random.default_rng()
         network = MLP(observation_size, num_actions, hidden_sizes, activation, encoding, rng, dtype, output_gain)
         super().__init__(make_symmetric(network) if equivariant else network, rules)

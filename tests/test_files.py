@@ -19,7 +19,7 @@ from battleship_grpo.game import Rules
 from battleship_grpo.networks import NETWORKS
 from battleship_grpo.networks.network import MOST_PARAMETERS
 from battleship_grpo.players.player import Random
-from battleship_grpo.policy import Policy
+from battleship_grpo.policy import MLPPolicy, Policy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import state_of
@@ -79,7 +79,7 @@ def test_only_regular_files_are_replaced(command, kind, tmp_path, capsys):
 
 def of_policy(family, **lies):
     """The arrays of a policy file for 5×5, with some of them replaced."""
-    network = NETWORKS[family](25, 25, (8, 8), fleet=Rules().fleet)
+    network = NETWORKS[family](25, 25, (8, 8), rng=np.random.default_rng(0), fleet=Rules().fleet)
     return network.to_arrays() | Rules().to_arrays() | {
         "network": np.array(family), "format_version": np.array(1)} | lies
 
@@ -198,8 +198,8 @@ def test_games_that_no_file_can_hold_are_refused_before_they_are_played(tmp_path
 
 def test_a_file_written_at_the_limit_can_be_read_again(tmp_path):
     """Headers come on top of what the arrays take."""
-    path, policy = tmp_path / "policy.npz", Policy(NETWORKS["mlp"](25, 25, (8,)), Rules())
-    policy.save(path)
+    path = tmp_path / "policy.npz"
+    MLPPolicy(25, 25, (8,), rules=Rules()).save(path)
     with np.load(path) as file:
         size = sum(array.nbytes for array in file.values())
     assert len(read_arrays(path, largest=size)) > 4

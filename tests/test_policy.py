@@ -202,7 +202,7 @@ WRONG = [np.array(0), np.array([]), np.zeros((2, 2), np.float32), np.zeros((1, 1
 def test_a_file_of_any_family_with_one_array_missing_or_wrong_is_refused_in_one_line(family, tmp_path):
     """Two are left out: without a temperature it is 1, and with board size 0 a policy is for something else."""
     path = tmp_path / "policy.npz"
-    Policy(NETWORKS[family](25, 25, (8, 8), fleet=Rules().fleet), Rules()).save(path)
+    Policy(NETWORKS[family](25, 25, (8, 8), rng=np.random.default_rng(0), fleet=Rules().fleet), Rules()).save(path)
     with np.load(path) as file:
         arrays = dict(file)
     for name, change in product(arrays, [None, *WRONG]):

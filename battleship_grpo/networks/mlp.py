@@ -14,9 +14,8 @@ In a file: W1, b1, … Wk, bk (float32), `activation` and `encoding`, with x = [
 
 from itertools import pairwise
 
-from ..backend import array_module, only
-from .layers import Stepper, activate, encode, slope
-from .network import Network, planes_of
+from ..backend import array_module
+from .network import Network, Stepper
 
 
 class MLP(Network):
@@ -24,30 +23,29 @@ class MLP(Network):
 
     name = "mlp"
 
-    @staticmethod
-    def axes_of(observation_size, num_outputs, hidden_sizes, fleet):
+    def make_axes(self):
         axes = {}
-        for i, (inputs, outputs) in enumerate(pairwise(["input", *hidden_sizes, "output"]), start=1):
+        for i, (inputs, outputs) in enumerate(pairwise(["input", *self.hidden_sizes, "output"]), start=1):
             axes |= {f"W{i}": (inputs, outputs), f"b{i}": (outputs,)}
         return axes
 
     @staticmethod
-    def sizes_in(arrays):
+    def sizes_in(arrays, planes):
         depth = sum(name.startswith("W") for name in arrays)
         *hidden_sizes, num_outputs = (arrays[f"W{i}"].shape[-1] for i in range(1, depth + 1))
-        return len(arrays["W1"]) // planes_of(only(arrays["encoding"])), num_outputs, hidden_sizes
+        return len(arrays["W1"]) // planes, num_outputs, hidden_sizes
 
     def forward(self, observations):
         """Outputs (N, O), and the tape for the next two: what goes into each layer, x, h₁, … (N, units)."""
-        tape = [encode(observations, self.encoding, self.parameters.dtype)]
+        tape = [self.encode(observations)]
         for i in range(1, self.depth + 1):
-            sums = self.sums(i, tape[-1])
-            tape.append(activate(sums, self.activation, out=sums))
-        return self.sums(self.depth + 1, tape[-1]), tape
+            sums = self.sums(self.weights, i, tape[-1])
+            tape.append(self.activate(sums, out=sums))
+        return self.sums(self.weights, self.depth + 1, tape[-1]), tape
 
-    def sums(self, i, hidden):
-        sums = hidden @ self.weights[f"W{i}"]
-        sums += self.weights[f"b{i}"]
+    def sums(self, weights, i, hidden):
+        sums = hidden @ weights[f"W{i}"]
+        sums += weights[f"b{i}"]
         return sums
 
     def backward(self, tape, d_outputs):
@@ -61,25 +59,23 @@ class MLP(Network):
             d[f"b{i}"][:] = xp.einsum("nc->c", delta)  # faster than a sum
             if i > 1:
                 delta = delta @ self.weights[f"W{i}"].T
-                delta *= slope(tape[i - 1], self.activation)
+                delta *= self.slope(tape[i - 1])
         return gradient
 
     def jvp(self, tape, vector):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         d = self.views(vector)
-        d_sums = tape[0] @ d["W1"] + d["b1"]
+        d_sums = self.sums(d, 1, tape[0])
         for i in range(2, self.depth + 2):
-            d_hidden = d_sums * slope(tape[i - 1], self.activation)
-            d_sums = tape[i - 1] @ d[f"W{i}"] + d[f"b{i}"] + d_hidden @ self.weights[f"W{i}"]
+            d_sums *= self.slope(tape[i - 1])  # dh
+            d_sums = d_sums @ self.weights[f"W{i}"]
+            d_sums += self.sums(d, i, tape[i - 1])
         return d_sums
 
     def stepper(self, observations):
-        def finish(sums, observations):
-            for i in range(2, self.depth + 2):
-                sums = self.sums(i, activate(sums, self.activation))
-            return sums
+        return Stepper(self, observations, self.weights["W1"], self.weights["b1"])
 
-        return Stepper(observations, self.encoding, self.weights["W1"], self.weights["b1"], finish)
-
-    def products(self):
-        return [(1, *self.shapes[f"W{i}"]) for i in range(1, self.depth + 2)]
+    def finish(self, sums, observations):
+        for i in range(2, self.depth + 2):
+            sums = self.sums(self.weights, i, self.activate(sums))
+        return sums

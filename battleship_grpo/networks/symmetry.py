@@ -1,9 +1,8 @@
 """The eight symmetries of a square board, and the parameters of a network that they make equal.
 
 Turn or mirror a board, and the best shots turn with it. A network that respects this, an *equivariant* one (Cohen &
-Welling 2016), learns from each game what it would otherwise learn from eight. Here it stays an ordinary network, and
-symmetry is done to it from outside: it starts with equal weights where a symmetry maps one onto the other, and each
-gradient is averaged over them, so that they stay equal.
+Welling 2016), learns from each game what others learn from eight. It is an ordinary network: weights that a symmetry
+maps onto each other start equal, and each gradient is averaged over them, so that they stay equal.
 """
 
 from math import isqrt
@@ -34,10 +33,7 @@ def tie(network):
 
 
 def symmetrise(network, vector):
-    """A vector (P,), such as a gradient, averaged over each orbit of the network; itself if it has no symmetry.
-
-    An optimiser that treats equal entries alike keeps equal parameters equal.
-    """
+    """A vector (P,), such as a gradient, averaged over each orbit of the network; itself if it has no symmetry."""
     if network.orbits is None:
         return vector
     xp = array_module(vector)
@@ -46,19 +42,16 @@ def symmetrise(network, vector):
 
 
 def parameter_orbits(network):
-    """int (P,): the number of each parameter's orbit. Parameters that a symmetry maps onto each other share theirs.
+    """int (P,): the number of each parameter's orbit, the same for those that a symmetry maps onto each other.
 
     A matrix is equivariant when W[p[i], q[h]] = W[i, h] for the permutations p of its rows and q of its columns.
     """
-    orbits, start = [], 0
-    for axes in network.axes.values():
-        moves = [permutations(network, axis) for axis in axes]
-        lengths = [move.shape[1] for move in moves]
-        numbers = start + np.arange(np.prod(lengths)).reshape(lengths)
-        images = [numbers[np.ix_(*moved)] for moved in zip(*moves, strict=True)]
-        orbits.append(np.min(images, axis=0).reshape(-1))
-        start += numbers.size
-    return np.unique(np.concatenate(orbits), return_inverse=True)[1]
+    orbits = np.arange(network.num_parameters)
+    for name, array in network.views(orbits).items():
+        moves = [permutations(network, axis) for axis in network.axes[name]]
+        numbers = array.reshape([move.shape[1] for move in moves])  # one axis for the two of a window
+        numbers[:] = np.min([numbers[np.ix_(*moved)] for moved in zip(*moves, strict=True)], axis=0)
+    return np.unique(orbits, return_inverse=True)[1]
 
 
 def permutations(network, axis):
@@ -74,10 +67,9 @@ def permutations(network, axis):
     if axis == "window":
         return board_symmetries(2 * size - 1)  # it turns about its middle
     if axis == "direction":
-        upper = board_symmetries(2)[:, :2] // 2  # the rows that the two upper cells come from
-        return np.where(upper[:, :1] == upper[:, 1:], [0, 1], [1, 0])
-    [length] = network.lengths[axis]
-    return np.tile(np.arange(length), (ORDER, 1))
+        turned = abs(np.diff(board_symmetries(2)[:, :2])) == 2  # of neighbours in a row one is now above the other
+        return np.where(turned, [1, 0], [0, 1])
+    return np.tile(np.arange(*network.lengths[axis]), (ORDER, 1))
 
 
 def board_symmetries(board_size):
@@ -88,10 +80,9 @@ def board_symmetries(board_size):
 
 
 def hidden_symmetries(units):
-    """int (8, units): how hidden units change places when the board is turned or mirrored.
+    """int (8, units): how hidden units change places. Raises ValueError where `units` is not a multiple of 8.
 
-    Units stand in blocks of eight, unit j of a block seeing the board under symmetry j; so they move as the symmetries
-    multiply. Raises ValueError where `units` is not a multiple of 8.
+    Unit j of a block of eight sees the board under symmetry j; so they move as the symmetries multiply.
     """
     if units % ORDER:
         raise ValueError(f"an equivariant policy needs hidden sizes that are multiples of {ORDER}, not {units}")

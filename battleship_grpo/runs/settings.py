@@ -269,7 +269,7 @@ def check(settings):
 
 
 def num_parameters(settings):
-    """How many parameters each network will have, by name; None where its family cannot tell.
+    """How many parameters each network will have, by name.
 
     Raises ValueError, by the name of the setting, where there can be no such network.
     """
@@ -277,8 +277,9 @@ def num_parameters(settings):
     for network, name, outputs in (("policy", "hidden_sizes", rules.cells), ("critic", "critic_hidden_sizes", 1)):
         if hasattr(settings, name):
             try:
-                found[network] = NETWORKS[settings.network].num_parameters(
-                    rules.cells, outputs, getattr(settings, name), settings.activation, settings.encoding, rules.fleet)
+                found[network] = NETWORKS[settings.network](
+                    rules.cells, outputs, getattr(settings, name), settings.activation, settings.encoding,
+                    fleet=rules.fleet).num_parameters
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
     return found
