@@ -11,7 +11,6 @@ From Python `compare` takes any `concurrent.futures.Executor`, such as that of a
 comes back as bytes and numbers, so its machines need not share a disk with this one.
 """
 
-import signal
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -25,7 +24,7 @@ from .players.evaluation import reference_scores
 from .runs.assembly import make_parts
 from .runs.files import write_text
 from .runs.folder import RunFolder, locked
-from .screens.command import command
+from .screens.command import command, status_of
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import comparison_progress, show_comparison, stderr_console
 from .study import comparison
@@ -145,7 +144,7 @@ def main(arguments=None):
         rows = compare(**options, console=console)
     except KeyboardInterrupt as stop:
         console.print("stopped: finished runs are kept; the same command goes on with the others")
-        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+        return status_of(stop)
     for title, columns in comparison.TABLES.items():
         show_comparison(title, *comparison.table(columns, rows))
     console.print(f"files in {options['output_dir']}: compare.csv, compare.md, compare.png, a folder for each run")

@@ -6,7 +6,6 @@ plays random boards, the same for all, and gets a 95% interval.
 
 import json
 import math
-import signal
 import sys
 import time
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ from .env import BattleshipEnv
 from .players import BASELINES, find_player
 from .players.evaluation import best_known, evaluate_in_rounds, gap_closed
 from .runs.world import number_of_cores
-from .screens.command import command
+from .screens.command import command, status_of
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import evaluation_progress, show_evaluation, stderr_console
 from .study.comparison import FreshProcesses
@@ -147,7 +146,7 @@ def main(arguments=None):
         if not results:
             raise
         console.print("stopped: this is what was played", style="red")
-        status = 128 + (stop.args[0] if stop.args else signal.SIGINT)
+        status = status_of(stop)
     show(players, results, options, console)
     return status
 

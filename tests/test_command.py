@@ -11,7 +11,7 @@ from importlib import import_module
 
 import pytest
 
-from battleship_grpo import train
+from battleship_grpo import __main__, train
 from battleship_grpo.screens.command import command
 
 TINY = ["random", "--rules", "tiny"]
@@ -112,3 +112,11 @@ def test_ctrl_c_is_one_line_and_status_130_from_the_first_import_on(name, argume
 def heed_ctrl_c():
     """Also where the tests run in the background of a shell, which has its children ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_commands_are_listed_and_those_written_as_arguments_refused(capsys):
+    assert __main__.main([]) == 0 and set(COMMANDS) < set(__main__.COMMANDS)
+    listed = capsys.readouterr().out
+    assert all(f"python -m battleship_grpo.{name} " in listed for name in __main__.COMMANDS)
+    assert __main__.main(["train"]) == 2
+    assert capsys.readouterr().err.startswith("error: commands are modules")

@@ -179,8 +179,8 @@ TINY = ["--rules", "tiny", "--num-boards", "8", "--num-minibatches", "2", "--hid
         "--lr-scheduler-type", "constant"]
 
 
-def start(count, *arguments):
-    return subprocess.Popen([MPIEXEC, "-n", str(count), sys.executable, *map(str, arguments)], text=True,
+def start(count, *arguments, folder=None):
+    return subprocess.Popen([MPIEXEC, "-n", str(count), sys.executable, *map(str, arguments)], text=True, cwd=folder,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -244,8 +244,8 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_over_ranks_or_processes(tmp_
     ([*TRAIN, *TINY, "--learning-rate", "1e45"], 2, ["iteration 1", "loss is nan"]),  # every rank
     ([*TRAIN, "--algorithm", "sft", "--teacher", "nowhere"], 2, ["nowhere"]),  # every rank
     ([ranks.__file__], 2, ["no disk", "Abort(2)"])])  # one rank alone, while the others train: MPI ends them
-def test_ranks_end_together_and_a_mistake_is_said_once(arguments, status, says):
-    found, shown = ended(start(2, *arguments))
+def test_ranks_end_together_and_a_mistake_is_said_once(arguments, status, says, tmp_path):
+    found, shown = ended(start(2, *arguments, folder=tmp_path))
     errors = [line for line in shown.splitlines() if "error:" in line or "Abort" in line]
     assert found == status and "Traceback" not in shown
     assert len(errors) == ("Abort(2)" in says) + bool(says) and all(words in shown for words in says)

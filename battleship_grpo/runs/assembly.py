@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from ..algorithms.grpo import WITHOUT_REFERENCE
 from ..backend import load_backend
 from ..env import BattleshipEnv
 from ..networks import NETWORKS
@@ -76,7 +77,8 @@ def make_critic(settings, env, policy):
 
 def make_reference(settings, env, policy):
     """The policy that the KL penalty pulls towards; None stands for uniform play, and where no reference is used."""
-    if settings.beta == 0 or getattr(settings, "preference_loss", None) == "simpo" or settings.reference == "uniform":
+    if settings.reference == "uniform" or any(getattr(settings, name, None) in values
+                                              for name, values in WITHOUT_REFERENCE.items()):
         return None
     if settings.reference == "initial":
         return policy.copy() if settings.init or settings.sync_ref_model else None

@@ -11,7 +11,7 @@ import operator
 import re
 import reprlib
 from dataclasses import MISSING, asdict, dataclass, fields, make_dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple, get_args
 
@@ -83,7 +83,7 @@ class RunSettings:
         check(self)
 
     def __reduce__(self):
-        return restored, (asdict(self),)  # for other processes: its class is made when asked for
+        return partial(make_settings, **asdict(self)), ()  # for other processes: its class is made when asked for
 
     @property
     def kind(self):
@@ -169,9 +169,9 @@ def make_settings(**given):
     for name in given.keys() - options.keys():
         users = ", ".join(users_of(name))
         raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
-                         f"{reprlib.repr(name)} is not a setting")
+                         f"{reprlib.repr(name)} is not a setting: train --help-all lists them")
     given = {name: value for name, value in given.items()
-             if value is not None or name not in ("network", "hidden_sizes", "critic_hidden_sizes")}
+             if value is not None or name not in ("hidden_sizes", "critic_hidden_sizes")}
     values = {name: option.default for name, option in options.items() if option.default is not MISSING}
     values |= (recipe.large if board_size_of(given) > LARGEST_SMALL_BOARD else {}) | recipe.settings
     values["learning_rate"] /= recipe.init_slowdown if given.get("init") else 1
@@ -191,10 +191,6 @@ def whole_settings(given):
     if missing := asdict(settings).keys() - given.keys():
         raise ValueError(f"settings lack {', '.join(sorted(missing))}")
     return settings
-
-
-def restored(given):
-    return make_settings(**given)
 
 
 def board_size_of(given):

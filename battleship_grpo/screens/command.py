@@ -48,7 +48,7 @@ def ending(error):
     safe = "what was saved before is as it was"
     match error:
         case KeyboardInterrupt():
-            return 128 + (error.args[0] if error.args else signal.SIGINT), f"stopped at once: {safe}"
+            return status_of(error), f"stopped at once: {safe}"
         case Unwritable(__cause__=BrokenPipeError()):
             return 128 + SIGPIPE, None
         case Unwritable():
@@ -60,6 +60,11 @@ def ending(error):
         case MemoryError():
             return 2, f"error: not enough memory ({error}): fewer boards or games need less"
     raise error
+
+
+def status_of(stop):
+    """128 + the signal behind a KeyboardInterrupt."""
+    return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 
 
 class Unwritable(Exception):

@@ -101,7 +101,7 @@ def settings_so_far(arguments):
 def add_setting(group, name, option, default=None):
     """An option for a setting."""
     flag = "--" + name.replace("_", "-")
-    text = option.meaning + (f" [{in_words(default)}]" if in_words(default) else "")
+    text = option.meaning + (f" [{as_typed(default)}]" if as_typed(default) else "")
     if option.kind is bool:
         return group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
     choices = option.limits.get("choices", ())
@@ -137,7 +137,7 @@ def algorithms_in_words():
     return "\n".join(["algorithms:", *lines])
 
 
-def in_words(default):
+def as_typed(default):
     return ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
 
 

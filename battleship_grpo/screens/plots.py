@@ -237,7 +237,6 @@ def to_rgb(colours):
     return to_rgba_array(colours)[:, :3]
 
 
-
 def require_plottable(path):
     """Raises OSError or ValueError where `save` would, before any work is done for it."""
     require_writable(path)
