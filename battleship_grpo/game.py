@@ -44,19 +44,6 @@ class Rules:
         if not _fits(self.board_size, self.longest_first):
             raise ValueError(_cannot_be_placed(self))
 
-    def to_arrays(self):
-        return {"board_size": np.array(self.board_size), "fleet": np.array(self.fleet, dtype=np.int64)}
-
-    @classmethod
-    def from_arrays(cls, arrays):
-        """The rules that `to_arrays` wrote. Raises KeyError or ValueError for arrays that are none."""
-        board_size, fleet = arrays["board_size"], arrays["fleet"]
-        if board_size.dtype.kind not in "iu" or fleet.dtype.kind not in "iu" or board_size.ndim or fleet.ndim != 1:
-            raise ValueError("board_size must be a whole number, fleet some of them")
-        if len(fleet) > LARGEST_BOARD**2:
-            raise ValueError(f"{len(fleet):,} ships fit on no board")
-        return cls(int(board_size), tuple(fleet.tolist()))
-
     @property
     def longest_first(self):
         return tuple(sorted(self.fleet, reverse=True))

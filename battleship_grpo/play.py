@@ -14,8 +14,8 @@ from .players import BASELINES, find_player
 from .players.bayes import Bayes, too_many_for_bayes
 from .players.density import Density
 from .players.evaluation import Sampled, Trained
-from .policy import FILE_NAME
 from .runs.folder import RunFolder
+from .runs.policy_file import FILE_NAME
 from .screens import boards
 from .screens.boards import ORANGE, SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
 from .screens.command import command

@@ -5,21 +5,13 @@ slopes are derivatives with respect to the logits, written for a temperature of 
 square).
 """
 
-import os
-import reprlib
 from functools import cached_property, lru_cache
 
 import numpy as np
 
-from .backend import array_module, only
-from .game import Rules
-from .networks import NETWORKS
+from .backend import array_module
 from .networks.mlp import MLP
 from .networks.symmetry import make_symmetric
-
-FILE_NAME = "policy.npz"  # in a run folder
-FORMAT_VERSION = 1
-LARGEST_LOGIT = 1e20  # beside `MaskedSoftmax.FORBID` still next to nothing
 
 
 class MaskedSoftmax:
@@ -144,54 +136,17 @@ class Policy:
         return f"Policy({self.network!r})"
 
     def save(self, path):
-        """Write policy.npz: the network's arrays, and what is needed to use them. Readable with allow_pickle=False."""
-        from .runs.files import write_arrays  # here, for learning needs no files
+        """Write policy.npz, readable with allow_pickle=False: see `runs.policy_file`."""
+        from .runs.policy_file import write_policy  # here, for learning needs no files
 
-        rules = self.rules.to_arrays() if self.rules else {"board_size": np.array(0), "fleet": np.zeros(0, np.int64)}
-        family = {} if self.network.name == MLP.name else {"network": np.array(self.network.name)}
-        numbers = {"temperature": np.array(self.temperature), "format_version": np.array(FORMAT_VERSION)}
-        write_arrays(path, rules | self.network.to_arrays() | family | numbers)
+        write_policy(path, self)
 
     @classmethod
     def load(cls, path, xp=np):
         """The policy in the policy.npz or run folder at `path`. Raises ValueError, in one line, for anything else."""
-        from .runs.files import read_arrays, refusing
+        from .runs.policy_file import read_policy
 
-        if os.path.isdir(path):
-            path = os.path.join(path, FILE_NAME)
-            if not os.path.isfile(path):
-                raise ValueError(f"{os.path.dirname(path)} holds no {FILE_NAME}: it is not a run folder")
-        with refusing(path, "policy file"):
-            return policy_of(read_arrays(path), xp)
-
-
-def policy_of(arrays, xp):
-    """The policy that a file's arrays describe. Raises KeyError, TypeError or ValueError for others."""
-    version = only(arrays["format_version"])
-    if version != FORMAT_VERSION:
-        raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
-    family = only(arrays["network"]) if "network" in arrays else MLP.name
-    if family not in NETWORKS:
-        raise ValueError(f"network {reprlib.repr(family)}; this program knows {', '.join(NETWORKS)}")
-    network = NETWORKS[family].from_arrays(arrays, xp)
-    rules = Rules.from_arrays(arrays) if only(arrays["board_size"]) else None
-    if rules and network.shape != (rules.cells, rules.cells):
-        raise ValueError(f"a network of shape {network.shape} does not suit a board of size {rules.board_size}")
-    temperature = float(only(arrays["temperature"])) if "temperature" in arrays else 1.0
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature must be above 0, not {temperature}")
-    if not largest_output(network) <= LARGEST_LOGIT * min(1, temperature):
-        raise ValueError("its weights are too large for any of its outputs to mean something")
-    return Policy(network, rules, temperature)
-
-
-def largest_output(network):
-    """What no output can exceed: as if all weights were positive, and hits and misses added up."""
-    xp, twin = array_module(network.parameters), network.copy()
-    twin.adopt(abs(network.parameters))
-    seen = xp.array([[1], [-1]], np.int8) * xp.ones(network.shape[0], np.int8)
-    with np.errstate(all="ignore"):
-        return float(abs(twin.forward(seen)[0]).sum(axis=0).max())
+        return read_policy(path, xp)
 
 
 class MLPPolicy(Policy):

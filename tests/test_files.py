@@ -25,6 +25,7 @@ from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import state_of
 from battleship_grpo.runs.files import LARGEST_FILE, read_arrays, write_text
 from battleship_grpo.runs.folder import RunFolder, read_rows
+from battleship_grpo.runs.policy_file import arrays_of_network, arrays_of_rules
 from battleship_grpo.runs.preferences import play_preferences, read_preferences
 from battleship_grpo.runs.settings import make_settings, read_config
 
@@ -80,14 +81,14 @@ def test_only_regular_files_are_replaced(command, kind, tmp_path, capsys):
 def of_policy(family, **lies):
     """The arrays of a policy file for 5×5, with some of them replaced."""
     network = NETWORKS[family](25, 25, (8, 8), rng=np.random.default_rng(0), fleet=Rules().fleet)
-    return network.to_arrays() | Rules().to_arrays() | {
+    return arrays_of_network(network) | arrays_of_rules(Rules()) | {
         "network": np.array(family), "format_version": np.array(1)} | lies
 
 
 def of_preferences(pairs):
     arrays = play_preferences(ENV, Random(ENV.rules), 9, 4, np.random.default_rng(0))
     return {name: np.repeat(array, pairs // len(array), axis=0) for name, array in arrays.items()} | (
-        Rules().to_arrays() | {"format_version": np.array(1)})
+        arrays_of_rules(Rules()) | {"format_version": np.array(1)})
 
 
 def of_checkpoint(**lies):

@@ -11,6 +11,7 @@ from battleship_grpo.networks import MLP, Placement, Window
 from battleship_grpo.networks.placement import believe, believe_slope
 from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, symmetrise, tie
 from battleship_grpo.optim import AdamW, Muon
+from battleship_grpo.runs.policy_file import arrays_of_network, network_of
 
 
 @given(networks())
@@ -77,7 +78,7 @@ def test_symmetry_is_refused_where_weights_are_not_equal_yet():
 @given(networks(dtype=np.float32))
 def test_a_file_gives_the_same_network(drawn):
     network, _ = drawn
-    again = type(network).from_arrays(network.to_arrays())
+    again = network_of(type(network), arrays_of_network(network))
     assert (again.parameters == network.parameters).all()
     assert (again.shape, again.options()) == (network.shape, network.options())
 
@@ -118,7 +119,7 @@ def test_a_network_at_every_cell_is_what_its_file_says(drawn, family, encoding, 
     size, fleet, rng = drawn
     network = family(size**2, size**2, channels, "tanh", encoding, rng, fleet=fleet)
     network.parameters[:] = rng.normal(size=network.parameters.shape)
-    a, seen = network.to_arrays(), some_observations(network, rng, 1)
+    a, seen = arrays_of_network(network), some_observations(network, rng, 1)
     hidden, last = first_units(a, seen[0], size, encoding), len(channels) + 1
     evidence = np.where(seen[0] < 0, -1e3, 0) * np.ones((2, len(fleet), 1))
     for i in range(2, last + 1):

@@ -25,7 +25,7 @@ import reprlib
 
 import numpy as np
 
-from ..backend import array_module, only, rows_that_fit, to_numpy
+from ..backend import array_module, rows_that_fit
 
 ENCODINGS = {"planes": 2, "signed": 1}  # how many numbers stand for a cell
 ACTIVATIONS = ("relu", "tanh")
@@ -124,25 +124,6 @@ class Network:
         twin.adopt(xp.array(self.parameters))
         twin.orbits = None if self.orbits is None else xp.asarray(self.orbits)
         return twin
-
-    def to_arrays(self):
-        """All that a file holds of it; the formulas stand in the docstring of the family's module."""
-        weights = {name: to_numpy(array).astype(np.float32) for name, array in self.weights.items()}
-        return weights | {name: np.array(getattr(self, name)) for name in self.in_file}
-
-    @classmethod
-    def from_arrays(cls, arrays, xp=np):
-        """The network that `to_arrays` wrote. Raises KeyError, IndexError, TypeError or ValueError for other arrays."""
-        words = only(arrays["activation"]), only(arrays["encoding"])
-        fleet = arrays["fleet"].tolist() if "fleet" in cls.in_file else ()
-        network = cls(*cls.sizes_in(arrays, ENCODINGS.get(words[1], 1)), *words, fleet=fleet)
-        for name, shape in network.shapes.items():
-            if arrays[name].shape != shape or arrays[name].dtype != np.float32:
-                raise ValueError(f"{name} must be float32 {shape}, not {arrays[name].dtype} {arrays[name].shape}")
-            if not np.isfinite(arrays[name]).all():
-                raise ValueError(f"{name} holds a NaN or an infinity")
-        network.adopt(xp.asarray(np.concatenate([arrays[name].reshape(-1) for name in network.shapes])))
-        return network
 
     def options(self):
         """What it was made with, as settings have it."""

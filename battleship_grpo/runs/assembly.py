@@ -11,8 +11,9 @@ from ..env import BattleshipEnv
 from ..networks import NETWORKS
 from ..networks.symmetry import make_symmetric, tie
 from ..players import BASELINES, find_player, load_policy
-from ..policy import FILE_NAME, Policy
+from ..policy import Policy
 from .files import open_regular, refusing
+from .policy_file import FILE_NAME
 from .preferences import read_preferences
 from .settings import RunSettings, checked, options_of
 

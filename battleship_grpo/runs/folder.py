@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..policy import FILE_NAME
 from . import checkpoint
 from .files import UNFINISHED, open_regular, read_text, refusing, replacing, write_text
+from .policy_file import FILE_NAME
 from .settings import from_json, whole_settings
 
 LOCK = ".lock"  # in a folder that is written to; the file stays, the system's lock on it ends with the process

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..algorithms.dpo import best_against_worst
 from ..backend import only
-from ..game import Rules
 from ..rollout import record, sample_groups
 from .files import checked_array, read_arrays, refusing, write_arrays
+from .policy_file import arrays_of_rules, rules_of
 
 FORMAT_VERSION = 1
 LARGEST_RECORD = 2**30  # bytes of games played, or played again, at once
@@ -35,7 +35,7 @@ def play_preferences(env, player, num_boards, num_generations, rng):
 
 
 def write_preferences(path, rules, arrays):
-    write_arrays(path, arrays | rules.to_arrays() | {"format_version": np.array(FORMAT_VERSION)})
+    write_arrays(path, arrays | arrays_of_rules(rules) | {"format_version": np.array(FORMAT_VERSION)})
 
 
 def read_preferences(path, env, xp=np):
@@ -45,7 +45,7 @@ def read_preferences(path, env, xp=np):
     """
     with refusing(path, "preferences file"):
         arrays = read_arrays(path)
-        version, rules = only(arrays["format_version"]), Rules.from_arrays(arrays)
+        version, rules = only(arrays["format_version"]), rules_of(arrays)
         if version != FORMAT_VERSION:
             raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
         if rules != env.rules:
