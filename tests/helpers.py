@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
-from battleship_grpo.networks import MLP, NETWORKS, Placement
+from battleship_grpo.networks.families import MLP, NETWORKS, Placement
 from battleship_grpo.networks.symmetry import make_symmetric, symmetrise
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy

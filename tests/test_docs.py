@@ -13,7 +13,7 @@ from helpers import numerical_gradient, relative_error
 
 from battleship_grpo.algorithms import RECIPES
 from battleship_grpo.algorithms.learner import step
-from battleship_grpo.networks import NETWORKS
+from battleship_grpo.networks.families import NETWORKS
 from battleship_grpo.objectives import SURROGATES
 from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.policy import Policy

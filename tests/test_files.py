@@ -16,7 +16,7 @@ from battleship_grpo.algorithms.imitation import LARGEST_BUFFER
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
-from battleship_grpo.networks import NETWORKS
+from battleship_grpo.networks.families import NETWORKS
 from battleship_grpo.networks.network import MOST_PARAMETERS
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy, Policy

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import ship_placements
-from battleship_grpo.networks import MLP, Placement, Window
+from battleship_grpo.networks.families import MLP, Placement, Window
 from battleship_grpo.networks.placement import believe, believe_slope
 from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, symmetrise, tie
 from battleship_grpo.optim import AdamW, Muon

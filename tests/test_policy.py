@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import Rules
-from battleship_grpo.networks import NETWORKS
+from battleship_grpo.networks.families import NETWORKS
 from battleship_grpo.policy import MaskedSoftmax, MLPPolicy, Policy
 
 shapes = st.lists(st.integers(1, 6), min_size=0, max_size=3)

@@ -8,7 +8,7 @@ import numpy as np
 from ..algorithms.grpo import WITHOUT_REFERENCE
 from ..backend import load_backend
 from ..env import BattleshipEnv
-from ..networks import NETWORKS
+from ..networks.families import NETWORKS
 from ..networks.symmetry import make_symmetric, tie
 from ..players import BASELINES, find_player, load_policy
 from ..policy import Policy

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backend import array_module, only, to_numpy
 from ..game import LARGEST_BOARD, Rules
-from ..networks import MLP, NETWORKS
+from ..networks.families import MLP, NETWORKS
 from ..networks.network import ENCODINGS
 from ..policy import Policy
 from .files import read_arrays, refusing, write_arrays

@@ -19,7 +19,7 @@ from ..algorithms import RECIPES
 from ..algorithms.learner import setting
 from ..algorithms.recipes import LARGEST_SMALL_BOARD
 from ..game import NAMED_RULES, Rules
-from ..networks import MLP, NETWORKS
+from ..networks.families import MLP, NETWORKS
 from ..networks.network import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
 from .files import read_text, refusing

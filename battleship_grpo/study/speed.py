@@ -16,7 +16,7 @@ from ..algorithms.learner import gradient, step
 from ..backend import load_backend, make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
-from ..networks import MLP, Placement, Window
+from ..networks.families import MLP, Placement, Window
 from ..players.evaluation import play_out
 from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot

@@ -1,0 +1,7 @@
+"""The families of networks by name; `network` says what all of them can do."""
+
+from .mlp import MLP
+from .placement import Placement
+from .window import Window
+
+NETWORKS = {family.name: family for family in (MLP, Window, Placement)}
