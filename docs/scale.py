@@ -20,8 +20,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from battleship_grpo.algorithms.learner import step
-from battleship_grpo.algorithms.world import World
-from battleship_grpo.backend import make_generator
+from battleship_grpo.backend import World, make_generator
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import restore, snapshot
 from battleship_grpo.runs.loop import over_ranks

@@ -17,7 +17,7 @@ import pytest
 
 from battleship_grpo import train
 from battleship_grpo.algorithms.recipes import RECIPES
-from battleship_grpo.algorithms.world import World
+from battleship_grpo.backend import World
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES
 from battleship_grpo.players.player import Random

@@ -19,7 +19,7 @@ from ranks import SETTINGS
 
 from battleship_grpo import train
 from battleship_grpo.algorithms.learner import measure, step
-from battleship_grpo.algorithms.world import World
+from battleship_grpo.backend import World
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.folder import RunFolder

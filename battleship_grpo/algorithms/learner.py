@@ -17,12 +17,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..advantages import groups_with_variance
-from ..backend import array_module
+from ..backend import World, array_module
 from ..networks.symmetry import symmetrise
 from ..optim import SCHEDULES, AdamW, Muon, clip_by_global_norm
 from ..policy import MaskedSoftmax
 from ..rollout import Counts, sample_groups
-from .world import World
 
 # ------------------------------------------------------------------------------------- settings
 

@@ -22,8 +22,7 @@ from multiprocessing import resource_tracker
 
 import numpy as np
 
-from ..algorithms.world import World
-from ..backend import array_module, to_numpy
+from ..backend import World, array_module, to_numpy
 
 MOST_PROCESSES = 64
 LAUNCHERS = (  # what launchers of MPI call the number of ranks, and a rank
