@@ -37,7 +37,7 @@ class Shots:
         advantages         (S,)        how much better than expected it was
         ref_log_prob       (S,)        log π_ref(a|s)
         ref_log_probs      (S, A)      log π_ref(·|s), where the KL is exact
-        values, returns    (S,)        what the critic predicted, V(s), and what it is to learn
+        returns            (S,)        what the critic is to learn
         old_logits         (S, A)      of the policy that fired it, for TRPO
         hidden             (S, ships)  the hidden fleet: privileged information
         posterior          (S, A)      how likely a ship lies at each cell, for pretraining

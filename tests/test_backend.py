@@ -65,7 +65,7 @@ COMBINATIONS = {
     "exact KL, entropy, uniform": {"algorithm": "grpo", "kl_estimator": "exact", "entropy_coef": 0.01},
     "exact KL, initial, sequences": {"algorithm": "gspo", "kl_estimator": "exact", "reference": "initial", "beta": 0.1},
     "reinforce, outcome": {"algorithm": "reinforce", "supervision": "outcome", "entropy_coef": 0.01, "gamma": 0.9},
-    "ppo, value clip, early end": {"algorithm": "ppo", "value_clip": 0.2, "target_kl": 1e-5, "num_iterations": 3},
+    "ppo, early end": {"algorithm": "ppo", "target_kl": 1e-5, "num_iterations": 3},
     "ranked, means": {"algorithm": "ranked_grpo", "importance_sampling_level": "sequence"},
     "distill, offline": {"algorithm": "distill", "lmbda": 0.5, "replay_capacity": 300},
 }

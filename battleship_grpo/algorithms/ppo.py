@@ -14,9 +14,8 @@ that predicts from what the player sees what the rest of the game will earn. GRP
 from dataclasses import dataclass
 
 from ..advantages import gae, normalised, shot_rewards
-from ..backend import array_module
 from ..networks.symmetry import symmetrise
-from ..objectives import PerShot, clipped_surrogate, held_by_clip, kl_penalty
+from ..objectives import clipped_surrogate, held_by_clip, kl_penalty
 from .learner import (
     DescentSettings,
     EntropySettings,
@@ -36,7 +35,6 @@ from .learner import (
 class CriticSettings(ReturnSettings):
     critic_hidden_sizes: tuple | None = setting(None, "units of the critic's hidden layers, as in hidden_sizes")
     critic_max_grad_norm: float | None = setting(None, "clip the critic's gradient to this global norm", above=0)
-    value_clip: float | None = setting(None, "keep a value within this of its old one", above=0)
     gae_lambda: float = setting(0.95, "λ of generalised advantage estimation", low=0, high=1)
 
 
@@ -104,7 +102,7 @@ def add_critic(learner, critic):
 
 
 def with_gae(learner, rollout):
-    """The record with Â by GAE, normalised, the values V, and the returns R = Â + V that the critic is to learn.
+    """The record with Â by GAE, normalised, and the returns R = Â + V that the critic is to learn.
 
     Measured: `explained_variance`, the part of the returns' variance that the values explain.
     """
@@ -114,35 +112,18 @@ def with_gae(learner, rollout):
     returns = advantages + values
     explained = float(1 - (returns - values).var() / (returns.var() + 1e-12))
     advantages = normalised(advantages, "batch_mean", s.scale_rewards, world.all_gatherv)
-    return rollout.with_measured(explained_variance=explained).with_columns(
-        advantages=advantages, values=values, returns=returns)
-
-
-def value_loss(values, old_values, returns, value_clip=None):
-    """½(V − R)² and its derivative with respect to V, (S,) both.
-
-    With `value_clip` the larger of that and the same for V kept within ±value_clip of its old value, so that the
-    critic cannot jump either (PPO's reference implementation).
-    """
-    error = values - returns
-    if value_clip is None:
-        return PerShot(error**2 / 2, error)
-    xp = array_module(values)
-    clipped = xp.clip(values, old_values - value_clip, old_values + value_clip)  # within them V itself, to the bit
-    held = (clipped - returns) ** 2 > error**2  # here the clipped term is the larger; it does not change with V
-    loss = xp.where(held, (clipped - returns) ** 2, error**2) / 2
-    return PerShot(loss, xp.where(held, 0, error))
+    return rollout.with_measured(explained_variance=explained).with_columns(advantages=advantages, returns=returns)
 
 
 def value_gradient(learner, minibatch):
-    """dL/dparameters of the critic over a minibatch with `values` and `returns`, and what was measured."""
-    critic, value_clip = learner.critic, learner.settings.value_clip
+    """dL/dparameters of the critic over a minibatch with `returns`, L the mean of ½(V − R)², and what was measured."""
+    critic = learner.critic
 
     def gradient_of(chunk, counts):
         outputs, tape = critic.forward(chunk.observations)
-        loss, d_values = value_loss(outputs[:, 0], chunk.values, chunk.returns, value_clip)
-        d_parameters = critic.backward(tape, d_values[:, None] / counts.num_shots)
-        return d_parameters, {"value_loss": loss.sum() / counts.num_shots}
+        error = outputs[:, 0] - chunk.returns  # the derivative with respect to V
+        d_parameters = critic.backward(tape, error[:, None] / counts.num_shots)
+        return d_parameters, {"value_loss": (error**2).sum() / 2 / counts.num_shots}
 
     vector, stats = sum_of_chunks(learner.world, minibatch, learner.policy.network.rows, gradient_of)
     return symmetrise(critic, vector), stats
