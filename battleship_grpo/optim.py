@@ -1,11 +1,10 @@
-"""From a gradient to a step: global-norm clipping, AdamW, Muon, learning-rate schedules."""
+"""From a gradient to a step: global-norm clipping, AdamW, learning-rate schedules."""
 
 import math
 
 import numpy as np
 
 from .backend import array_module
-from .networks.symmetry import symmetrise
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
 SHORTEST_WARMUP = 10  # iterations
@@ -26,53 +25,17 @@ class AdamW:
         self.second = [array_module(p).zeros_like(p) for p in self.params]  # v, running mean of g²
 
     def step(self, grads):
-        """θ ← θ − lr·λ·θ, then θ ← θ − lr·direction."""
+        """θ ← θ − lr·λ·θ, then θ ← θ − lr·m̂ / (√v̂ + ε), with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)."""
         beta1, beta2 = self.betas
         self.steps += 1
+        first_correction, second_correction = (1 - beta ** int(self.steps) for beta in self.betas)
         for param, grad, m, v in zip(self.params, grads, self.first, self.second, strict=True):
             param *= 1 - self.learning_rate * self.weight_decay
             m += (1 - beta1) * (grad - m)
             v *= beta2
             v += (1 - beta2) * grad * grad
-            param -= self.learning_rate * self.direction(grad, m, v)
-
-    def direction(self, grad, m, v):
-        """m̂ / (√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)."""
-        first_correction, second_correction = (1 - beta ** int(self.steps) for beta in self.betas)
-        return m / (first_correction * (array_module(v).sqrt(v) / math.sqrt(second_correction) + self.eps))
-
-
-class Muon(AdamW):
-    """Orthogonal steps for the weights that lead into hidden units (Jordan 2024), AdamW's for all others.
-
-    The gradient of such a matrix is mostly a few directions. Muon goes equally far along all of them: of the momentum
-    U·S·Vᵀ it keeps U·Vᵀ. Times 0.2·√(longer side) its entries are as large as AdamW's usually are, so that the same
-    learning rate suits both (Liu et al. 2025, "Muon is scalable for LLM training", eq. 4).
-    """
-
-    def __init__(self, network, **options):
-        super().__init__([network.parameters], **options)
-        self.network = network
-
-    def direction(self, grad, m, v):
-        """On `hidden_weights` that of Nesterov's momentum β₁·m + (1−β₁)·g, made orthogonal."""
-        direction, beta1 = super().direction(grad, m, v), self.betas[0]
-        momentum = beta1 * m + (1 - beta1) * grad
-        for step, matrix in zip(*map(self.network.hidden_weights, (direction, momentum)), strict=True):
-            step[:] = 0.2 * math.sqrt(max(matrix.shape)) * orthogonal(matrix)
-        return symmetrise(self.network, direction)
-
-
-def orthogonal(matrix):
-    """U·Vᵀ of a matrix U·S·Vᵀ, nearly, by five Newton–Schulz iterations with Jordan's coefficients: singular values of
-    0.68 to 1.21, where they were ≥ 0.003 of the matrix's norm."""
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.T).T
-    matrix = matrix / (array_module(matrix).linalg.norm(matrix) + 1e-7)
-    for _ in range(5):
-        square = matrix @ matrix.T
-        matrix = 3.4445 * matrix + (-4.7750 * square + 2.0315 * square @ square) @ matrix
-    return matrix
+            root = array_module(v).sqrt(v) / math.sqrt(second_correction)
+            param -= self.learning_rate * (m / (first_correction * (root + self.eps)))
 
 
 def clip_by_global_norm(gradient, max_norm):

@@ -107,9 +107,9 @@ def not_a_text():
 LIES = {
     "many ships": ("policy", lambda: of_policy("mlp", fleet=np.ones(10**6, np.int64))),
     "long text": ("policy", lambda: of_policy("mlp", activation=np.array("x" * 10**6))),
-    "very long text": ("policy", lambda: of_policy("window", network=np.array("x" * 2 * 10**6))),
+    "very long text": ("policy", lambda: of_policy("placement", network=np.array("x" * 2 * 10**6))),
     "not a text at all": ("policy", lambda: of_policy("mlp", network=np.zeros((2,) * 20, np.float32))),
-    "not a text": ("policy", lambda: of_policy("window", encoding=not_a_text())),
+    "not a text": ("policy", lambda: of_policy("placement", encoding=not_a_text())),
     "an empty layer": ("policy", lambda: of_policy(
         "mlp", W1=np.zeros((50, 0), np.float32), b1=np.zeros(0, np.float32), W2=np.zeros((0, 8), np.float32))),
     "half an input": ("policy", lambda: of_policy("mlp", W1=np.zeros((51, 8), np.float32))),
@@ -119,7 +119,7 @@ LIES = {
     "heavy": ("policy", lambda: of_policy("mlp", W1=np.full((50, 8), 3e38, np.float32))),
     "heavy placement": ("policy", lambda: of_policy("placement", E1=np.full((8, 2, 3), 3e38, np.float32))),
     "another fleet": ("policy", lambda: of_policy("placement", fleet=np.array([2, 3]))),
-    "heavy window": ("policy", lambda: of_policy("window", B=np.full((25, 8), 3e38, np.float32))),
+    "heavy network": ("policy", lambda: of_policy("placement", B=np.full((25, 8), 3e38, np.float32))),
     "many games": ("preferences", lambda: of_preferences(300_000)),
     "large network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8192, 8192))),
     "larger network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(16384, 16384))),

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import ship_placements
-from battleship_grpo.networks.families import MLP, Placement, Window
-from battleship_grpo.networks.placement import believe, believe_slope
+from battleship_grpo.networks.beliefs import believe, believe_slope
+from battleship_grpo.networks.families import MLP, Placement
 from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, symmetrise, tie
-from battleship_grpo.optim import AdamW, Muon
+from battleship_grpo.optim import AdamW
 from battleship_grpo.runs.policy_file import arrays_of_network, network_of
 
 
@@ -50,11 +50,11 @@ def test_a_stepper_agrees_with_forward_shot_by_shot(drawn):
             stepper.keep(np.array([0, 2, 5]))
 
 
-@given(networks(tied=True, outputs=("cells", 1)), st.sampled_from([AdamW, Muon]))
-def test_a_tied_network_turns_with_the_board_and_stays_so(drawn, kind):
+@given(networks(tied=True, outputs=("cells", 1)))
+def test_a_tied_network_turns_with_the_board_and_stays_so(drawn):
     """An output per cell turns, a single one, a value, stays; also after steps down gradients that know no symmetry."""
     network, rng = drawn
-    optimiser = Muon(network, learning_rate=0.1) if kind is Muon else AdamW([network.parameters], 0.1)
+    optimiser = AdamW([network.parameters], 0.1)
     for _ in range(3):
         optimiser.step([symmetrise(network, rng.normal(size=network.parameters.shape))])
     _, first = np.unique(network.orbits, return_index=True)
@@ -112,28 +112,23 @@ def expected_beliefs(evidence, size, fleet):
     return beliefs
 
 
-@given(boards(), st.sampled_from([Window, Placement]), st.sampled_from(["planes", "signed"]),
-       st.lists(st.integers(1, 4), min_size=1, max_size=3))
-def test_a_network_at_every_cell_is_what_its_file_says(drawn, family, encoding, channels):
+@given(boards(), st.sampled_from(["planes", "signed"]), st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_a_placement_network_is_what_its_file_says(drawn, encoding, channels):
     """The formulas of its docstring, cell by cell and placement by placement."""
     size, fleet, rng = drawn
-    network = family(size**2, size**2, channels, "tanh", encoding, rng, fleet=fleet)
+    network = Placement(size**2, size**2, channels, "tanh", encoding, rng, fleet=fleet)
     network.parameters[:] = rng.normal(size=network.parameters.shape)
     a, seen = arrays_of_network(network), some_observations(network, rng, 1)
-    hidden, last = first_units(a, seen[0], size, encoding), len(channels) + 1
+    hidden = first_units(a, seen[0], size, encoding)
     evidence = np.where(seen[0] < 0, -1e3, 0) * np.ones((2, len(fleet), 1))
-    for i in range(2, last + 1):
-        if family is Placement:
-            evidence = evidence + np.einsum("vj,jas->asv", hidden, a[f"E{i - 1}"])
-            beliefs = expected_beliefs(evidence, size, fleet)
-        if i < last:
-            beside = beliefs.T if family is Placement else hidden.mean(axis=0)
-            hidden = np.tanh(hidden @ a[f"W{i}"] + beside @ a[f"U{i}"] + a[f"b{i}"])
+    for i in range(1, len(channels) + 1):
+        evidence = evidence + np.einsum("vj,jas->asv", hidden, a[f"E{i}"])
+        beliefs = expected_beliefs(evidence, size, fleet)
+        if i < len(channels):
+            hidden = np.tanh(hidden @ a[f"W{i + 1}"] + beliefs.T @ a[f"U{i + 1}"] + a[f"b{i + 1}"])
     [logits] = network.forward(seen)[0]
-    if family is Placement:
-        assert np.allclose(np.exp(logits), beliefs.sum(axis=0) + 1e-9, atol=1e-4)
-    else:
-        assert np.allclose(logits, (hidden @ a[f"W{last}"] + a[f"b{last}"])[:, 0], atol=1e-4)
+    expected = (1 + 10 * a["g"]) * np.log(beliefs.sum(axis=0) + 1e-9) + 3 * (hidden @ a["r"])[:, 0]
+    assert np.allclose(logits, expected, atol=1e-3)
 
 
 @given(boards())
@@ -153,10 +148,10 @@ def test_beliefs_and_their_slopes(drawn):
         assert np.allclose(found.sum(axis=1), fleet)  # a ship covers as many cells as it is long
 
 
-def test_a_network_at_every_cell_needs_a_square_board_and_a_hidden_layer():
-    for family, cells, hidden in ((Window, 6, (8,)), (Window, 9, ()), (Placement, 6, (8,)), (Placement, 9, ())):
+def test_a_placement_network_needs_a_square_board_a_hidden_layer_and_the_ships():
+    for cells, hidden in ((6, (8,)), (9, ())):
         with pytest.raises(ValueError, match="square board and a hidden layer"):
-            family(cells, cells, hidden)
+            Placement(cells, cells, hidden)
     for ships in ((), (4,), (0, 2)):
         with pytest.raises(ValueError, match="know the ships"):
             Placement(9, 9, (8,), fleet=ships)

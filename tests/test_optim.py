@@ -1,13 +1,12 @@
-"""AdamW to the last digits of torch.optim.AdamW, Muon by its definition, clipping, schedules."""
+"""AdamW to the last digits of torch.optim.AdamW, clipping, schedules."""
 
 import numpy as np
 import pytest
-from helpers import networks, seeds
+from helpers import seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from battleship_grpo.networks.symmetry import symmetrise
-from battleship_grpo.optim import SCHEDULES, SHORTEST_WARMUP, AdamW, Muon, clip_by_global_norm, orthogonal, schedule
+from battleship_grpo.optim import SCHEDULES, SHORTEST_WARMUP, AdamW, clip_by_global_norm, schedule
 
 GRADIENTS = [[0.1, -0.2, 0.0, 3.0], [-0.3, 0.5, 1e-6, -4.0], [0.0, 0.25, -0.1, 1.0]]
 PUBLISHED = [  # settings, parameters after each step, as printed by torch.optim.AdamW 2.13 in float64
@@ -52,38 +51,6 @@ def test_one_vector_or_many_arrays_are_the_same(seed, steps):
         whole.step([gradient])
         split.step([gradient[:4], gradient[4:].reshape(2, 3)])
     assert (flat == np.concatenate([part.ravel() for part in parts])).all()
-
-
-@given(seeds, st.integers(1, 12), st.integers(1, 12))
-def test_orthogonal_keeps_the_directions_and_evens_their_sizes(seed, rows, columns):
-    matrix = np.random.default_rng(seed).normal(size=(rows, columns))
-    u, sizes, vt = np.linalg.svd(matrix, full_matrices=False)
-    seen = u.T @ orthogonal(matrix) @ vt.T
-    even = sizes >= 0.003 * np.linalg.norm(sizes)
-    assert np.allclose(seen, np.diag(np.diag(seen)), atol=1e-9) and (np.diag(seen) < 1.21).all()
-    assert (np.diag(seen)[even] > 0.68).all()
-
-
-@given(networks(), st.integers(1, 3))
-def test_muon_turns_the_steps_of_hidden_weights_only(drawn, steps):
-    """All others go as AdamW's do; these along U·Vᵀ of Nesterov's momentum, as far as AdamW's usually go."""
-    network, rng = drawn
-    twin = network.copy()
-    muon, adamw = Muon(network, learning_rate=0.1), AdamW([twin.parameters], learning_rate=0.1)
-    momentum = np.zeros_like(network.parameters)
-    for _ in range(steps):
-        before, gradient = network.parameters.copy(), symmetrise(network, rng.normal(size=len(momentum)))
-        muon.step([gradient])
-        adamw.step([gradient])
-        momentum = 0.9 * momentum + 0.1 * gradient
-    nesterov = 0.9 * momentum + 0.1 * gradient
-    moved = network.parameters - before * (1 - 0.1 * 0.01)
-    others = np.ones(len(momentum), bool)
-    for weights in network.hidden_weights(others):
-        weights[:] = False
-    assert np.allclose(network.parameters[others], twin.parameters[others], rtol=1e-12, atol=1e-15)
-    for step, matrix in zip(*map(network.hidden_weights, (moved, nesterov)), strict=True):
-        assert np.allclose(step, -0.1 * 0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix), rtol=0, atol=1e-9)
 
 
 @given(seeds, st.floats(0.01, 10))

@@ -177,7 +177,7 @@ def test_weights_are_views_into_one_vector_and_copies_are_independent(policy):
     (lambda a: a["W1"].__setitem__((0, 0), np.nan), "NaN"),
     (lambda a: a.update(board_size=np.array(4)), "board of size 4"),
     (lambda a: a.update(activation=np.array("gelu")), "gelu"),
-    (lambda a: a.update(network=np.array("transformer")), "transformer'; this program knows mlp, window, placement"),
+    (lambda a: a.update(network=np.array("transformer")), "transformer'; this program knows mlp, placement"),
     (lambda a: a.update(fleet=np.array([9])), "does not fit"),
     (lambda a: a.update(temperature=np.array(0.0)), "temperature must be above 0"),
     (lambda a: a.update(fleet=np.array(["x"], dtype=object)), "objects"),

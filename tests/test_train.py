@@ -58,7 +58,7 @@ def test_a_run_folder_holds_what_was_promised(tmp_path, capsys):
 
 def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given():
     small, large = make_settings(), make_settings(board_size=7, fleet=(2, 3))
-    assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "window")
+    assert (small.network, small.hidden_sizes, large.network) == ("mlp", (256,), "placement")
     assert len(large.hidden_sizes) > 1 and large.learning_rate < small.learning_rate
     assert make_settings(rules="classic", network="mlp").hidden_sizes == (256,)
     assert make_settings(algorithm="pretrain").hidden_sizes == (512,)
@@ -87,11 +87,11 @@ def test_large_boards_learn_and_never_collapse(algorithm, bound):
 
 def test_a_run_from_a_policy_takes_over_its_network_and_its_temperature(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    options = ["--network", "window", "--hidden-sizes", "8,8", "--temperature", "0.3"]
+    options = ["--network", "placement", "--hidden-sizes", "8,8", "--temperature", "0.3"]
     assert main([*QUICK, *options, "--output-dir", str(first)]) == 0
     assert main([*QUICK[:-4], "--init", str(first), "--output-dir", str(second)]) == 0
     config, summary = (json.loads((second / name).read_text()) for name in ("config.json", "summary.json"))
-    assert (config["network"], config["hidden_sizes"], config["temperature"]) == ("window", [8, 8], 0.3)
+    assert (config["network"], config["hidden_sizes"], config["temperature"]) == ("placement", [8, 8], 0.3)
     assert Policy.load(second).temperature == 0.3
     policy = Policy.load(second)
     evaluated = evaluate(Sampled("", policy), BattleshipEnv(policy.rules), 20_000, EVALUATION_SEED, every_board=True)
@@ -261,7 +261,7 @@ def test_help_shows_what_most_people_need_and_where_the_rest_is(capsys, monkeypa
 
 @pytest.mark.parametrize("options", [
     [], ["--algorithm", "pretrain"], ["--rules", "classic"], ["--algorithm", "pretrain", "--rules", "classic"],
-    ["--algorithm", "ppo", "--rules", "classic"], ["--algorithm", "dapo", "--network", "window"],
+    ["--algorithm", "ppo", "--rules", "classic"], ["--algorithm", "dapo", "--network", "placement"],
 ])
 def test_help_says_the_defaults_that_config_json_has(options, capsys, monkeypatch):
     """Also where they depend on the algorithm, the board and the network."""

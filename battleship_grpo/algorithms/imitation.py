@@ -42,8 +42,7 @@ class PretrainSettings(DescentSettings):
     num_generations: int = 1
     temperature: float = setting(0.1, "softmax temperature of play, in training and after it; what is learnt is the "
                                  "distribution at temperature 1", above=0)
-    optim: str = "muon"
-    learning_rate: float = 2e-2
+    learning_rate: float = 5e-3
 
 
 class Pretrain(Learner):

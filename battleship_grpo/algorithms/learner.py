@@ -19,7 +19,7 @@ import numpy as np
 from ..advantages import groups_with_variance
 from ..backend import World, array_module
 from ..networks.symmetry import symmetrise
-from ..optim import SCHEDULES, AdamW, Muon, clip_by_global_norm
+from ..optim import SCHEDULES, AdamW, clip_by_global_norm
 from ..policy import MaskedSoftmax
 from ..rollout import Counts, sample_groups
 
@@ -42,14 +42,12 @@ class LearnerSettings:
     num_generations: int = setting(16, "G, games (completions) per board: the group", low=1, high=2**16)
     temperature: float = setting(1.0, "softmax temperature of sampling and learning", above=0)
     num_minibatches: int = setting(8, "optimiser steps per pass; each takes a part of the boards", low=1)
-    optim: str = setting("adamw", "the optimiser: adamw, or muon, which makes the steps of hidden weights orthogonal",
-                         choices=("adamw", "muon"))
     learning_rate: float = setting(1.2e-2, "peak learning rate", above=0)
     lr_scheduler_type: str = setting("linear", "learning rate over the run", choices=SCHEDULES)
     warmup_ratio: float = setting(0.02, "part of the run over which the rate climbs", low=0, below=1,
                                   unless={"lr_scheduler_type": ("constant",)})
     weight_decay: float = setting(0.0, "decoupled weight decay", low=0)
-    adam_beta1: float = setting(0.9, "β₁ of AdamW, and Muon's momentum", low=0, below=1)
+    adam_beta1: float = setting(0.9, "AdamW's β₁", low=0, below=1)
     adam_beta2: float = setting(0.999, "AdamW's β₂", low=0, below=1)
     adam_epsilon: float = setting(1e-8, "AdamW's ε", above=0)
 
@@ -141,10 +139,10 @@ class Learner:
 
 
 def make_optimiser(settings, network):
-    """The one that the settings name, for a network's parameters. `learn_from` sets its learning rate."""
-    options = {"betas": (settings.adam_beta1, settings.adam_beta2), "eps": settings.adam_epsilon,
-               "weight_decay": settings.weight_decay}
-    return Muon(network, **options) if settings.optim == "muon" else AdamW([network.parameters], **options)
+    """AdamW for a network's parameters, as the settings say. `learn_from` sets its learning rate."""
+    s = settings
+    return AdamW([network.parameters], betas=(s.adam_beta1, s.adam_beta2), eps=s.adam_epsilon,
+                 weight_decay=s.weight_decay)
 
 
 def step(learner, rng, learning_rate, deadline=math.inf):

@@ -17,11 +17,11 @@ from .reinforce import Reinforce
 from .trpo import TRPO
 
 LARGEST_SMALL_BOARD = 6
-LARGE = {"network": "window", "num_boards": 256}  # games are long there, and fewer fill a batch
-LARGE_GROUPS = {"network": "window", "num_boards": 32, "num_generations": 8, "num_minibatches": 4,
+LARGE = {"network": "placement", "num_boards": 256}  # games are long there, and fewer fill a batch
+LARGE_GROUPS = {"network": "placement", "num_boards": 32, "num_generations": 8, "num_minibatches": 4,
                 "learning_rate": 3e-3}
 LARGE_PAIRS = LARGE_GROUPS | {"learning_rate": 7.5e-4}
-LARGE_IMITATION = {"network": "window", "learning_rate": 5e-3}
+LARGE_IMITATION = {"network": "placement", "learning_rate": 5e-3}
 
 
 class Recipe(NamedTuple):

@@ -2,6 +2,5 @@
 
 from .mlp import MLP
 from .placement import Placement
-from .window import Window
 
-NETWORKS = {family.name: family for family in (MLP, Window, Placement)}
+NETWORKS = {family.name: family for family in (MLP, Placement)}

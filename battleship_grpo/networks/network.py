@@ -49,6 +49,7 @@ class Network:
 
     default_hidden_sizes = (256,)
     in_file = ("activation", "encoding")  # attributes that a file holds beside the weights
+    zero_at_first = "bB"  # the first letters of weights that start at 0
     stepper = None
     orbits = None  # int (P,): parameters with the same number are kept equal, see `symmetry`
 
@@ -81,8 +82,8 @@ class Network:
         if rng is not None:
             self.adopt((2 * rng.random(self.num_parameters) - 1).astype(dtype))
             for name, array in self.weights.items():
-                gain = 1 if name in self.hidden else output_gain
-                array *= 0 if name[0] in "bB" else (6 / self.fan_in(name)) ** 0.5 * gain  # He's uniform initialisation
+                gain = 0 if name[0] in self.zero_at_first else 1 if name in self.hidden else output_gain
+                array *= (6 / self.fan_in(name)) ** 0.5 * gain  # He's uniform initialisation
 
     @property
     def hidden(self):
@@ -112,11 +113,6 @@ class Network:
             views[name] = vector[start:stop].reshape(shape)
             start = stop
         return views
-
-    def hidden_weights(self, vector):
-        """Those of a vector (P,) that lead into hidden units, as matrices, views: Muon makes them orthogonal."""
-        views = self.views(vector)
-        return [views[name].reshape(-1, views[name].shape[-1]) for name in self.hidden]
 
     def copy(self, xp=None):
         """An independent network with equal parameters, in array library `xp` if given."""

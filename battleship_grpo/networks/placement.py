@@ -1,15 +1,19 @@
 """A network with a belief about where each ship is placed, refined layer by layer.
 
-    h₁                        a vector at each cell, of all that surrounds it, as in a `window`
+    h₁                        a vector at each cell, of all that surrounds it: a `convolution`
     e₁ = h₁·E₁                evidence for each ship, in either direction, to lie at a cell
     b₁ = belief(e₁)           each ship is in one place: softmax over its placements of the evidence under them
     h₂ = φ(h₁·W₂ + b₁·U₂ + β₂)    the ships believed to lie at a cell add to what surrounds it
-    e₂ = e₁ + h₂·E₂           and so on; the logit is how many ships are believed to lie at a cell
+    e₂ = e₁ + h₂·E₂           and so on; the logit is the logarithm of how many ships are believed to lie at a cell
 
 A placement across a miss is all but impossible from the start. A plain network has to learn that a ship is straight, of
 its length, and in one place only; here this is the form of the answer. Beliefs that are passed on, and revised by the
 others, are what belief propagation is made of (Pearl 1988); here the messages are learnt (as in Yoon et al. 2018,
 "Inference in probabilistic graphical models by graph neural networks").
+
+Beliefs say where ships are, not what a shot is worth. So reward has parameters of its own, g and r: to be more decided
+than the beliefs, and to prefer a cell that tells more to one that is likelier to be hit. They start at 0. AdamW moves
+all parameters about as far in a step; the factors 10 and 3 let these act faster.
 
 In a file, float32, with n the board's size, C = n² cells row by row, P planes (hit, miss) or one (−1, 0, +1), S ships:
 
@@ -18,50 +22,80 @@ In a file, float32, with n the board's size, C = n² cells row by row, P planes 
                                         a = 0 for ship s lying horizontally, 1 vertically
     bᵢ[s, v] = Σ of softmax_p(Σ_{u∈p} eᵢ[a, s, u]) over the placements p of ship s that cover v, a the direction of p
     Wi (cᵢ₋₁, cᵢ), Ui (S, cᵢ), bi (cᵢ), 1 < i ≤ k    hᵢ[v] = φ(hᵢ₋₁[v]·Wi + bᵢ₋₁[:, v]·Ui + βᵢ), βᵢ in files bi
-    the logit of v is log(Σ_s bₖ[s, v] + 10⁻⁹)
+    g (1), r (cₖ, 1)                    the logit of v is (1 + 10·g)·log(Σ_s bₖ[s, v] + 10⁻⁹) + 3·hₖ[v]·r
     fleet (S), activation, encoding, num_outputs    with other than C outputs, as a critic has, there is no Ek:
                                         W, b            y = mean_v(hₖ[v])·W + b
 """
 
 import math
-from functools import lru_cache
 from itertools import pairwise
 
-import numpy as np
-
-from ..backend import array_module
-from .window import Convolved, first_layer, first_layer_backward, mean
+from ..backend import array_module, only
+from .beliefs import believe, believe_slope
+from .convolution import convolve, convolve_backward, unroll
+from .network import Network, Stepper
 
 AGAINST = 1e3  # evidence that a miss is against any ship there
 LEAST = 1e-9  # ships that are believed to lie anywhere, so that there is a logarithm
-FORBID = 1e30  # evidence against a placement that leaves the board
 
 
-class Placement(Convolved):
-    """Beliefs about each ship, at every cell of a square board."""
+class Placement(Network):
+    """Beliefs about each ship, at every cell of a square board. hidden_sizes: numbers, *channels*, per cell."""
 
     name = "placement"
     default_hidden_sizes = (32,) * 6
-    in_file = (*Convolved.in_file, "fleet")
+    in_file = (*Network.in_file, "num_outputs", "fleet")
+    zero_at_first = "bBgr"
 
     def make_axes(self):
-        axes = super().make_axes()
+        cells, hidden_sizes = self.shape[0], self.hidden_sizes
+        if not hidden_sizes or math.isqrt(cells) ** 2 != cells:
+            raise ValueError(f"a placement network needs a square board and a hidden layer, not {cells} cells and "
+                             f"hidden_sizes {hidden_sizes}")
         if not self.fleet or min(self.fleet) < 1 or max(self.fleet) ** 2 > self.shape[0]:
             raise ValueError("a placement network needs to know the ships, and they must fit on the board")
+        axes = {"K": ("plane", "window", hidden_sizes[0]), "B": ("cell", hidden_sizes[0])}
         for i, (inputs, outputs) in enumerate(pairwise(self.hidden_sizes), start=2):
             axes |= {f"E{i - 1}": (inputs, "direction", "ship"),
                      f"W{i}": (inputs, outputs), f"U{i}": ("ship", outputs), f"b{i}": (outputs,)}
         last = self.hidden_sizes[-1]
         if self.per_cell:
-            return axes | {f"E{self.depth}": (last, "direction", "ship")}
+            return axes | {f"E{self.depth}": (last, "direction", "ship"), "g": ("one",), "r": (last, "one")}
         return axes | {"W": (last, "output"), "b": ("output",)}
 
+    @staticmethod
+    def sizes_in(arrays, planes):
+        depth = max((int(name[1:]) for name in arrays if name[0] in "EU"), default=1)
+        hidden_sizes = [arrays[name].shape[-1] for name in ("B", *(f"U{i}" for i in range(2, depth + 1)))]
+        return len(arrays["B"]), int(only(arrays["num_outputs"])), hidden_sizes
+
     def fan_in(self, name):
-        """Beliefs weigh as much as what surrounds a cell."""
-        if name == "K" or name not in self.hidden:
+        """The kernel's inputs count as far as they lie on the board; beliefs weigh as much as what surrounds a cell."""
+        if name == "K":
+            return self.planes * self.shape[0]
+        if name not in self.hidden:
             return super().fan_in(name)
         inputs = self.shapes["W" + name[1:]][0] + len(self.fleet)
         return inputs if name[0] == "U" else 2 * inputs
+
+    def products(self):
+        cells = self.shape[0]
+        at_cells = [(cells, inputs, math.prod(outputs)) for name, (inputs, *outputs) in self.shapes.items()
+                    if name[0] in "EWU"]
+        return [(1, self.planes * cells, cells * self.hidden_sizes[0]), *at_cells]
+
+    def forward(self, observations):
+        """Outputs (N, O), and the tape for the next two: the input, then what each layer leaves."""
+        inputs = self.encode(observations)
+        sums = convolve(inputs, self.weights)
+        outputs, tape = self.from_first(self.activate(sums, out=sums), observations)
+        return outputs, [inputs, *tape]
+
+    def stepper(self, observations):
+        return Stepper(self, observations, unroll(self.weights["K"]), self.weights["B"].reshape(-1))
+
+    def finish(self, sums, observations):
+        return self.from_first(self.activate(sums), observations)[0]
 
     def from_first(self, hidden, observations):
         """Outputs (N, O), and of every layer h (N·C, c), chances and beliefs, from h₁ (N, C·c₁)."""
@@ -80,8 +114,13 @@ class Placement(Convolved):
                 chances, beliefs = believe(evidence, self.fleet)
             tape.append((hidden, chances, beliefs))
         if self.per_cell:
-            return array_module(beliefs).log(beliefs.sum(axis=0) + LEAST), tape
+            return self.logits(w, hidden, beliefs), tape
         return self.mean(hidden) @ w["W"] + w["b"], tape
+
+    def logits(self, w, hidden, beliefs):
+        """(1 + 10·g)·log Σb + 3·h·r: (N, C)."""
+        log_beliefs = array_module(beliefs).log(beliefs.sum(axis=0) + LEAST)
+        return (1 + 10 * w["g"]) * log_beliefs + 3 * (hidden @ w["r"]).reshape(log_beliefs.shape)
 
     def sums(self, w, i, hidden, beliefs):
         """h·W + b·U + β: (N·C, c')."""
@@ -96,7 +135,8 @@ class Placement(Convolved):
         return (matrix.T @ hidden.T).reshape(2, len(self.fleet), -1, self.shape[0])
 
     def mean(self, hidden):
-        return mean(hidden.reshape(-1, self.shape[0], hidden.shape[1]))
+        """Over the cells: (N·C, c) → (N, c)."""
+        return hidden.reshape(-1, self.shape[0], hidden.shape[1]).mean(axis=1)
 
     def backward(self, tape, d_outputs):
         """dL/dparameters (P,) from dL/doutputs (N, O): last layer to first."""
@@ -106,7 +146,11 @@ class Placement(Convolved):
         hidden, _, beliefs = layers[-1]
         d_evidence = d_hidden = 0  # dL/de (2, S, N, C), dL/dh (N·C, c)
         if self.per_cell:
-            d_beliefs = d_outputs / (beliefs.sum(axis=0) + LEAST)  # dL/db (N, C), the same for each ship
+            total = beliefs.sum(axis=0) + LEAST
+            d_beliefs = (1 + 10 * w["g"]) * d_outputs / total  # dL/db (N, C), the same for each ship
+            d["g"][:] = 10 * (d_outputs * xp.log(total)).sum()
+            d["r"][:] = 3 * hidden.T @ d_outputs.reshape(-1, 1)
+            d_hidden = 3 * d_outputs.reshape(-1, 1) * w["r"].T
         else:
             xp.matmul(self.mean(hidden).T, d_outputs, out=d["W"])
             d["b"][:] = d_outputs.sum(axis=0)
@@ -126,13 +170,13 @@ class Placement(Convolved):
                 d[f"b{i}"][:] = xp.einsum("rc->c", d_hidden)  # faster than a sum
                 d_beliefs = (w[f"U{i}"] @ d_hidden.T).reshape(beliefs.shape)  # (S, N, C)
                 d_hidden = d_hidden @ w[f"W{i}"].T
-        first_layer_backward(inputs, d_hidden.reshape(len(inputs), -1), d)
+        convolve_backward(inputs, d_hidden.reshape(len(inputs), -1), d)
         return gradient
 
     def jvp(self, tape, vector):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         w, d, (inputs, *layers) = self.weights, self.views(vector), tape
-        d_sums = first_layer(inputs, d).reshape(layers[0][0].shape)
+        d_sums = convolve(inputs, d).reshape(layers[0][0].shape)
         d_evidence = d_hidden = d_beliefs = 0
         for i, (hidden, chances, _) in enumerate(layers, start=1):
             if i > 1:
@@ -143,69 +187,12 @@ class Placement(Convolved):
                 d_evidence = d_evidence + self.evidence(w, i, d_hidden) + self.evidence(d, i, hidden)
                 d_beliefs = believe_slope(chances, d_evidence, self.fleet).sum(axis=0)
         if self.per_cell:
-            return d_beliefs.sum(axis=0) / (layers[-1][2].sum(axis=0) + LEAST)
+            total = layers[-1][2].sum(axis=0) + LEAST
+            still = (1 + 10 * w["g"]) * d_beliefs.sum(axis=0) / total + 10 * d["g"] * array_module(total).log(total)
+            return still + 3 * (d_hidden @ w["r"] + hidden @ d["r"]).reshape(total.shape)
         return self.mean(d_hidden) @ w["W"] + self.mean(hidden) @ d["W"] + d["b"]
 
 
 def by_cell(by_ship):
     """(S, N, C) → (N·C, S), or (2, S, N, C) → (N·C, 2·S), a view."""
     return by_ship.reshape(-1, math.prod(by_ship.shape[-2:])).T
-
-
-# ---- beliefs. A placement is named by the cell where it begins, and goes right (direction 0) or down (direction 1)
-
-
-def believe(evidence, fleet):
-    """Chances of each ship's placements (2, S, N, C), and how likely the ship covers each cell, (S, N, C).
-
-    evidence: (2, S, N, C), for each ship to lie at a cell in either direction.
-    """
-    xp = array_module(evidence)
-    chances = sums_along(evidence, fleet)
-    chances += off_the_board(xp, evidence.shape[3], fleet, evidence.dtype)
-    chances -= chances.max(axis=3).max(axis=0)[:, :, None]
-    xp.exp(chances, out=chances)
-    chances /= sum_of_placements(chances)
-    return chances, sums_along(chances, fleet, back=True).sum(axis=0)
-
-
-def believe_slope(chances, d, fleet):
-    """Slopes by the evidence from slopes d by the beliefs, which are the same in both directions: (2, S, N, C).
-
-    And, as the softmax's Jacobian is symmetric, p·(d − Σ p·d), how beliefs change as the evidence moves along `d`, to
-    be added up over the directions.
-    """
-    d_scores = sums_along(d, fleet)
-    d_scores -= sum_of_placements(chances * d_scores)
-    d_scores *= chances
-    return sums_along(d_scores, fleet, back=True)
-
-
-def sums_along(values, fleet, back=False):
-    """For each placement the sum over its cells; back: for each cell that over the placements which cover it.
-
-    (2, S, N, C) → (2, S, N, C). Where a placement leaves the board its sum means nothing.
-    """
-    sums = values.copy()
-    for direction, step in enumerate((1, math.isqrt(values.shape[3]))):
-        for ship, length in enumerate(fleet):
-            row, total = values[direction, ship].reshape(-1), sums[direction, ship].reshape(-1)  # all games in a row
-            for shift in range(step, length * step, step):
-                if back:
-                    total[shift:] += row[:-shift]
-                else:
-                    total[:-shift] += row[shift:]
-    return sums
-
-
-def sum_of_placements(values):
-    """Over all placements of a ship: (2, S, N, C) → (S, N, 1)."""
-    return (values @ array_module(values).ones(values.shape[3], values.dtype)).sum(axis=0)[:, :, None]
-
-
-@lru_cache(maxsize=16)
-def off_the_board(xp, cells, fleet, dtype):
-    """Evidence against placements that leave the board: (2, S, 1, C)."""
-    row, column = np.divmod(np.arange(cells), math.isqrt(cells))
-    beyond = np.add.outer([column, row], fleet) > math.isqrt(cells)  # (2, C, S)
-    return xp.asarray(-FORBID * beyond.transpose(0, 2, 1)[:, :, None], dtype)

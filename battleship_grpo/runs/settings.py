@@ -67,7 +67,7 @@ class RunSettings:
                                     low=1)
     # the policy
     network: str = setting(MLP.name, "the family of the network", choices=NETWORKS)
-    hidden_sizes: tuple | None = setting(None, "units of each hidden layer, in window and placement at each cell "
+    hidden_sizes: tuple | None = setting(None, "units of each hidden layer, in placement at each cell "
                                          f"(default of a family: {FAMILIES})")
     activation: str = setting("relu", "activation of the hidden layers", choices=ACTIVATIONS)
     encoding: str = setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",

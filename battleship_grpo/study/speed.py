@@ -16,7 +16,7 @@ from ..algorithms.learner import gradient, step
 from ..backend import load_backend, make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
-from ..networks.families import MLP, Placement, Window
+from ..networks.families import MLP, Placement
 from ..players.evaluation import play_out
 from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
@@ -38,8 +38,8 @@ def cases(rules):
     changes += [{"num_boards": boards} for boards in (128, 256, 512)]
     changes += [{"hidden_sizes": hidden} for hidden in ((64,), (1024,), (256, 256))]
     changes += [{"rules": name} for name in NAMED_RULES if name != rules]
-    changes += [{"rules": name, "network": family.name, "hidden_sizes": family.default_hidden_sizes, **changes[1]}
-                for family in (Window, Placement) for name in NAMED_RULES]
+    changes += [{"rules": name, "network": Placement.name, "hidden_sizes": Placement.default_hidden_sizes, **changes[1]}
+                for name in NAMED_RULES]
     return [{**STANDARD, "rules": rules, "learning_rate": 1e-3, **change} for change in changes]
 
 
