@@ -75,12 +75,10 @@ def read_csv(folder):
 def test_files_hold_the_table_the_curves_and_the_runs(finished):
     folder, rows = finished
     read = read_csv(folder)
-    assert list(read[0]) == list(rows[0]) == [*COLUMNS, "failed", "threshold"]
+    assert list(read[0]) == list(rows[0]) == ["entrant", *COLUMNS, "failed"]
     assert {row["entrant"] for row in read} == set(ALGORITHMS)
     shots = [row["greedy_mean_shots"] for row in rows]
     assert shots == sorted(shots) and [float(row["greedy_mean_shots"]) for row in read] == pytest.approx(shots)
-    page = (folder / "compare.md").read_text(encoding="utf-8")
-    assert all(f"| {name} | 2 | " in page for name in ALGORITHMS)
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
     for name in ALGORITHMS:
         for seed in range(2):
@@ -97,8 +95,6 @@ def test_rows_are_what_the_runs_say(finished):
         assert row["greedy_mean_shots"] == pytest.approx(np.mean(greedy))
         assert row["greedy_deviation"] == pytest.approx(abs(greedy[0] - greedy[1]) / 2**0.5)
         assert row["updates"] == 3 and row["networks"] == 1 and row["parameters"] == 19 * 8 + 9 * 9
-        assert row["optimiser_numbers"] == 2 * row["parameters"]
-        assert row["flops_per_shot"] == pytest.approx((1 + 3) * 2 * (18 * 8 + 8 * 9), rel=0.1)  # biases aside
 
 
 def test_finished_runs_are_not_repeated_and_unfinished_ones_are(copied, finished):
@@ -121,18 +117,16 @@ def stripped(rows):
 
 @pytest.mark.parametrize(("file", "pattern", "replacement", "says"), [
     ("config.json", '"learning_rate": .*', '"learning_rate": 0.5,', "learning_rate 0.5, not 0.012"),
-    ("config.json", '"iterations": 3', '"iterations": 4', "iterations 4, not 3"),
-    ("config.json", "}", "", "no run that can be read"),
-    ("config.json", None, None, "no run that can be read"),
-    ("summary.json", '"costs"', '"prices"', "not of a comparison"),
-    ("summary.json", "(?s).*", '["costs"]', "no run that can be read"),
-    ("summary.json", "^", '{"costs":' * 100_000, "no run that can be read"),
-    ("summary.json", '"gradient_square"', '"square"', "results that are damaged"),
+    ("config.json", "}", "", "not a usable file of settings"),
+    ("config.json", None, None, "no such file"),
+    ("summary.json", '"costs"', '"prices"', "no results of a comparison"),
+    ("summary.json", "(?s).*", '["costs"]', "it must look like"),
+    ("summary.json", "^", '{"costs":' * 100_000, "nested too deeply"),
     ("summary.json", '"mean_shots": .*', '"mean_shots": NaN,', "results that are damaged"),
-    ("summary.json", '"bayes": .*', '"bayes": "fifteen",', "results that are damaged"),
-    ("metrics.csv", "games", "matches", "results that are damaged"),
-    ("metrics.csv", "\n2,", "\n4,", "results that are damaged"),
-    ("metrics.csv", r"[\d.e+-]+(?=,)", "", "results that are damaged"),
+    ("summary.json", '"bayes": .*', '"bayes": "fifteen",', "no results of a comparison"),
+    ("metrics.csv", "games", "matches", "no results of a comparison"),
+    ("metrics.csv", r"\n3,.*", "", "results that are damaged"),
+    ("metrics.csv", r"[\d.e+-]+(?=,)", "", "no results of a comparison"),
 ])
 def test_folders_that_hold_something_else_are_left_alone(copied, file, pattern, replacement, says):
     damaged = copied / "grpo-seed0" / file
@@ -163,13 +157,13 @@ def test_folder_is_written_in_by_one_comparison_at_a_time(copied):
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
 @pytest.mark.parametrize("numbers", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
 def test_processes_do_not_outlive_the_comparison_that_started_them(numbers, tmp_path):
-    """Whether it is killed, or told twice to stop: soon no process and no temporary file is left."""
+    """Whether it is killed, or told twice to stop: soon no process is left, and unless killed, no temporary file."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", "--rules", "tiny", "--seconds", "999",
                                 "--jobs", "2", "--output-dir", str(tmp_path / "compared")], start_new_session=True,
                                stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)})
-    while len(list(scratch.glob("*/metrics.csv"))) < 2:
+    while len(list(scratch.glob("*/*/metrics.csv"))) < 2:
         assert process.poll() is None
         time.sleep(0.05)
     others = psutil.Process(process.pid).children(recursive=True)
@@ -177,7 +171,8 @@ def test_processes_do_not_outlive_the_comparison_that_started_them(numbers, tmp_
         (process.send_signal if number == signal.SIGKILL else lambda it: os.killpg(process.pid, it))(number)
     assert "Traceback" not in process.communicate(timeout=60)[1]
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
-    assert psutil.wait_procs(others, timeout=60)[1] == [] == list(scratch.iterdir())
+    assert psutil.wait_procs(others, timeout=60)[1] == []
+    assert number == signal.SIGKILL or list(scratch.iterdir()) == []
 
 
 def test_cluster_gives_the_same_results(finished, tmp_path):
@@ -221,7 +216,7 @@ def test_failed_runs_are_reported_and_stop_no_others(monkeypatch, tmp_path, caps
         return whole(settings, *arguments, **options)
 
     monkeypatch.setattr(command, "train", broken)
-    monkeypatch.setattr(comparison, "FreshProcesses", ThreadPoolExecutor)
+    monkeypatch.setattr(comparison, "NewProcesses", lambda jobs, _: ThreadPoolExecutor(jobs))
     assert main(["grpo", "reinforce", "--seeds", "1", "--seconds", "0.1", "--jobs", "1",
                  "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == "error: some runs failed: grpo (seed 0: loss is nan)"
@@ -330,8 +325,8 @@ def test_equal_entrants_are_told_apart_no_more_often_than_promised():
 
 def test_finding_calls_one_better_only_where_the_seeds_tell_all_others_from_it(finished):
     folder, rows = finished
-    assert "cannot be told from it by so few seeds" in (folder / "compare.md").read_text(encoding="utf-8")
     run = RunFolder(folder / "grpo-seed0").read_settings()
+    assert comparison.finding(rows, run).endswith("cannot be told from it by so few seeds")
     rows = [{"entrant": name, "runs": 8, "greedy_mean_shots": shots, "p_value": p}
             for name, shots, p in [("a", 4, None), ("b", 5, 0.01), ("c", 6, 0.05)]]
     assert comparison.finding(rows, run) == "After 3 updates on 3x3 a takes 4.00 shots, fewer than all others"
@@ -353,11 +348,11 @@ def test_entrants_may_be_settings_of_one_algorithm(tmp_path):
 
 def test_table_on_a_narrow_terminal_breaks_names_and_keeps_numbers_whole(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    name, numbers = "grpo:init=runs/mini-predicts:advantage_baseline=step", [f"{n}.125" for n in range(1001, 1007)]
-    show_comparison("how it learns", ["entrant", *("some number" for _ in numbers)], [(name, *numbers)], [])
+    name, columns = "grpo:init=runs/mini-predicts:advantage_baseline=step", comparison.TABLES["how well it plays"]
+    show_comparison("how it learns", columns, [{"entrant": name} | {column.name: 1234 for column in columns}])
     lines = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert "".join(line[0].strip() for line in lines) == name
-    assert [cell.strip() for cell in lines[0][1:]] == numbers
+    assert [cell.strip() for cell in lines[0][1:]] == [column.show(1234) for column in columns]
 
 
 # ------------------------------------------------------------------------------------- costs
@@ -366,34 +361,14 @@ ONE_OF_EACH = {recipe.kind: name for name, recipe in reversed(RECIPES.items())}.
 QUICK = {"rules": "tiny", "hidden_sizes": (8,), "num_boards": 16}
 
 
-def fail_or_double(number):
-    if number == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 2 * number
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
-def test_killed_process_fails_its_own_call_and_no_other():
-    with comparison.FreshProcesses(2) as executor:
-        killed, *others = [executor.submit(fail_or_double, number) for number in range(4)]
-        assert [future.result() for future in others] == [2, 4, 6]
-        with pytest.raises(ChildProcessError, match="ended early"):
-            killed.result()
-
-
 def test_costs_count_every_network_that_is_held(tmp_path):
     build(make_settings(**QUICK)).policy.save(tmp_path / "teacher.npz")
-    ppo = speed.measure_costs(make_settings(**QUICK, algorithm="ppo", critic_hidden_sizes=(16,)), 100)
     policy, critic = 33 * 8 + 9 * 16, 33 * 16 + 17
-    assert (ppo["networks"], ppo["parameters"], ppo["optimiser_numbers"]) == (2, policy + critic, 2 * (policy + critic))
-    passes = make_settings(algorithm="ppo").num_iterations
-    products = 32 * 8 + 8 * 16 + 32 * 16 + 16
-    assert ppo["flops_per_shot"] == pytest.approx((1 + 3 * passes) * 2 * products, rel=0.1)  # biases aside
-    taught = build(make_settings(**QUICK, algorithm="distill", teacher=str(tmp_path / "teacher.npz")))
-    assert [*speed.networks_of(taught)] == ["teacher", "policy"]
-    learnt = 3 * taught.settings.batch_shots * taught.settings.num_minibatches
-    products = 32 * 8 + 8 * 16
-    assert speed.flops_per_update(taught, 100) == pytest.approx((200 + learnt) * 2 * products, rel=0.1)
+    for options, networks, parameters in (
+            ({"algorithm": "ppo", "critic_hidden_sizes": (16,)}, 2, policy + critic),
+            ({"algorithm": "distill", "teacher": str(tmp_path / "teacher.npz")}, 2, 2 * policy)):
+        costs = speed.measure_costs(make_settings(**QUICK, **options))
+        assert (costs["networks"], costs["parameters"]) == (networks, parameters)
 
 
 @given(st.integers(2, 6), st.integers(1, 4), st.integers(0, 1000))

@@ -1,4 +1,4 @@
-"""How fast training is and what it costs: time, memory, floating-point operations, and the noise of the gradient.
+"""How fast training is and what it costs: time, memory, networks, and the noise of the gradient.
 
 The limit of the machine is measured in the same run: the matrix products of a training step, alone.
 """
@@ -174,33 +174,16 @@ def measure(world, backend, rules_name):
 # ------------------------------------------------------------------------------------- what an algorithm costs
 
 
-def measure_costs(settings, shots_per_update):
-    """What an algorithm costs, name → number: what it holds in memory, the floating-point operations per shot of an
-    update of so many, and of an untrained policy's gradient over batches of `BATCH_GAMES` E‖g − ḡ‖² and ‖ḡ‖².
+def measure_costs(settings):
+    """What an algorithm costs, name → number: the networks that it holds in memory, trained or not; and of an untrained
+    policy's gradient over batches of `BATCH_GAMES`, E‖g − ḡ‖² and ‖ḡ‖².
     """
     learner = build(settings)
-    networks = networks_of(learner).values()
+    others = learner.reference, getattr(getattr(learner, "teacher", None), "policy", None)
+    networks = [*learner.networks.values(), *(policy.network for policy in others if policy)]
     variance, square = gradient_noise(gradients(learner_of_batches(settings, BATCH_GAMES), BATCHES))
     return {"networks": len(networks), "parameters": sum(len(network.parameters) for network in networks),
-            "optimiser_numbers": sum(2 * optimiser.params[0].size for optimiser in learner.optimisers.values()),
-            "flops_per_shot": flops_per_update(learner, shots_per_update) / shots_per_update,
             "gradient_variance": variance, "gradient_square": square}
-
-
-def networks_of(learner):
-    """Every network that an algorithm holds in memory, by name: what it trains, and a reference or a teacher."""
-    policies = {"reference": learner.reference, "teacher": getattr(getattr(learner, "teacher", None), "policy", None)}
-    return {name: policy.network for name, policy in policies.items() if policy} | learner.networks
-
-
-def flops_per_update(learner, shots):
-    """Of the networks' matrix products: a forward pass for each shot played, three whenever one is learnt."""
-    s = learner.settings
-    sampled = s.batch_shots * s.num_minibatches if hasattr(s, "batch_shots") else shots  # from a replay buffer
-    passes = getattr(s, "num_iterations", 1)
-    learnt = {"policy": passes * sampled, "critic": getattr(s, "critic_epochs", passes) * shots}
-    return sum((shots + 3 * learnt.get(name, 0)) * 2 * rows * inputs * outputs
-               for name, network in networks_of(learner).items() for rows, inputs, outputs in network.products())
 
 
 def gradient_noise(gradients):
