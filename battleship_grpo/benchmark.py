@@ -33,9 +33,9 @@ def show(results, console):
     table = Table(*right("rules", "network", "games", *stages, "products", "share"), title=title, title_justify="left")
     for case in results["training"]:
         network = f"{case['network']} {'+'.join(map(str, case['hidden_sizes']))}"
-        rates = [*(case["shots_per_second"][stage] for stage in stages), case["products_alone"]["training"]]
+        rates = [*(case["shots_per_second"][stage] for stage in stages), case["products_alone"]]
         table.add_row(case["rules"], network, f"{case['boards']}×{case['games_per_board']}",
-                      *(f"{rate / 1e3:,.0f}" for rate in rates), f"{case['share']['training']:.0%}")
+                      *(f"{rate / 1e3:,.0f}" for rate in rates), f"{case['share']:.0%}")
     console.print(table)
     for target, seconds in results.get("seconds_to_reach", {}).items():
         reached = f"{seconds:.1f} s" if seconds else f"not within {LEARNING_LIMIT:.0f} s"

@@ -143,7 +143,7 @@ def test_table_and_plot_show_every_player(run, tmp_path, capsys):
     (["random", "--games", "1"], "games must be"), (["random", "--precision", "0"], "precision must be"),
     (["random", "--games", "9", "--precision", "1"], "not allowed with"),
     (["random", "--seed", "-1"], "seed"), ([], "RUN|BASELINE"),
-    (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes can run"),
+    (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes or density can run"),
     (["random", "--fleet", "2,3"], "go together"), (["random", "--board-size", "3", "--fleet", "4"], "does not fit"),
     (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "folder/x.png: its folder"),
     (["random", "--rules", "tiny", "--games", "10", "--plot", "x.nonsense"], "not supported"),

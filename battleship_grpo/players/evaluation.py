@@ -12,7 +12,7 @@ from ..backend import make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, all_boards, placement_count
 from ..rollout import Chooser, play, results
-from .bayes import Bayes, too_many_for_bayes
+from .bayes import Bayes
 from .player import HuntTarget, Player
 
 REFERENCE_GAMES = 2000
@@ -125,7 +125,7 @@ def play_out(env, boards, choose):
 @lru_cache(maxsize=16)
 def bayes_mean_shots(rules):
     """Exact mean shots of exact Bayesian play; None where there are too many placements to play them all."""
-    if placement_count(rules) > EVERY_BOARD_BELOW or too_many_for_bayes(rules):
+    if placement_count(rules) > EVERY_BOARD_BELOW:
         return None
     return evaluate(Bayes(rules), BattleshipEnv(rules), games=0, seed=0).mean_shots
 

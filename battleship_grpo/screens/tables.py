@@ -79,9 +79,8 @@ def show_evaluation(rows, rules, best):
     for row in sorted(rows, key=lambda row: row["mean_shots"]):
         table.add_row(row["name"], with_interval(row), f"{row['median_shots']:.0f}", f"{row['p95_shots']:.0f}",
                       f"{row['score']:.3f}", percent(row["gap_closed"]), f"{'all ' * row['exact']}{row['games']:,}")
+    make_console(width=WIDEST).print(table)
     console = make_console()
-    needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
-    make_console(width=max(console.width, needed)).print(table)
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
     name, mean_shots = best
     if name:

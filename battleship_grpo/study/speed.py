@@ -67,32 +67,25 @@ class Stopwatch:
         return amount / float(np.median([self.seconds(function) for _ in range(REPEATS)]))
 
 
-def layer_products(policy, rows):
-    """Functions that do nothing but the matrix products of a forward and of a backward pass on `rows` shots."""
+def products_alone(policy, rows, times):
+    """A function that does the matrix products of playing, and of learning from, `rows` shots, `times` times over."""
     xp, rng = policy.xp, np.random.default_rng(0)
+    layers = [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows * r, n), (n, m), (rows * r, m)) * 2]
+              for r, n, m in policy.network.products()]  # inputs, weights and outputs, and where results go
 
-    def matrices():
-        """The inputs of each product, its weights and its outputs."""
-        return [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows * r, n), (n, m), (rows * r, m))]
-                for r, n, m in policy.network.products()]
-
-    layers = list(zip(matrices(), matrices(), strict=True))  # each as it is, and where results go
-
-    def forward():
-        for (x, layer, _), (_, _, z) in layers:
-            xp.matmul(x, layer, out=z)
-
-    def backward():
-        for depth, ((x, layer, dz), (dx, d_layer, _)) in enumerate(layers):
+    def products():
+        for depth, (x, layer, dz, dx, d_layer, z) in list(enumerate(layers)) * times:
+            xp.matmul(x, layer, out=z)  # to play
+            xp.matmul(x, layer, out=z)  # to learn: forward, and backward
             xp.matmul(x.T, dz, out=d_layer)
             if depth > 0:
                 xp.matmul(dz, layer.T, out=dx)
 
-    return forward, backward
+    return products
 
 
 def measure_case(world, options):
-    """Shots per second of one case: collecting, learning, whole training steps, and the products of each alone."""
+    """Shots per second of one case: collecting, learning, whole training steps, and their products alone."""
     learner = build(make_settings(**options, equivariant=False, processes=world.world_size), world)
     s, policy = learner.settings, learner.policy
     stopwatch = Stopwatch(world, policy.xp)
@@ -107,18 +100,11 @@ def measure_case(world, options):
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
 
     rows = max(1, min(batch.num_shots // s.num_minibatches, policy.network.rows))
-    rounds = max(1, batch.num_shots // rows)
-    forward, backward = layer_products(policy, rows)
-
-    def products_rate(*functions):
-        return stopwatch.rate(rounds * rows * world.world_size,
-                              lambda: [function() for _ in range(rounds) for function in functions])
-
-    products = {"collect": products_rate(forward), "learn": products_rate(forward, backward),
-                "training": products_rate(forward, forward, backward)}
+    times = max(1, batch.num_shots // rows)
+    products = stopwatch.rate(times * rows * world.world_size, products_alone(policy, rows, times))
     return {"rules": s.rules, "network": s.network, "hidden_sizes": s.hidden_sizes, "boards": s.num_boards,
             "games_per_board": s.num_generations, "minibatches": s.num_minibatches, "shots_per_second": rates,
-            "products_alone": products, "share": {stage: rates[stage] / products[stage] for stage in rates}}
+            "products_alone": products, "share": rates["training"] / products}
 
 
 def measure_game(world, xp, rules):
