@@ -11,13 +11,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from helpers import MPIEXEC, settings_of
+from helpers import settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +37,7 @@ from battleship_grpo.study.comparison import p_value, threshold
 TINY = {"board_size": 3, "fleet": (2,), "iterations": 3, "hidden_sizes": (8,)}
 ALGORITHMS = ["reinforce", "grpo"]
 COLUMNS = dict.fromkeys(column.name for columns in comparison.TABLES.values() for column in columns)
+POSIX = pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
 OF_THE_CLOCK = {"seconds_per_update", "shots_per_second", "peak_memory_mb"}
 
 
@@ -154,25 +154,53 @@ def test_folder_is_written_in_by_one_comparison_at_a_time(copied):
         compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY)
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
-@pytest.mark.parametrize("numbers", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
-def test_processes_do_not_outlive_the_comparison_that_started_them(numbers, tmp_path):
-    """Whether it is killed, or told twice to stop: soon no process is left, and unless killed, no temporary file."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", "--rules", "tiny", "--seconds", "999",
-                                "--jobs", "2", "--output-dir", str(tmp_path / "compared")], start_new_session=True,
-                               stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)})
-    while len(list(scratch.glob("*/*/metrics.csv"))) < 2:
+def start(folder, *arguments):
+    """The real command, with processes of its own, in a group with them; its scratch is a folder beside its own."""
+    (scratch := folder.with_name("scratch")).mkdir()
+    return subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", *arguments, "--output-dir", str(folder)],
+                            start_new_session=True, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "TMPDIR": str(scratch)}), scratch
+
+
+def wait_for(pattern, folder, process, count=1):
+    while len(list(folder.glob(pattern))) < count:
         assert process.poll() is None
-        time.sleep(0.05)
-    others = psutil.Process(process.pid).children(recursive=True)
-    for number in numbers:
-        (process.send_signal if number == signal.SIGKILL else lambda it: os.killpg(process.pid, it))(number)
-    assert "Traceback" not in process.communicate(timeout=60)[1]
-    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
-    assert psutil.wait_procs(others, timeout=60)[1] == []
-    assert number == signal.SIGKILL or list(scratch.iterdir()) == []
+        time.sleep(0.01)
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@POSIX
+@pytest.mark.parametrize("killed", ["comparison", "run"])
+def test_no_process_is_left_where_one_is_killed(killed, tmp_path):
+    process, scratch = start(tmp_path / "compared", "--rules", "tiny", "--seconds", "999")
+    others = wait_for("*/*/metrics.csv", scratch, process, 2)
+    if killed == "comparison":
+        process.kill()
+    else:
+        next(other for other in others if "--multiprocessing-fork" in other.cmdline()).kill()
+    shown = process.communicate(timeout=60)[1]
+    assert psutil.wait_procs(others, timeout=60)[1] == [] and "Traceback" not in shown
+    assert killed == "comparison" or (process.returncode == 2 and "give the same command again" in shown)
+
+
+@POSIX
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, capsys):
+    """A signal to all processes, as from a terminal: soon none is left, nor a temporary file."""
+    folder, arguments = tmp_path / "compared", ["reinforce", "grpo", "--seeds", "1", "--seconds", "0.2", "--jobs", "1",
+                                                "--board-size", "3", "--fleet", "2"]
+    process, scratch = start(folder, *arguments)
+    others = wait_for("reinforce-seed0/summary.json", folder, process)
+    os.killpg(process.pid, signal.SIGINT)
+    shown = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in shown, shown
+    assert shown.strip().splitlines()[-1].startswith("stopped: finished runs are kept; the same command")
+    assert psutil.wait_procs(others, timeout=60)[1] == [] == list(scratch.iterdir())
+    assert (folder / "reinforce-seed0" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "grpo-seed0").exists()
+    before = times(folder)
+    assert main([*arguments, "--output-dir", str(folder)]) == 0
+    assert {path: times(folder)[path] for path in before} == before and "how it learns" in capsys.readouterr().out
+    assert all(float(row["peak_memory_mb"]) > 20 for row in read_csv(folder))  # measured in new processes
 
 
 def test_cluster_gives_the_same_results(finished, tmp_path):
@@ -182,21 +210,6 @@ def test_cluster_gives_the_same_results(finished, tmp_path):
         compare(ALGORITHMS, seeds=1, output_dir=tmp_path, executor=executor, **TINY)
     for name in ALGORITHMS:
         assert load_run(finished[0] / f"{name}-seed0") == load_run(tmp_path / f"{name}-seed0")
-
-
-@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec: PyPI has no wheel of MPICH for this system")
-def test_ranks_of_mpi_give_the_same_results(finished, tmp_path):
-    """mpi4py's executor: the first rank compares, the others train."""
-    program, folder = tmp_path / "program.py", tmp_path / "compared"
-    program.write_text(
-        "from mpi4py.futures import MPIPoolExecutor\n"
-        "from battleship_grpo.compare import compare\n"
-        "if __name__ == '__main__':\n"
-        "    with MPIPoolExecutor() as executor:\n"
-        f"        compare({ALGORITHMS}, 1, output_dir={str(folder)!r}, executor=executor, **{TINY})\n")
-    subprocess.run([MPIEXEC, "-n", "2", sys.executable, "-m", "mpi4py.futures", program], check=True, timeout=120)
-    for name in ALGORITHMS:
-        assert load_run(finished[0] / f"{name}-seed0") == load_run(folder / f"{name}-seed0")
 
 
 def load_run(folder):
@@ -223,29 +236,6 @@ def test_failed_runs_are_reported_and_stop_no_others(monkeypatch, tmp_path, caps
     good, bad = read_csv(tmp_path)
     assert (good["entrant"], good["runs"], good["failed"]) == ("reinforce", "1", "")
     assert (bad["runs"], bad["failed"], bad["greedy_mean_shots"]) == ("0", "seed 0: loss is nan", "")
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals as POSIX has them")
-def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, capsys):
-    """A real command with processes of its own, and a signal to all of them, as from a terminal."""
-    arguments = ["reinforce", "grpo", "--seeds", "1", "--seconds", "0.2", "--jobs", "1",
-                 "--board-size", "3", "--fleet", "2", "--output-dir", str(tmp_path)]
-    process = subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", *arguments], start_new_session=True,
-                               stderr=subprocess.PIPE, text=True, cwd=Path(command.__file__).parents[1])
-    first = tmp_path / "reinforce-seed0" / "summary.json"
-    while not first.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    shown = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in shown, shown
-    assert (tmp_path / "reinforce-seed0" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert shown.strip().splitlines()[-1].startswith("stopped: finished runs are kept; the same command")
-    assert not (tmp_path / "grpo-seed0").exists()
-    before = times(tmp_path)
-    assert main(arguments) == 0 and {path: times(tmp_path)[path] for path in before} == before
-    assert "how it learns" in capsys.readouterr().out
-    assert all(float(row["peak_memory_mb"]) > 20 for row in read_csv(tmp_path))  # measured in fresh processes
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
@@ -315,12 +305,6 @@ def test_p_value_is_the_share_of_partitions_that_differ_as_much(some, others, ex
     """Counted by hand; 20,000 partitions come within six of their standard deviations."""
     error = 6 * (0.25 / 20_000) ** 0.5
     assert [p_value(some, others), p_value(others, some)] == pytest.approx([exact, exact], abs=error)
-
-
-def test_equal_entrants_are_told_apart_no_more_often_than_promised():
-    """1,000 comparisons of 6 with 6 draws from one distribution: more than 96 below 0.05 would come once in 10⁸."""
-    draws = np.random.default_rng(0).normal(size=(1000, 2, 6))
-    assert sum(p_value(*pair) <= 0.05 for pair in draws) <= 96
 
 
 def test_finding_calls_one_better_only_where_the_seeds_tell_all_others_from_it(finished):

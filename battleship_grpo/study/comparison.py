@@ -12,6 +12,7 @@ import signal
 import tempfile
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, replace
 from multiprocessing import get_context
@@ -91,10 +92,12 @@ class NewProcesses(ProcessPoolExecutor):
         with signals_held_back(signal.SIGINT):  # Ctrl-C goes to every process of the terminal
             return super().submit(*arguments)
 
-    def __exit__(self, *exception):
+    def __exit__(self, kind, *exception):
         self.writer.close()
-        super().__exit__(*exception)
+        super().__exit__(kind, *exception)
         self.scratch.cleanup()
+        if kind is BrokenProcessPool:
+            raise ChildProcessError("a process was killed (out of memory?): give the same command again") from None
 
 
 def prepare(reader, scratch):
@@ -119,7 +122,9 @@ def carry_out(run_one, runs, finished, failures, executor):
     try:
         for future in as_completed(pending):
             run = pending[future]
-            if error := future.exception():  # the other runs go on
+            if isinstance(error := future.exception(), BrokenProcessPool):
+                raise error
+            if error:  # the other runs go on
                 failures[run] = " ".join(str(error).split()) or type(error).__name__
             else:
                 keep(run, **future.result())
