@@ -12,10 +12,9 @@ from battleship_grpo.study import speed
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One small case, and no learning from scratch."""
+    """One small case."""
     monkeypatch.setattr(speed, "cases", lambda rules: [{**speed.STANDARD, "rules": rules, "num_boards": 8}])
     monkeypatch.setattr(speed, "REPEATS", 1)
-    monkeypatch.setattr(speed, "LEARNING_LIMIT", 0.3)
 
 
 def test_json_and_table_agree(capsys):
@@ -24,7 +23,7 @@ def test_json_and_table_agree(capsys):
     case = results["training"][0]
     assert all(rate > 0 for rate in case["shots_per_second"].values())
     assert case["share"] == pytest.approx(case["shots_per_second"]["training"] / case["products_alone"])
-    assert set(results["seconds_to_reach"]) == {"18.0", "17.0", "16.0"} and results["peak_memory_mb"] > 20
+    assert results["peak_memory_mb"] > 20
     assert benchmark.main(["--processes", "1", "--rules", "tiny"]) == 0
     assert "peak memory" in capsys.readouterr().out
 

@@ -34,16 +34,14 @@ class Trained(Player):
         return self.policy.distribution(observations, legal, temperature)
 
     def chooser(self, num_games, rng):
-        return Chooser(self.policy)
+        uniforms = None if self.deterministic else rng.random((self.rules.cells, num_games), dtype=np.float32)
+        return Chooser(self.policy, uniforms)
 
 
 class Sampled(Trained):
     """A trained policy that draws every shot from its probabilities, at its own temperature."""
 
     deterministic = False
-
-    def chooser(self, num_games, rng):
-        return Chooser(self.policy, rng.random((self.rules.cells, num_games), dtype=np.float32))
 
 
 @dataclass(frozen=True)

@@ -13,22 +13,19 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..algorithms.learner import gradient, step
-from ..backend import load_backend, make_generator, split, to_numpy
+from ..backend import load_backend, make_generator, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
 from ..networks import MLP, Placement, Window
 from ..players.evaluation import play_out
 from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
-from ..runs.loop import learn
 from ..runs.settings import make_settings
 from ..runs.world import keep_freed_memory
 
 STANDARD = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
-TARGETS = (18.0, 17.0, 16.0)  # mean shots on mini
-LEARNING_LIMIT = 60.0  # seconds
 REPEATS = 5
-GAMES_AT_ONCE = 2048
+GAMES = 256, 4096, 65_536  # side by side
 BATCHES, BATCH_GAMES = 32, 256  # from which the noise of the gradient is estimated
 
 
@@ -107,40 +104,18 @@ def measure_case(world, options):
             "products_alone": products, "share": rates["training"] / products}
 
 
-def measure_game(world, xp, rules):
-    """Boards per second, and environment steps per second under random play, for growing batches."""
+def measure_game(world, xp, rules, count):
+    """Boards per second, and environment steps per second under random play, `count` games side by side."""
     env, rng, stopwatch = BattleshipEnv(rules), make_generator(xp, 0, world.rank), Stopwatch(world, xp)
+    boards = env.tasks(count, rng)
 
     def choose(step, games, observations, legal):
         return (rng.random(legal.shape, dtype=np.float32) * legal).argmax(axis=1), None
 
-    def play(boards):
-        """The shots fired."""
-        return sum(int(play_out(env, boards[part], choose)[0].sum())
-                   for part in split(len(boards), -(-len(boards) // GAMES_AT_ONCE)))
-
-    def measure(count):
-        boards = env.tasks(count, rng)
-        return {"batch": count,
-                "boards": stopwatch.rate(count * world.world_size, lambda: random_boards(rules, count, rng)),
-                "steps": stopwatch.rate(play(boards) * world.world_size, lambda: play(boards))}
-
-    return [measure(count) for count in (256, 4096, 65536)]
-
-
-def seconds_to_reach(world, options, targets):
-    """Seconds of training from scratch until sampled play needs so many shots, the mean of ten iterations; or None."""
-    settings = make_settings(**options, seconds=LEARNING_LIMIT)
-    reached, recent = {}, []
-
-    def on_iteration(share, metrics):
-        recent.append(metrics["mean_shots"])
-        for target in targets:
-            if np.mean(recent[-10:]) <= target:
-                reached.setdefault(str(target), metrics["seconds"])
-
-    learn(build(settings, world), settings, on_iteration, lambda: len(reached) == len(targets))
-    return dict.fromkeys(map(str, targets)) | reached
+    shots = int(play_out(env, boards, choose)[0].sum())
+    return {"batch": count,
+            "boards": stopwatch.rate(count * world.world_size, lambda: random_boards(rules, count, rng)),
+            "steps": stopwatch.rate(shots * world.world_size, lambda: play_out(env, boards, choose))}
 
 
 def measure(world, backend, rules_name):
@@ -149,10 +124,8 @@ def measure(world, backend, rules_name):
     with threadpool_limits(1, user_api="blas"):
         xp, options = load_backend(backend, world.local_rank), {"backend": backend}
         results = {"backend": xp.__name__, "processes": world.world_size,
-                   "game": measure_game(world, xp, NAMED_RULES[rules_name]),
+                   "game": [measure_game(world, xp, NAMED_RULES[rules_name], count) for count in GAMES],
                    "training": [measure_case(world, case | options) for case in cases(rules_name)]}
-        if rules_name == "mini":
-            results["seconds_to_reach"] = seconds_to_reach(world, options, TARGETS)
     results["peak_memory_mb"] = float(world.all_reduce(np.array([peak_memory()]))[0])
     return results
 
