@@ -120,7 +120,7 @@ def carry_out(run_one, runs, finished, failures, executor):
     pending = {executor.submit(run_one, run): run for run in runs if run not in finished}
     try:
         for future in as_completed(pending):
-            run = pending[future]
+            run = pending.pop(future)
             if isinstance(error := future.exception(), BrokenProcessPool):
                 raise error
             if error:  # the other runs go on
@@ -146,7 +146,7 @@ def keep(run, summary, files):
 
 
 def results_of(run):
-    """(summary, metrics) of a run, None if it is not finished. Raises ValueError where its folder holds others."""
+    """(summary, metrics) of a run; None if it is not finished. Raises ValueError for a folder of something else."""
     folder = RunFolder(run.output_dir)
     if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
         return None
