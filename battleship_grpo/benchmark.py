@@ -13,11 +13,11 @@ from rich.table import Table
 from .backend import load_backend
 from .game import NAMED_RULES
 from .runs.settings import BACKENDS, make_settings
-from .runs.world import find_ranks, spawn
+from .runs.world import spawn
 from .screens.command import command
 from .screens.options import Parser
 from .screens.tables import right
-from .study.speed import LEARNING_LIMIT, STANDARD, measure
+from .study.speed import STANDARD, measure
 from .train import default_processes
 
 
@@ -33,40 +33,27 @@ def show(results, console):
     table = Table(*right("rules", "network", "games", *stages, "products", "share"), title=title, title_justify="left")
     for case in results["training"]:
         network = f"{case['network']} {'+'.join(map(str, case['hidden_sizes']))}"
-        rates = [*(case["shots_per_second"][stage] for stage in stages), case["products_alone"]["training"]]
+        rates = [*(case["shots_per_second"][stage] for stage in stages), case["products_alone"]]
         table.add_row(case["rules"], network, f"{case['boards']}×{case['games_per_board']}",
-                      *(f"{rate / 1e3:,.0f}" for rate in rates), f"{case['share']['training']:.0%}")
+                      *(f"{rate / 1e3:,.0f}" for rate in rates), f"{case['share']:.0%}")
     console.print(table)
-    for target, seconds in results.get("seconds_to_reach", {}).items():
-        reached = f"{seconds:.1f} s" if seconds else f"not within {LEARNING_LIMIT:.0f} s"
-        console.print(f"from scratch to {target} mean shots (sampled play): {reached}")
     console.print(f"peak memory of all processes: {results['peak_memory_mb']:.0f} MB")
 
 
 @command
 def main(arguments=None):
-    with find_ranks() as ranks:
-        if ranks and ranks.rank:
-            measure(ranks, *ranks.receive())
-            return 0
-        return run(arguments, ranks)
-
-
-def run(arguments, ranks):
     parser = Parser("benchmark", __doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library [numpy]")
     parser.add_argument("--rules", choices=NAMED_RULES, default="mini", help="rules of the main cases [mini]")
     parser.add_argument("--processes", type=int, help="processes that train together [the number of cores, at most 8]")
     options = parser.parse_args(arguments)
-    if ranks and options.processes is not None:
-        parser.error("--processes is for one machine: under mpiexec its ranks train together")
     backend = load_backend(options.backend).__name__
     most = default_processes(make_settings(**STANDARD)) if backend == "numpy" else 1
-    processes = ranks.world_size if ranks else most if options.processes is None else options.processes
-    if not 1 <= processes <= most and not ranks:
+    processes = most if options.processes is None else options.processes
+    if not 1 <= processes <= most:
         parser.error(f"processes must be ≥ 1 and ≤ {most} here, not {processes}")
-    with spawn(processes, measure, backend, options.rules, ranks=ranks) as world:
+    with spawn(processes, measure, backend, options.rules) as world:
         results = measure(world, backend, options.rules)
     if options.json:
         print(json.dumps(results, indent=2))

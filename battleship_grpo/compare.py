@@ -4,8 +4,8 @@
     python -m battleship_grpo.compare grpo grpo:beta=0 grpo:epsilon=0.1:epsilon_high=0.3 --seeds 8 --iterations 300
 
 Each is trained from every seed, each run in a process of its own, `--jobs` of them side by side. The folder then holds
-compare.csv, compare.md and compare.png, and a folder for each run. Ctrl-C keeps what is finished; the same command goes
-on from there. One is called better only where the seeds tell them apart.
+compare.csv, compare.png and a folder for each run. Ctrl-C keeps what is finished; the same command goes on from there.
+One is called better only where the seeds tell them apart.
 
 From Python `compare` takes any `concurrent.futures.Executor`, such as that of a cluster: work goes out as settings and
 comes back as bytes and numbers, so its machines need not share a disk with this one.
@@ -23,10 +23,10 @@ from .algorithms import RECIPES
 from .players.evaluation import reference_scores
 from .runs.assembly import make_parts
 from .runs.files import write_text
-from .runs.folder import RunFolder, locked
+from .runs.folder import locked
 from .screens.command import command, status_of
 from .screens.options import Parser, add_rules_options, rules_from
-from .screens.tables import comparison_progress, show_comparison, stderr_console
+from .screens.tables import show_comparison, stderr_console
 from .study import comparison
 from .study.speed import measure_costs, peak_memory
 from .train import train
@@ -37,7 +37,7 @@ DEFAULT = ["reinforce", "trpo", "ppo", "dpo", "grpo"]
 
 
 def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None, console=None, **settings):
-    """Train every entrant from seeds 0 … seeds−1, and write compare.csv, compare.md and compare.png.
+    """Train every entrant from seeds 0 … seeds−1, and write compare.csv and compare.png.
 
     entrants   names of `RECIPES`, maybe with settings of their own: "grpo", "grpo:beta=0"
     executor   where the runs are carried out; None: in processes of this machine, `jobs` side by side
@@ -55,20 +55,24 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
     if settings.get("iterations") == 0:
         raise ValueError("iterations must be ≥ 1: there is nothing to compare before the first")
     folder, console = Path(output_dir), console or stderr_console()
-    planned = comparison.plan(entrants, seeds, folder, settings)
-    for of_an_entrant in planned.values():
-        make_parts(of_an_entrant[0])  # raises where a file that it names is missing
-    runs = [run for of_a_seed in zip(*planned.values(), strict=True) for run in of_a_seed]  # of all, early on
+    runs = comparison.plan(entrants, seeds, folder, settings)
+    for run in runs:
+        if run.seed == 0:
+            make_parts(run)  # raises where a file that it names is missing
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
     with locked(folder):
-        finished, failures = comparison.finished_runs(runs), {}
-        show = comparison_progress(console, planned, finished, failures)
-        with comparison.FreshProcesses(jobs) if executor is None else nullcontext(executor) as carrier:
-            comparison.carry_out(run_one, runs, finished, failures, carrier, show)
-        return write_results(folder, planned, failures)
+        finished = {run: results for run in runs if (results := comparison.results_of(run))}
+        failures = {}
+        console.print(f"{len(runs)} runs, {len(finished)} of them finished already")
+        with comparison.NewProcesses(jobs, 1) if executor is None else nullcontext(executor) as carrier:
+            for run in comparison.carry_out(run_one, runs, finished, failures, carrier):
+                result = failures.get(run) or f"{finished[run][0]['greedy']['mean_shots']:.2f} shots"
+                so_far = f"{len(finished) + len(failures)} of {len(runs)}"
+                console.print(f"{so_far}: {runs[run]}, seed {run.seed}: {result}")
+        return write_results(folder, runs, finished, failures, console)
 
 
 def run_one(settings):
@@ -78,30 +82,27 @@ def run_one(settings):
         folder, summary = train(replace(settings, output_dir=name), Console(quiet=True),
                                 stopped=lambda: peaks.append(peak_memory()))  # asked around every iteration: never
         files = {path.name: path.read_bytes() for path in (folder.metrics_csv, folder.policy, folder.curves)}
-    costs = measure_costs(settings, summary["shots"] / summary["iterations"])
+    costs = measure_costs(settings)
     # the peak of a process that had held more before this run says nothing of this run
     costs["peak_memory_mb"] = peaks[-1] if peaks[-1] > before else None
     return {"summary": summary | {"costs": costs}, "files": files}
 
 
-def write_results(folder, planned, failures):
-    """compare.csv, compare.md and compare.png from the runs' folders. Returns the rows of the table."""
-    results = {}
-    for entrant, runs in planned.items():
-        folders = [RunFolder(run.output_dir) for run in runs if run not in failures]
-        results[entrant] = [(found.read_summary(), found.metrics()) for found in folders]
-    any_run = next(iter(planned.values()))[0]  # game and limits are those of all
-    bayes = next((summary["bayes"] for found in results.values() for summary, _ in found), None)
-    reach = comparison.threshold(any_run.make_rules(), bayes)
-    rows = []
-    for entrant, runs in planned.items():
-        reasons = [f"seed {run.seed}: {failures[run]}" for run in runs if run in failures]
+def write_results(folder, runs, finished, failures, console):
+    """compare.csv and compare.png. Returns the rows of the table."""
+    any_run = next(iter(runs))  # game and limits are those of all
+    bayes = next((summary["bayes"] for summary, _ in finished.values()), None)
+    reach, results, rows = comparison.threshold(any_run.make_rules(), bayes), {}, []
+    for entrant in dict.fromkeys(runs.values()):
+        its_runs = [run for run in runs if runs[run] == entrant]
+        results[entrant] = [finished[run] for run in its_runs if run in finished]
+        reasons = [f"seed {run.seed}: {failures[run]}" for run in its_runs if run in failures]
         rows.append(comparison.row_of(entrant, results[entrant], reach, *reasons[:1]))
     rows = comparison.ranked(rows, results)
     title = comparison.finding(rows, any_run)
+    console.print(title)
     write_text(folder / "compare.csv", comparison.as_csv(rows))
-    write_text(folder / "compare.md", comparison.markdown(rows, any_run, title))
-    if any(results.values()):
+    if finished:
         draw(folder / "compare.png", rows, results, title, any_run)
     return rows
 
@@ -146,8 +147,8 @@ def main(arguments=None):
         console.print("stopped: finished runs are kept; the same command goes on with the others")
         return status_of(stop)
     for title, columns in comparison.TABLES.items():
-        show_comparison(title, *comparison.table(columns, rows))
-    console.print(f"files in {options['output_dir']}: compare.csv, compare.md, compare.png, a folder for each run")
+        show_comparison(title, columns, rows)
+    console.print(f"files in {options['output_dir']}: compare.csv, compare.png, a folder for each run")
     failed = [f"{row['entrant']} ({row['failed']})" for row in rows if row["failed"]]
     if failed:
         console.print(f"error: some runs failed: {'; '.join(failed)}", style="red")

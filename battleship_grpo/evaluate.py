@@ -9,7 +9,6 @@ import math
 import sys
 import time
 from contextlib import nullcontext
-from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,12 @@ from .players.evaluation import best_known, evaluate_in_rounds, gap_closed
 from .runs.world import number_of_cores
 from .screens.command import command, status_of
 from .screens.options import Parser, add_rules_options, rules_from
-from .screens.tables import evaluation_progress, show_evaluation, stderr_console
-from .study.comparison import FreshProcesses
+from .screens.tables import show_evaluation, stderr_console, with_interval
+from .study.comparison import NewProcesses
 
 MOST_GAMES = 20_000  # that a player plays where nothing else is asked for
 MOST_SECONDS = 60
 FEWEST_GAMES = 100  # from which a spread says how exact a mean is
-LONG = 5  # seconds: what takes longer is announced
 
 
 def find_players(names, rules):
@@ -38,60 +36,34 @@ def find_players(names, rules):
     return [find_player(name, rules) for name in names]
 
 
-def seconds_left(result, seconds, games, precision):
-    """How long a player still has to play, at its pace so far; 0 or less: enough."""
-    if result.exact:
-        return 0
-    if precision:
-        return seconds * (max((result.ci95 / precision) ** 2, FEWEST_GAMES / len(result.shots)) - 1)
-    left = seconds * ((games or MOST_GAMES) / len(result.shots) - 1)
-    return left if games else min(left, MOST_SECONDS - seconds)
-
-
 def enough_games(player, seed, games=None, precision=None):
-    """Yields (result so far, seconds it took, seconds left) after each round, until there are `games`, or the 95%
-    interval is ± `precision` shots, or, if neither is given, there are `MOST_GAMES` or `MOST_SECONDS` are over.
+    """Yields the result so far after each round, until there are `games`, or the 95% interval is ± `precision` shots,
+    or, if neither is given, there are `MOST_GAMES` or `MOST_SECONDS` are over.
     """
-    start, most = time.monotonic(), None if precision else games or MOST_GAMES
-    processes = FreshProcesses(number_of_cores()) if player.slow else nullcontext()
+    start, env, most = time.monotonic(), BattleshipEnv(player.rules), None if precision else games or MOST_GAMES
+    cores = number_of_cores() if player.slow else 1
     # one thread, as in training: more would round differently, and choose otherwise among cells that are equally good
-    with threadpool_limits(1, user_api="blas"), processes as pool:
-        run = pool.starmap if pool else starmap
-        for result in evaluate_in_rounds(player, BattleshipEnv(player.rules), most, seed, run=run):
-            seconds = time.monotonic() - start
-            left = max(0, seconds_left(result, seconds, games, precision))
-            yield result, seconds, left
-            if left == 0:
+    with threadpool_limits(1, user_api="blas"), NewProcesses(cores) if player.slow else nullcontext() as pool:
+        for result in evaluate_in_rounds(player, env, most, seed, run=pool.map if pool else map, at_once=cores):
+            yield result
+            precise = precision and result.ci95 <= precision and len(result.shots) >= FEWEST_GAMES
+            late = not precision and not games and time.monotonic() - start > MOST_SECONDS
+            if precise or late:
                 return
 
 
 def play_all(players, options, results, console):
     """Have all of them play; `results`, name → Result, grows meanwhile."""
-    with evaluation_progress(console, players[0].rules) as show:
+    with console.status("") as status:
         for player in players:
-            show(rows_of(players, results), f"{player.name} plays")
-            for result, seconds, left in enough_games(player, options.seed, options.games, options.precision):
-                text = f"{player.name}: {len(result.shots):,} games in {seconds:.0f} s, {left:.0f} s to go"
-                if left > LONG and player.name not in results:
-                    console.print(text)
+            status.update(f"{player.name} plays")
+            for result in enough_games(player, options.seed, options.games, options.precision):
                 results[player.name] = result
-                show(rows_of(players, results), text)
-
-
-def rows_of(players, results):
-    """A row for each player that has played, as JSON has it. results: name → Result."""
-    best = best_player(players, results)
-    return [row_of(player, results[player.name], *best) for player in players if player.name in results]
-
-
-def best_player(players, results):
-    """What closes the gap: (name, mean shots); (None, None) where it is unknown, or `bayes` itself is still to play."""
-    if any(player.name == "bayes" for player in players) and "bayes" not in results:
-        return None, None
-    return best_known(players[0].rules, {name: result.mean_shots for name, result in results.items()})
+                status.update(f"{player.name}: {len(result.shots):,} games, {with_interval(result.summary())} shots")
 
 
 def row_of(player, result, best, best_mean_shots):
+    """As JSON has it. best: the player that closes the gap."""
     optimum = {"exact_mean_shots": player.exact_mean_shots} if hasattr(player, "exact_mean_shots") else {}
     gap = gap_closed(result.mean_shots, player.rules, best_mean_shots)
     return {"name": player.name, **result.summary(), "median_shots": float(np.median(result.shots)),
@@ -99,15 +71,18 @@ def row_of(player, result, best, best_mean_shots):
 
 
 def show(players, results, options, console):
+    rules, best = players[0].rules, (None, None)
+    if all(player.name in results for player in players):  # else it was stopped: `bayes` may take long to play
+        best = best_known(rules, {name: result.mean_shots for name, result in results.items()})
+    rows = [row_of(player, results[player.name], *best) for player in players if player.name in results]
     if options.json:
-        print(json.dumps(rows_of(players, results), indent=2))
+        print(json.dumps(rows, indent=2))
     else:
-        show_evaluation(rows_of(players, results), players[0].rules, best_player(players, results))
+        show_evaluation(rows, rules, best)
     if options.plot:
         from .screens.plots import save, shots_distributions
 
-        shots = {name: result.shots for name, result in results.items()}
-        save(shots_distributions(shots, players[0].rules), options.plot)
+        save(shots_distributions({name: result.shots for name, result in results.items()}, rules), options.plot)
         console.print(f"drawn in {options.plot}")
 
 

@@ -12,19 +12,18 @@ from battleship_grpo.study import speed
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One small case, and no learning from scratch."""
+    """One small case."""
     monkeypatch.setattr(speed, "cases", lambda rules: [{**speed.STANDARD, "rules": rules, "num_boards": 8}])
     monkeypatch.setattr(speed, "REPEATS", 1)
-    monkeypatch.setattr(speed, "LEARNING_LIMIT", 0.3)
 
 
 def test_json_and_table_agree(capsys):
     assert benchmark.main(["--json", "--processes", "1"]) == 0
     results = json.loads(capsys.readouterr().out)
     case = results["training"][0]
-    for stage, rate in case["shots_per_second"].items():
-        assert case["share"][stage] == pytest.approx(rate / case["products_alone"][stage]) and rate > 0
-    assert set(results["seconds_to_reach"]) == {"18.0", "17.0", "16.0"} and results["peak_memory_mb"] > 20
+    assert all(rate > 0 for rate in case["shots_per_second"].values())
+    assert case["share"] == pytest.approx(case["shots_per_second"]["training"] / case["products_alone"])
+    assert results["peak_memory_mb"] > 20
     assert benchmark.main(["--processes", "1", "--rules", "tiny"]) == 0
     assert "peak memory" in capsys.readouterr().out
 

@@ -12,7 +12,7 @@ from battleship_grpo.game import NAMED_RULES, Rules, all_boards
 from battleship_grpo.players import evaluation, find_player
 from battleship_grpo.players.evaluation import Sampled, Trained, bayes_mean_shots, best_known, gap_closed, play_out
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.study.comparison import FreshProcesses
+from battleship_grpo.study.comparison import NewProcesses
 
 TINY, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["classic"]
 
@@ -66,8 +66,8 @@ def test_fewer_games_are_the_first_of_more_and_processes_change_nothing():
     env = BattleshipEnv(player.rules)
     many, few = (evaluation.evaluate(player, env, games, seed=1).shots for games in (60, 40))
     np.testing.assert_array_equal(many[:40], few)
-    with FreshProcesses(2) as pool:
-        *_, result = evaluation.evaluate_in_rounds(player, env, 40, seed=1, run=pool.starmap)
+    with NewProcesses(2) as pool:
+        *_, result = evaluation.evaluate_in_rounds(player, env, 40, seed=1, run=pool.map, at_once=2)
     np.testing.assert_array_equal(result.shots, few)
 
 
@@ -143,7 +143,7 @@ def test_table_and_plot_show_every_player(run, tmp_path, capsys):
     (["random", "--games", "1"], "games must be"), (["random", "--precision", "0"], "precision must be"),
     (["random", "--games", "9", "--precision", "1"], "not allowed with"),
     (["random", "--seed", "-1"], "seed"), ([], "RUN|BASELINE"),
-    (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes can run"),
+    (["bayes", "--rules", "classic"], "density can run"), (["optimal"], "bayes or density can run"),
     (["random", "--fleet", "2,3"], "go together"), (["random", "--board-size", "3", "--fleet", "4"], "does not fit"),
     (["random", "--rules", "tiny", "--games", "10", "--plot", "no/such/folder/x.png"], "folder/x.png: its folder"),
     (["random", "--rules", "tiny", "--games", "10", "--plot", "x.nonsense"], "not supported"),

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..backend import array_module, split
-from ..game import all_boards, placement_count
+from ..game import all_boards
 from ..policy import MaskedSoftmax
 from .player import Player, best
 
@@ -20,15 +20,6 @@ def too_many_for_bayes(rules):
         return len(all_boards(rules)) > MOST_LAYOUTS
     except ValueError:
         return True
-
-
-def describe(rules):
-    """How large the rules are, in words."""
-    ways = placement_count(rules)
-    many = f"{ways:,}" if ways < 10**18 else "over a billion billion"
-    listed = not too_many_for_bayes(rules)
-    count = f"{len(all_boards(rules)):,} placements" if listed else f"{many} placements, overlaps included"
-    return f"fleet {rules.ships} on a {rules.board_size}×{rules.board_size} board has {count}"
 
 
 class Bayes(Player):
@@ -48,8 +39,8 @@ class Bayes(Player):
     def __init__(self, rules, xp=np):
         super().__init__(rules, xp)
         if too_many_for_bayes(rules):
-            raise ValueError(f"bayes enumerates up to {MOST_LAYOUTS:,} placements; {describe(rules)}: "
-                             "density can run instead")
+            raise ValueError(f"bayes lists all placements of the fleet, up to {MOST_LAYOUTS:,}; of {rules.describe()} "
+                             "there are more: density can run instead")
         layouts = all_boards(rules)
         first, kinds = distinct(layouts)
         times = np.bincount(kinds)[:, None]

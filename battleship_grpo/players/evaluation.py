@@ -4,7 +4,7 @@ import math
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count, starmap
+from itertools import count, islice
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from ..backend import make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, all_boards, placement_count
 from ..rollout import Chooser, play, results
-from .bayes import Bayes, too_many_for_bayes
+from .bayes import Bayes
 from .player import HuntTarget, Player
 
 REFERENCE_GAMES = 2000
 MEASURED_DENSITY = {NAMED_RULES["classic"]: 47.5}  # evaluate density --rules classic --games 1500: ± 0.4
+IN_WORDS = {"bayes": "exact Bayesian play", "density": "density estimate"}
 DRAWN_AT_ONCE = 20_000  # random boards, drawn per batch
 EVERY_BOARD_BELOW = 200_000  # play all placements where there are at most this many ways to place the ships
 
@@ -33,16 +34,14 @@ class Trained(Player):
         return self.policy.distribution(observations, legal, temperature)
 
     def chooser(self, num_games, rng):
-        return Chooser(self.policy)
+        uniforms = None if self.deterministic else rng.random((self.rules.cells, num_games), dtype=np.float32)
+        return Chooser(self.policy, uniforms)
 
 
 class Sampled(Trained):
     """A trained policy that draws every shot from its probabilities, at its own temperature."""
 
     deterministic = False
-
-    def chooser(self, num_games, rng):
-        return Chooser(self.policy, rng.random((self.rules.cells, num_games), dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,11 @@ def evaluate(player, env, games, seed, every_board=False):
     return result
 
 
-def evaluate_in_rounds(player, env, games, seed, every_board=False, run=starmap):
-    """Yields the `Result` of all games so far after each round of games; without end if `games` is None.
+def evaluate_in_rounds(player, env, games, seed, every_board=False, run=map, at_once=1):
+    """Yields the `Result` of all games so far after every few rounds of games; without end if `games` is None.
 
     Fewer games are the first of more: the boards are one sequence, and every round has random numbers of its own. Where
-    every placement is played there is one result, at the end. `run`: `itertools.starmap`, or one of several processes.
+    every placement is played there is one result, at the end. `run`: `map`, or an executor's, of `at_once` rounds.
     """
     every_board = (player.deterministic or every_board) and placement_count(env.rules) <= EVERY_BOARD_BELOW
     if every_board:
@@ -88,24 +87,24 @@ def evaluate_in_rounds(player, env, games, seed, every_board=False, run=starmap)
     else:
         rng = make_generator(player.xp, seed)
         draws = (env.tasks(DRAWN_AT_ONCE, rng) for _ in count())
-    played = []
-    for of_a_round in run(play_round, _rounds(player, env, draws, games, seed)):
-        played.append(of_a_round)
+    rounds, played = enumerate(_rounds(player, draws, games)), []
+    while some := [(player, env, boards, seed, number) for number, boards in islice(rounds, at_once)]:
+        played += run(play_round, *zip(*some, strict=True))
         if not every_board:
             yield Result(*map(np.concatenate, zip(*played, strict=True)), exact=False)
     if every_board:
         yield Result(*map(np.concatenate, zip(*played, strict=True)), exact=player.deterministic)
 
 
-def _rounds(player, env, draws, games, seed):
-    """The arguments of `play_round`, for each round, up to so many games."""
+def _rounds(player, draws, games):
+    """The boards of each round, up to so many in all."""
     left = sys.maxsize if games is None else games
-    parts = (boards[part] for boards in draws for part in split(len(boards), -(-len(boards) // player.games_at_once)))
-    for number, boards in enumerate(parts):
-        yield player, env, boards[:left], seed, number
-        left -= len(boards)
-        if left <= 0:
-            return
+    for boards in draws:
+        for part in split(len(boards), -(-len(boards) // player.games_at_once)):
+            yield boards[part][:left]
+            left -= len(boards[part])
+            if left <= 0:
+                return
 
 
 def play_round(player, env, boards, seed, number):
@@ -124,7 +123,7 @@ def play_out(env, boards, choose):
 @lru_cache(maxsize=16)
 def bayes_mean_shots(rules):
     """Exact mean shots of exact Bayesian play; None where there are too many placements to play them all."""
-    if placement_count(rules) > EVERY_BOARD_BELOW or too_many_for_bayes(rules):
+    if placement_count(rules) > EVERY_BOARD_BELOW:
         return None
     return evaluate(Bayes(rules), BattleshipEnv(rules), games=0, seed=0).mean_shots
 
@@ -133,11 +132,9 @@ def bayes_mean_shots(rules):
 def reference_scores(rules):
     """Mean shots to compare others with, (name, mean shots), from worst to best, the best known player last."""
     hunting = evaluate(HuntTarget(rules), BattleshipEnv(rules), REFERENCE_GAMES, seed=0).mean_shots
-    found = [("random play", rules.random_mean_shots), ("hunt–target", hunting)]
     name, mean_shots = best_known(rules, {})
-    if name:
-        found.append(({"bayes": "exact Bayesian play", "density": "density estimate"}[name], mean_shots))
-    return found
+    best = [(IN_WORDS[name], mean_shots)] if name else []
+    return [("random play", rules.random_mean_shots), ("hunt–target", hunting), *best]
 
 
 def best_known(rules, measured):
@@ -145,10 +142,9 @@ def best_known(rules, measured):
 
     measured: name → mean shots of players that have played.
     """
-    if (bayes := measured.get("bayes") or bayes_mean_shots(rules)) is not None:
-        return "bayes", bayes
-    density = measured.get("density") or MEASURED_DENSITY.get(rules)
-    return (None, None) if density is None else ("density", density)
+    known = {"bayes": measured.get("bayes") or bayes_mean_shots(rules),
+             "density": measured.get("density") or MEASURED_DENSITY.get(rules)}
+    return next(((name, mean_shots) for name, mean_shots in known.items() if mean_shots), (None, None))
 
 
 def gap_closed(mean_shots, rules, best):

@@ -20,8 +20,6 @@ import numpy as np
 from ..backend import array_module, to_numpy
 from ..game import all_boards
 from ..networks.symmetry import board_symmetries
-from .bayes import Bayes, describe, too_many_for_bayes
-from .density import Density
 from .player import Player, best
 
 IN_FOG, IS_MISS, IS_HIT = 0, 1, 2
@@ -33,7 +31,7 @@ def fewest_shots(rules):
     """C of every position: int32 (3,) * cells, read-only. Raises ValueError, at once, where it would not fit."""
     if rules.board_size > LARGEST_SEARCHED:
         raise ValueError(f"optimal searches all 3^{rules.cells} positions, which can be done up to a "
-                         f"{LARGEST_SEARCHED}×{LARGEST_SEARCHED} board")
+                         f"{LARGEST_SEARCHED}×{LARGEST_SEARCHED} board: bayes or density can run instead")
     costs = _agreeing_placements(rules)  # W, which becomes C slice by slice
     hits = sum((seen == IS_HIT).astype(np.int8) for seen in np.indices((3,) * rules.cells, sparse=True))
     costs[hits == rules.ship_cells] = 0  # the fleet is sunk
@@ -96,12 +94,7 @@ class Optimal(Player):
 
     def __init__(self, rules, xp=np):
         super().__init__(rules, xp)
-        try:
-            costs = fewest_shots(rules)
-        except ValueError as error:
-            possible = Density.name if too_many_for_bayes(rules) else Bayes.name
-            raise ValueError(f"{error}; {describe(rules)}: {possible} can run instead") from None
-        self.exact_mean_shots = float(costs[(IN_FOG,) * rules.cells] / len(all_boards(rules)))
+        self.exact_mean_shots = float(fewest_shots(rules)[(IN_FOG,) * rules.cells] / len(all_boards(rules)))
 
     def preferred(self, observations, legal):
         costs = array_module(legal).asarray(costs_of_firing(self.rules, to_numpy(observations)))

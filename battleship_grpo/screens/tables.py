@@ -1,18 +1,15 @@
-"""Consoles, and what they show: the report at the end of a run, tables of evaluations and comparisons, progress."""
+"""Consoles, and what they show: the report at the end of a run, tables of evaluations and comparisons."""
 
 import io
-import time
-from contextlib import contextmanager, nullcontext
 
 from rich import box
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Column, Table
 
+from ..players.evaluation import IN_WORDS
 from ..runs.files import write_text
 
 WIDEST = 1000  # characters of a line, for long names of runs
-BEST = {"bayes": "exact Bayesian play", "density": "density, an estimate of Bayesian play ({:.2f} shots)"}
 
 
 def make_console(**options):
@@ -70,8 +67,11 @@ def report(console, summary, folder):
 # ------------------------------------------------------------------------------------- evaluations
 
 
-def evaluation_table(rows, rules):
-    """A table of entrants, the best first; `rows` as `evaluate --json` prints them."""
+def show_evaluation(rows, rules, best):
+    """A table of entrants, the best first, names whole, and what its columns mean.
+
+    rows: as `evaluate --json` prints them. best: (name, mean shots) of the player that closes the gap.
+    """
     title = f"shots to sink {rules.ships} on {rules.board_size}×{rules.board_size}, fewer is better"
     numbers = right("mean shots", "median", "95%", "score", "gap\nclosed", "games", no_wrap=True)
     table = Table(Column("player", no_wrap=True), *numbers, title=title, title_justify="left", box=box.SIMPLE_HEAD,
@@ -79,56 +79,25 @@ def evaluation_table(rows, rules):
     for row in sorted(rows, key=lambda row: row["mean_shots"]):
         table.add_row(row["name"], with_interval(row), f"{row['median_shots']:.0f}", f"{row['p95_shots']:.0f}",
                       f"{row['score']:.3f}", percent(row["gap_closed"]), f"{'all ' * row['exact']}{row['games']:,}")
-    return table
-
-
-def show_evaluation(rows, rules, best):
-    """Print the table, names whole, and its columns' meaning. best: (name, mean shots) that close the gap."""
-    console, table = make_console(), evaluation_table(rows, rules)
-    needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
-    make_console(width=max(console.width, needed)).print(table)
+    make_console(width=WIDEST).print(table)
+    console = make_console()
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
     name, mean_shots = best
     if name:
-        console.print(f"Gap closed: 0% random play, 100% {BEST[name].format(mean_shots)}.")
-
-
-@contextmanager
-def evaluation_progress(console, rules):
-    """Yields `show(rows, text)`: on a terminal the rows so far and a line on who is playing; elsewhere nothing."""
-    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
-        yield lambda rows, text: live and live.update(Group(*[evaluation_table(rows, rules)][: len(rows)], text))
+        console.print(f"Gap closed: 0% random play, 100% {IN_WORDS[name]} ({mean_shots:.2f} shots).")
 
 
 # ------------------------------------------------------------------------------------- comparisons
 
 
-def comparison_progress(console, planned, finished, failures):
-    """Returns what prints a line on a run that has ended. planned: entrant → the settings of its runs. finished: run →
-    summary. failures: run → reason. Both grow meanwhile.
-    """
-    start, before, total = time.monotonic(), len(finished), sum(map(len, planned.values()))
-    console.print(f"{total} runs, {before} of them finished already")
-
-    def show(run):
-        ended, seconds = len(finished) + len(failures), time.monotonic() - start
-        rest = seconds / max(1, ended - before) * (total - ended)
-        entrant = next(entrant for entrant, runs in planned.items() if run in runs)
-        shots = f"{finished[run]['greedy']['mean_shots']:.2f} shots" if run in finished else f"failed: {failures[run]}"
-        so_far = f"{ended} of {total} runs, {seconds:.0f} s, {rest:.0f} s to go"
-        console.print(f"{so_far}: {entrant}, seed {run.seed}: {shots}")
-
-    return show
-
-
-def show_comparison(title, headings, lines, legend):
-    """A table, and what its columns mean: [(heading, meaning)]. In a narrow terminal names break, numbers do not."""
-    table = Table(Column(headings[0], overflow="fold"), title=title, title_justify="left")
-    for heading, *cells in list(zip(headings, *lines, strict=True))[1:]:
-        widest = max(map(len, [*cells, *heading.split()]))  # headings break at spaces
-        table.add_column(heading, justify="right", width=widest)
-    for line in lines:
-        table.add_row(*line)
+def show_comparison(title, columns, rows):
+    """A table, and what its columns mean. In a narrow terminal names break, numbers do not."""
+    numbers = right(*(column.heading for column in columns), no_wrap=True)
+    table = Table(Column("entrant", overflow="fold"), *numbers, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(row["entrant"], *(column.show(row[column.name]) for column in columns))
     console = make_console()
     console.print(table)
-    console.print("\n".join(f"{heading}: {meaning}" for heading, meaning in legend) + "\n")
+    for column in columns:
+        console.print(f"{' '.join(column.heading.split())}: {column.meaning}")
+    console.print()

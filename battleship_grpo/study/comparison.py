@@ -9,11 +9,9 @@ import math
 import os
 import re
 import signal
-import sys
+import tempfile
 import threading
-import time
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -36,10 +34,8 @@ from .speed import BATCH_GAMES, BATCHES
 
 DIFFERENT = {"init", "network", "hidden_sizes", "activation", "encoding", "equivariant", "output_gain"}
 SAME_FOR_ALL = options_of(RunSettings).keys() - DIFFERENT  # or the runs could not be compared
-PATIENCE = 2.0  # seconds that a process which is to end may take to clean up
 WINDOW = 5000  # games: as many for every algorithm, so that the same noise is left in every curve
-SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as one
-ENOUGH_SEEDS = 4  # with fewer no difference is significant: for 3 against 3 the smallest p-value is 0.1
+SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as one; 3 seeds against 3 never come that far
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
 
 
@@ -47,7 +43,7 @@ MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini
 
 
 def plan(entrants, seeds, folder, options):
-    """The settings of every run: entrant → one for each seed, each with a folder of its own within `folder`.
+    """All runs, settings → entrant, each with a folder of its own within `folder`; of every entrant one early on.
 
     options: settings of all, name → value. Raises ValueError for an entrant that makes no sense.
     """
@@ -55,8 +51,8 @@ def plan(entrants, seeds, folder, options):
     if len(set(folders.values())) < len(folders):
         raise ValueError(f"of {', '.join(folders)} two would have the same folder: compare them apart")
     given = {entrant: with_inherited(options | read_entrant(entrant)) | {"processes": 1} for entrant in folders}
-    return {entrant: [make_settings(**given[entrant], seed=seed, output_dir=str(Path(folder) / f"{name}-seed{seed}"))
-                      for seed in range(seeds)] for entrant, name in folders.items()}
+    return {make_settings(**given[entrant], seed=seed, output_dir=str(Path(folder) / f"{name}-seed{seed}")): entrant
+            for seed in range(seeds) for entrant, name in folders.items()}
 
 
 def read_entrant(entrant):
@@ -80,70 +76,44 @@ def read_entrant(entrant):
 # ------------------------------------------------------------------------------------- carrying them out
 
 
-class FreshProcesses(ThreadPoolExecutor):
-    """Carries out each call in a new process on one core, `jobs` side by side: memory is measured from nothing.
-
-    Each process is a pool of its own: where the system kills one, the others go on. All read from a pipe whose other
-    end is closed on leaving the `with` block, or by the system if this process is killed: then they end.
+class NewProcesses(ProcessPoolExecutor):
+    """Processes on one core each. They end with the `with` block, whatever they do then, or if this process is killed:
+    each reads from a pipe whose other end is then closed.
     """
 
-    def __init__(self, jobs):
-        super().__init__(jobs)
-        self.ahead = 2 * jobs  # calls of `starmap` before their results are asked for
-        self.context = get_context("spawn")
-        self.reader, self.writer = self.context.Pipe(duplex=False)
+    def __init__(self, count, max_tasks_per_child=None):
+        context = get_context("spawn")
+        reader, self.writer = context.Pipe(duplex=False)
+        self.scratch = tempfile.TemporaryDirectory()
+        super().__init__(count, context, prepare, (reader, self.scratch.name), max_tasks_per_child=max_tasks_per_child)
 
-    def submit(self, function, /, *arguments):
-        return super().submit(self._call, function, arguments)
+    def submit(self, *arguments):
+        with signals_held_back(signal.SIGINT):  # Ctrl-C goes to every process of the terminal
+            return super().submit(*arguments)
 
-    def starmap(self, function, tasks):
-        """`itertools.starmap`, some calls ahead of what is asked for; tasks may have no end."""
-        waiting = deque()
-        for task in tasks:
-            waiting.append(self.submit(function, *task))
-            if len(waiting) == self.ahead:
-                yield waiting.popleft().result()
-        yield from (future.result() for future in waiting)
-
-    def _call(self, function, arguments):
-        with ProcessPoolExecutor(1, self.context, end_with, (self.reader,)) as pool:
-            with signals_held_back(signal.SIGINT):  # Ctrl-C goes to every process of the terminal
-                future = pool.submit(carried_out, function, arguments)
-            try:
-                return future.result()
-            except BrokenProcessPool:
-                raise ChildProcessError("its process ended early") from None
-
-    def __exit__(self, *_):
+    def __exit__(self, kind, *exception):
         self.writer.close()
-        self.shutdown(cancel_futures=True)
+        super().__exit__(kind, *exception)
+        self.scratch.cleanup()
+        if kind is BrokenProcessPool:
+            raise ChildProcessError("a process was killed (out of memory?): give the same command again") from None
 
 
-def end_with(reader):
-    """In a new process: have it end once nothing can be written to `reader` any more."""
+def prepare(reader, scratch):
+    """In a new process: keep temporary files in `scratch`, and end once nothing can be written to `reader` any more."""
     def watch():
         with suppress(OSError):  # so says Windows that the other end is closed
             reader.poll(None)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(PATIENCE)
-        os._exit(1)  # it is stuck, such as in sending a result to a process that was killed
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def carried_out(function, arguments):
-    """The call's result. SIGTERM unwinds the stack, so that temporary files go; but results are sent whole."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    tempfile.tempdir = scratch
     keep_freed_memory()
-    try:
-        with threadpool_limits(1, user_api="blas"):
-            return function(*arguments)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threadpool_limits(1, user_api="blas")
 
 
-def carry_out(run_one, runs, finished, failures, executor, show):
-    """Carry out what is not in `finished`, run → summary, and write each run's folder as it ends.
+def carry_out(run_one, runs, finished, failures, executor):
+    """Carry out what is not in `finished`, run → (summary, metrics), and write each run's folder. Yields each run then.
 
     run_one(settings) → summary, and the bytes of files by name. `finished` and `failures`, run → reason, grow.
     """
@@ -151,18 +121,21 @@ def carry_out(run_one, runs, finished, failures, executor, show):
     try:
         for future in as_completed(pending):
             run = pending.pop(future)
-            if error := future.exception():  # the other runs go on
+            if isinstance(error := future.exception(), BrokenProcessPool):
+                raise error
+            if error:  # the other runs go on
                 failures[run] = " ".join(str(error).split()) or type(error).__name__
             else:
-                finished[run] = keep(run, **future.result())
-            show(run)
+                keep(run, **future.result())
+                finished[run] = results_of(run)
+            yield run
     finally:
         for future in pending:
             future.cancel()
 
 
 def keep(run, summary, files):
-    """Write a run's folder. Its summary comes last: where there is one, the run is finished. Returns it."""
+    """Write a run's folder. Its summary comes last: where there is one, the run is finished."""
     folder = RunFolder(run.output_dir)
     folder.path.mkdir(parents=True, exist_ok=True)
     write_json(folder.config, asdict(run))
@@ -170,39 +143,28 @@ def keep(run, summary, files):
         with replacing(folder.path / name) as temporary:
             temporary.write_bytes(content)
     folder.write_summary(summary)
-    return summary
 
 
-def finished_runs(runs):
-    """run → summary, of those whose folders hold results. Raises ValueError for one that holds anything else."""
-    found = {}
-    for run in runs:
-        folder = RunFolder(run.output_dir)
-        if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
-            continue
-        if different := differences(folder, run):
-            raise ValueError(f"{folder} holds something else ({different}): choose another --output-dir")
-        if folder.summary.is_file():
-            found[run] = folder.read_summary()
-    return found
-
-
-def differences(folder, run):
-    """In words, how what a folder holds differs from this run; empty if it does not."""
+def results_of(run):
+    """(summary, metrics) of a run; None if it is not finished. Raises ValueError for a folder of something else."""
+    folder = RunFolder(run.output_dir)
+    if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
+        return None
     try:
         found = folder.read_settings()
-        if folder.summary.exists():
-            summary = folder.read_summary()
-            if "costs" not in summary:
-                return "a run, but not of a comparison"
-            if not makes_a_row(summary, folder.metrics()):
-                return "results that are damaged"
-    except (OSError, ValueError, TypeError):
-        return "no run that can be read"
-    for name, value in asdict(replace(run, output_dir=found.output_dir)).items():
-        if getattr(found, name, None) != value:
-            return f"a run with {name} {getattr(found, name, None)}, not {value}"
-    return ""
+        for name, value in asdict(replace(run, output_dir=found.output_dir)).items():
+            if getattr(found, name, None) != value:
+                raise ValueError(f"a run with {name} {getattr(found, name, None)}, not {value}")
+        if not folder.summary.is_file():
+            return None
+        summary, metrics = folder.read_summary(), folder.metrics()
+        numbers = [summary["bayes"], *row_of("", [(summary, metrics)], math.inf).values(), *curve_of(metrics).ravel()]
+        if len(metrics["iteration"]) != summary["iterations"] or any(map(math.isnan, filter(None, numbers))):
+            raise ValueError("results that are damaged")
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        reason = error if isinstance(error, ValueError) else "no results of a comparison"
+        raise ValueError(f"{folder} holds something else ({reason}): choose another --output-dir") from None
+    return summary, metrics
 
 
 # ------------------------------------------------------------------------------------- their numbers
@@ -240,8 +202,8 @@ def curve_of(metrics):
 
 def row_of(entrant, runs, reach, failed=""):
     """The numbers of an entrant, column name → number, from its finished runs; None where one is unknown."""
-    row = dict.fromkeys(column.name for columns in TABLES.values() for column in columns) | {
-        "entrant": entrant, "runs": len(runs), "failed": failed, "threshold": reach}
+    unknown = dict.fromkeys(column.name for columns in TABLES.values() for column in columns)
+    row = {"entrant": entrant} | unknown | {"runs": len(runs), "threshold": reach, "failed": failed}
     if not runs:
         return row
     summaries = [summary for summary, _ in runs]
@@ -261,24 +223,14 @@ def row_of(entrant, runs, reach, failed=""):
         "shots_to_threshold": median_high([first_at_most(means, fired, reach) for fired, _, means in curves]),
         "drawdown": max(drawdown(means) for _, _, means in curves),
         "gradient_variance": variance / square if square > 0 else None,
-        **{name: costs[0][name] for name in ("networks", "parameters", "optimiser_numbers")},
-        "flops_per_shot": float(np.mean([cost["flops_per_shot"] for cost in costs])),
+        "networks": costs[0]["networks"],
+        "parameters": costs[0]["parameters"],
         "seconds_per_update": seconds / iterations,
         "shots_per_second": shots / seconds,
         "updates": iterations / len(runs),
         "shots": shots / len(runs),
         "peak_memory_mb": max(memory) if memory else None,
     }
-
-
-def makes_a_row(summary, metrics):
-    """Whether these can be the results of a run: all that a row needs is there, and is a number."""
-    try:
-        row = row_of("", [(summary, metrics)], reach=math.inf) | {"bayes": summary["bayes"], "threshold": 0}
-        whole = np.array_equal(metrics["iteration"], np.arange(summary["iterations"]) + 1)
-        return whole and np.isfinite(curve_of(metrics)).all() and all(map(math.isfinite, filter(None, row.values())))
-    except (LookupError, TypeError, ValueError, ArithmeticError):
-        return False
 
 
 def p_value(some, others):
@@ -308,51 +260,43 @@ def ranked(rows, results):
 class Column(NamedTuple):
     name: str  # in compare.csv
     heading: str
-    form: str = ",.0f"
-    unit: float = 1
-    meaning: str = ""
+    form: str
+    unit: float
+    meaning: str
 
     def show(self, value):
-        if value is None or isinstance(value, str):
-            return value or "–"
+        if value is None:
+            return "–"
         return "never" if value == math.inf else format(value / self.unit, self.form)
 
 
-NAME = Column("entrant", "entrant")
 TABLES = {
     "how well it plays": (
-        NAME,
-        Column("runs", "runs", meaning="finished runs, each from another seed"),
+        Column("runs", "runs", ",.0f", 1, "finished runs, each from another seed"),
         Column("greedy_mean_shots", "greedy", ".3f", 1, "mean shots of greedy play at the end; mean over seeds"),
         Column("greedy_deviation", "± seeds", ".3f", 1, "its standard deviation over seeds"),
         Column("p_value", "p", ".2f", 1, "p-value of a rank-sum permutation test of its runs against those of the "
                f"best; up to {SIGNIFICANT} counts as a difference"),
         Column("sampled_mean_shots", "sampled", ".2f", 1, "mean shots of sampled play at the end"),
-        Column("gap_closed", "gap closed", ".1%", 1, "by greedy play: 0% random play, 100% exact Bayesian play"),
-        Column("shots", "Mshots", ".2f", 1e6, "million training shots of a run"),
+        Column("gap_closed", "gap\nclosed", ".1%", 1, "by greedy play: 0% random play, 100% exact Bayesian play"),
     ),
     "how it learns": (
-        NAME,
-        Column("shots_to_threshold", "Mshots to {threshold}", ".2f", 1e6, f"million training shots until the last "
-               f"{WINDOW:,} games took {{threshold}} shots on average; median over seeds"),
-        Column("drawdown", "drawdown", ".2f", 1,
-               f"largest rise of the mean of the last {WINDOW:,} games above its best so far; largest over seeds"),
-        Column("gradient_variance", "gradient noise", ".2f", 1, "relative variance of the policy gradient at the "
+        Column("threshold", "learnt\nat", ".1f", 1, "mean shots that count as having learnt the game"),
+        Column("shots_to_threshold", "Mshots\nto learn", ".2f", 1e6, "million training shots until the last "
+               f"{WINDOW:,} games took so many on average; median over seeds"),
+        Column("drawdown", "drawdown", ".2f", 1, f"largest rise of the mean of the last {WINDOW:,} games above its "
+               "best so far; largest over seeds"),
+        Column("gradient_variance", "gradient\nnoise", ".2f", 1, "relative variance of the policy gradient at the "
                f"start, E‖g − ḡ‖²/‖ḡ‖², over {BATCHES} batches of {BATCH_GAMES} games"),
-        Column("updates", "updates", meaning="of a run: a batch of games, played and learnt from"),
-        Column("seconds_per_update", "ms per update", ",.1f", 1e-3, "mean over training"),
-        Column("shots_per_second", "kshots per s", ",.0f", 1e3, "training shots, in one process on one core"),
+        Column("shots", "Mshots", ".2f", 1e6, "million training shots of a run"),
+        Column("updates", "updates", ",.0f", 1, "of a run: a batch of games, played and learnt from"),
     ),
     "what it costs": (
-        NAME,
-        Column("networks", "networks", meaning="held while learning"),
-        Column("parameters", "parameters", meaning="of all networks"),
-        Column("optimiser_numbers", "optimiser", meaning="numbers in the state of the optimisers"),
-        Column("flops_per_shot", "kflop per shot", ",.0f", 1e3,
-               "floating-point operations of the networks' matrix products per training shot, estimated: a forward "
-               "pass when it is played, three whenever one is learnt; without TRPO's Fisher products and line search, "
-               "and teachers that are not networks"),
-        Column("peak_memory_mb", "MB", meaning="peak memory of the process while learning, program included"),
+        Column("networks", "networks", ",.0f", 1, "held while learning"),
+        Column("parameters", "parameters", ",.0f", 1, "of all networks"),
+        Column("seconds_per_update", "ms per\nupdate", ",.1f", 1e-3, "mean over training"),
+        Column("shots_per_second", "kshots\nper s", ",.0f", 1e3, "training shots, in one process on one core"),
+        Column("peak_memory_mb", "MB", ",.0f", 1, "peak memory of the process while learning, program included"),
     ),
 }
 
@@ -369,29 +313,7 @@ def finding(rows, run):
     if not alike:
         return f"{found}, fewer than all others" if others else found
     named = ", ".join(alike[:3]) + (f" and {len(alike) - 3} more" if len(alike) > 3 else "")
-    few = " by so few seeds" if min(row["runs"] for row in finished) < ENOUGH_SEEDS else ""
-    return f"{found}; {named} cannot be told from it{few}"
-
-
-def table(columns, rows):
-    """Some columns as people read them: headings, lines of cells, and what the columns mean, [(heading, meaning)]."""
-    headings, meanings = ([text.format(**rows[0]) for text in texts]
-                          for texts in zip(*((column.heading, column.meaning) for column in columns), strict=True))
-    lines = [[column.show(row[column.name]) for column in columns] for row in rows]
-    return headings, lines, list(zip(headings, meanings, strict=True))[1:]  # a name needs no explanation
-
-
-def markdown(rows, run, title):
-    """The comparison as a Markdown page: tables, and the meaning of every column."""
-    parts = [f"# {title}", f"Played: {run.make_rules().describe()}. Fewer shots are better; one process per run."]
-    for name, columns in TABLES.items():
-        headings, lines, legend = table(columns, rows)
-        parts.append(f"## {name.capitalize()}")
-        rule = ["---", *["---:"] * (len(headings) - 1)]
-        parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *lines)))
-        parts.append("\n".join(f"- **{heading}**: {meaning}" for heading, meaning in legend))
-    parts += [f"**{row['entrant']}** failed: {row['failed']}" for row in rows if row["failed"]]
-    return "\n\n".join(parts) + "\n"
+    return f"{found}; {named} cannot be told from it"
 
 
 def as_csv(rows):

@@ -1,4 +1,4 @@
-"""How fast training is and what it costs: time, memory, floating-point operations, and the noise of the gradient.
+"""How fast training is and what it costs: time, memory, networks, and the noise of the gradient.
 
 The limit of the machine is measured in the same run: the matrix products of a training step, alone.
 """
@@ -13,22 +13,19 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..algorithms.learner import gradient, step
-from ..backend import load_backend, make_generator, split, to_numpy
+from ..backend import load_backend, make_generator, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
 from ..networks.families import MLP, Placement
 from ..players.evaluation import play_out
 from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
-from ..runs.loop import learn
 from ..runs.settings import make_settings
 from ..runs.world import keep_freed_memory
 
 STANDARD = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
-TARGETS = (18.0, 17.0, 16.0)  # mean shots on mini
-LEARNING_LIMIT = 60.0  # seconds
 REPEATS = 5
-GAMES_AT_ONCE = 2048
+GAMES = 256, 4096, 65_536  # side by side
 BATCHES, BATCH_GAMES = 32, 256  # from which the noise of the gradient is estimated
 
 
@@ -67,32 +64,25 @@ class Stopwatch:
         return amount / float(np.median([self.seconds(function) for _ in range(REPEATS)]))
 
 
-def layer_products(policy, rows):
-    """Functions that do nothing but the matrix products of a forward and of a backward pass on `rows` shots."""
+def products_alone(policy, rows, times):
+    """A function that does the matrix products of playing, and of learning from, `rows` shots, `times` times over."""
     xp, rng = policy.xp, np.random.default_rng(0)
+    layers = [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows * r, n), (n, m), (rows * r, m)) * 2]
+              for r, n, m in policy.network.products()]  # inputs, weights and outputs, and where results go
 
-    def matrices():
-        """The inputs of each product, its weights and its outputs."""
-        return [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows * r, n), (n, m), (rows * r, m))]
-                for r, n, m in policy.network.products()]
-
-    layers = list(zip(matrices(), matrices(), strict=True))  # each as it is, and where results go
-
-    def forward():
-        for (x, layer, _), (_, _, z) in layers:
-            xp.matmul(x, layer, out=z)
-
-    def backward():
-        for depth, ((x, layer, dz), (dx, d_layer, _)) in enumerate(layers):
+    def products():
+        for depth, (x, layer, dz, dx, d_layer, z) in list(enumerate(layers)) * times:
+            xp.matmul(x, layer, out=z)  # to play
+            xp.matmul(x, layer, out=z)  # to learn: forward, and backward
             xp.matmul(x.T, dz, out=d_layer)
             if depth > 0:
                 xp.matmul(dz, layer.T, out=dx)
 
-    return forward, backward
+    return products
 
 
 def measure_case(world, options):
-    """Shots per second of one case: collecting, learning, whole training steps, and the products of each alone."""
+    """Shots per second of one case: collecting, learning, whole training steps, and their products alone."""
     learner = build(make_settings(**options, equivariant=False, processes=world.world_size), world)
     s, policy = learner.settings, learner.policy
     stopwatch = Stopwatch(world, policy.xp)
@@ -107,54 +97,25 @@ def measure_case(world, options):
     rates["training"] = 1 / (1 / rates["collect"] + 1 / rates["learn"])
 
     rows = max(1, min(batch.num_shots // s.num_minibatches, policy.network.rows))
-    rounds = max(1, batch.num_shots // rows)
-    forward, backward = layer_products(policy, rows)
-
-    def products_rate(*functions):
-        return stopwatch.rate(rounds * rows * world.world_size,
-                              lambda: [function() for _ in range(rounds) for function in functions])
-
-    products = {"collect": products_rate(forward), "learn": products_rate(forward, backward),
-                "training": products_rate(forward, forward, backward)}
+    times = max(1, batch.num_shots // rows)
+    products = stopwatch.rate(times * rows * world.world_size, products_alone(policy, rows, times))
     return {"rules": s.rules, "network": s.network, "hidden_sizes": s.hidden_sizes, "boards": s.num_boards,
             "games_per_board": s.num_generations, "minibatches": s.num_minibatches, "shots_per_second": rates,
-            "products_alone": products, "share": {stage: rates[stage] / products[stage] for stage in rates}}
+            "products_alone": products, "share": rates["training"] / products}
 
 
-def measure_game(world, xp, rules):
-    """Boards per second, and environment steps per second under random play, for growing batches."""
+def measure_game(world, xp, rules, count):
+    """Boards per second, and environment steps per second under random play, `count` games side by side."""
     env, rng, stopwatch = BattleshipEnv(rules), make_generator(xp, 0, world.rank), Stopwatch(world, xp)
+    boards = env.tasks(count, rng)
 
     def choose(step, games, observations, legal):
         return (rng.random(legal.shape, dtype=np.float32) * legal).argmax(axis=1), None
 
-    def play(boards):
-        """The shots fired."""
-        return sum(int(play_out(env, boards[part], choose)[0].sum())
-                   for part in split(len(boards), -(-len(boards) // GAMES_AT_ONCE)))
-
-    def measure(count):
-        boards = env.tasks(count, rng)
-        return {"batch": count,
-                "boards": stopwatch.rate(count * world.world_size, lambda: random_boards(rules, count, rng)),
-                "steps": stopwatch.rate(play(boards) * world.world_size, lambda: play(boards))}
-
-    return [measure(count) for count in (256, 4096, 65536)]
-
-
-def seconds_to_reach(world, options, targets):
-    """Seconds of training from scratch until sampled play needs so many shots, the mean of ten iterations; or None."""
-    settings = make_settings(**options, seconds=LEARNING_LIMIT)
-    reached, recent = {}, []
-
-    def on_iteration(share, metrics):
-        recent.append(metrics["mean_shots"])
-        for target in targets:
-            if np.mean(recent[-10:]) <= target:
-                reached.setdefault(str(target), metrics["seconds"])
-
-    learn(build(settings, world), settings, on_iteration, lambda: len(reached) == len(targets))
-    return dict.fromkeys(map(str, targets)) | reached
+    shots = int(play_out(env, boards, choose)[0].sum())
+    return {"batch": count,
+            "boards": stopwatch.rate(count * world.world_size, lambda: random_boards(rules, count, rng)),
+            "steps": stopwatch.rate(shots * world.world_size, lambda: play_out(env, boards, choose))}
 
 
 def measure(world, backend, rules_name):
@@ -163,10 +124,8 @@ def measure(world, backend, rules_name):
     with threadpool_limits(1, user_api="blas"):
         xp, options = load_backend(backend, world.local_rank), {"backend": backend}
         results = {"backend": xp.__name__, "processes": world.world_size,
-                   "game": measure_game(world, xp, NAMED_RULES[rules_name]),
+                   "game": [measure_game(world, xp, NAMED_RULES[rules_name], count) for count in GAMES],
                    "training": [measure_case(world, case | options) for case in cases(rules_name)]}
-        if rules_name == "mini":
-            results["seconds_to_reach"] = seconds_to_reach(world, options, TARGETS)
     results["peak_memory_mb"] = float(world.all_reduce(np.array([peak_memory()]))[0])
     return results
 
@@ -174,33 +133,16 @@ def measure(world, backend, rules_name):
 # ------------------------------------------------------------------------------------- what an algorithm costs
 
 
-def measure_costs(settings, shots_per_update):
-    """What an algorithm costs, name → number: what it holds in memory, the floating-point operations per shot of an
-    update of so many, and of an untrained policy's gradient over batches of `BATCH_GAMES` E‖g − ḡ‖² and ‖ḡ‖².
+def measure_costs(settings):
+    """What an algorithm costs, name → number: the networks that it holds in memory, trained or not; and of an untrained
+    policy's gradient over batches of `BATCH_GAMES`, E‖g − ḡ‖² and ‖ḡ‖².
     """
     learner = build(settings)
-    networks = networks_of(learner).values()
+    others = learner.reference, getattr(getattr(learner, "teacher", None), "policy", None)
+    networks = [*learner.networks.values(), *(policy.network for policy in others if policy)]
     variance, square = gradient_noise(gradients(learner_of_batches(settings, BATCH_GAMES), BATCHES))
     return {"networks": len(networks), "parameters": sum(len(network.parameters) for network in networks),
-            "optimiser_numbers": sum(2 * optimiser.params[0].size for optimiser in learner.optimisers.values()),
-            "flops_per_shot": flops_per_update(learner, shots_per_update) / shots_per_update,
             "gradient_variance": variance, "gradient_square": square}
-
-
-def networks_of(learner):
-    """Every network that an algorithm holds in memory, by name: what it trains, and a reference or a teacher."""
-    policies = {"reference": learner.reference, "teacher": getattr(getattr(learner, "teacher", None), "policy", None)}
-    return {name: policy.network for name, policy in policies.items() if policy} | learner.networks
-
-
-def flops_per_update(learner, shots):
-    """Of the networks' matrix products: a forward pass for each shot played, three whenever one is learnt."""
-    s = learner.settings
-    sampled = s.batch_shots * s.num_minibatches if hasattr(s, "batch_shots") else shots  # from a replay buffer
-    passes = getattr(s, "num_iterations", 1)
-    learnt = {"policy": passes * sampled, "critic": getattr(s, "critic_epochs", passes) * shots}
-    return sum((shots + 3 * learnt.get(name, 0)) * 2 * rows * inputs * outputs
-               for name, network in networks_of(learner).items() for rows, inputs, outputs in network.products())
 
 
 def gradient_noise(gradients):
