@@ -1,7 +1,4 @@
-"""Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …
-
-With --follow RUN: watch a run learn that another terminal, or another machine that shares the disk, is training.
-"""
+"""Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …"""
 
 import sys
 from itertools import islice
@@ -15,15 +12,14 @@ from .players.bayes import Bayes, too_many_for_bayes
 from .players.density import Density
 from .players.evaluation import Sampled, Trained
 from .policy import FILE_NAME
-from .runs.folder import RunFolder
 from .screens import boards
 from .screens.boards import ORANGE, SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
 from .screens.command import command
-from .screens.live import LINGER, SPEEDS, Reel, follow, snapshot, watch
+from .screens.live import LINGER, SPEEDS, Reel, watch
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import make_console, save_screen
 
-SAVED = ".gif", ".html", ".svg"
+SAVED = ".gif", ".svg"
 RANGES = {"board": (0, boards.LARGEST_SEED - 1), "games": (1, 10**6), "speed": SPEEDS}
 
 
@@ -42,44 +38,36 @@ def posterior_player_for(rules):
 
 def play(options, console):
     """Do what the options ask for."""
-    look, frames = boards.look_of(console, options.ascii), 1
-    if options.follow and options.save:
-        picture = snapshot(RunFolder(options.follow), SVG, *console.size)
-        save_screen(options.save, picture, console.width, f"training {options.follow}")
-    elif options.follow:
-        follow(console, RunFolder(options.follow), look)
-    else:
-        name = options.player or newest_run()
-        player = find_player(name, rules_from(options))
-        if options.sample and isinstance(player, Trained):
-            player = Sampled(player.name, player.policy)
-        shown = name if name in BASELINES else Path(name).resolve().name
-        posterior_player = posterior_player_for(player.rules)
-        played = boards.games(player, shown, None if options.human else posterior_player, options.board)
-        if options.save:
-            frames = save_game([frame for game in islice(played, options.games) for frame in game], options, console)
-        elif options.human:
-            HumanGame(console, look, player, posterior_player, list(next(played))).play()
-        else:
-            reel = Reel(played, options.games, look, options.speed)
-            watch(console, reel)
-            if len(reel.shots) > 1:
-                console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
+    look = boards.look_of(console, options.ascii)
+    name = options.player or newest_run()
+    player = find_player(name, rules_from(options))
+    if options.sample and isinstance(player, Trained):
+        player = Sampled(player.name, player.policy)
+    shown = name if name in BASELINES else Path(name).resolve().name
+    posterior_player = posterior_player_for(player.rules)
+    played = boards.games(player, shown, None if options.human else posterior_player, options.board)
     if options.save:
-        size = options.save.stat().st_size / 1000
-        console.print(f"{options.save}: {frames} frame{'s' * (frames > 1)}, {size:,.0f} kB", soft_wrap=True)
+        save_game([frame for game in islice(played, options.games) for frame in game], options, console)
+    elif options.human:
+        HumanGame(console, look, player, posterior_player, list(next(played))).play()
+    else:
+        reel = Reel(played, options.games, look, options.speed)
+        watch(console, reel)
+        if len(reel.shots) > 1:
+            console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
 
 
 def save_game(frames, options, console):
-    """Write all frames as an animation, or the one half-way through as a picture. Returns how many it wrote."""
+    """Write all frames as an animation, or the one half-way through as a picture."""
     if options.save.suffix.lower() == ".svg":
-        picture = render(frames[len(frames) // 2], SVG, console.width)
+        picture, written = render(frames[len(frames) // 2], SVG, console.width), "1 frame"
         save_screen(options.save, picture, console.width, "battleship_grpo.play")
-        return 1
-    from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
+    else:
+        from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
 
-    save_animation(options.save, frames, options.speed, LINGER)
-    return len(frames)
+        save_animation(options.save, frames, options.speed, LINGER)
+        written = f"{len(frames)} frames"
+    console.print(f"{options.save}: {written}, {options.save.stat().st_size / 1000:,.0f} kB", soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------- a person
@@ -213,20 +201,16 @@ def parse(arguments):
     add("--speed", type=float, default=2.0, metavar="X", help="shots per second [2]")
     add("--ascii", action="store_true", help="plain letters instead of " + WATER)
     add("--human", action="store_true", help="play against it, on the same hidden board")
-    add("--follow", metavar="RUN", help="the live screen of a run that is being trained elsewhere")
-    add("--save", type=Path, metavar="FILE", help="write the game to a file instead: as an animation, .gif, or .html, "
-        "a page with a slider; or the screen half-way through it, .svg")
+    add("--save", type=Path, metavar="FILE", help="write the game to a file instead: as an animation, .gif; or the "
+        "screen half-way through it, .svg")
     options = parser.parse_args(arguments)
     for name, (low, high) in RANGES.items():
         if not low <= (value := getattr(options, name)) <= high:
             parser.error(f"--{name} must be from {low:g} to {high:g}, not {value}")
-    if options.follow and (options.player or options.human):
-        parser.error("--follow shows a run by itself: leave out players and --human")
     if options.human and (options.save or options.games > 1):
         parser.error("--human is one game, live: leave out --save and --games")
-    saved = [".svg"] if options.follow else SAVED
-    if options.save and options.save.suffix.lower() not in saved:
-        parser.error(f"--save writes {', '.join(saved)} files: {options.save} has another ending")
+    if options.save and options.save.suffix.lower() not in SAVED:
+        parser.error(f"--save writes {', '.join(SAVED)} files: {options.save} has another ending")
     return options
 
 

@@ -1,4 +1,4 @@
-"""The live screen: it fits, it is the same from a run and from its folder, keys work, and training never notices."""
+"""The live screen: it fits, keys work, and training never notices."""
 
 import io
 import os
@@ -16,11 +16,11 @@ from test_play import on_terminal, read_until
 
 from battleship_grpo.game import Rules
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs.folder import MetricsFile, RunFolder, extended
+from battleship_grpo.runs.folder import RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
-from battleship_grpo.screens.live import Handover, Lines, Reel, dashboard_of, show
+from battleship_grpo.screens.live import Lines, Reel, show
 
 LETTERS = Look(ASCII)
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
@@ -95,28 +95,6 @@ def test_dashboard_plays_the_policy_at_its_own_temperature_with_its_newest_weigh
 def test_lowest_is_the_lowest_mean_over_twenty_in_a_row():
     values = np.array([30.0] * 20 + [10.0] * 20 + [5.0] + [30.0] * 20)
     assert lowest(values) == pytest.approx((19 * 10 + 5) / 20) and lowest(values[:3]) == 30
-
-
-def test_follow_shows_what_the_run_itself_shows(tmp_path):
-    settings, rng = SETTINGS["tiny"], np.random.default_rng(0)
-    handover, rows = Handover({}), rows_of(rng, 30)
-    own = Dashboard(settings, Look(), handover.take)
-    with RunFolder.create(tmp_path / "run", "") as folder:
-        folder.begin(settings)
-        other = dashboard_of(folder, Look())
-        other.advance()
-        assert "iteration 0" in "\n".join(drawn(other, 80, 24))
-        with MetricsFile(folder.metrics_csv) as file:
-            for seed, part in enumerate((rows[:7], rows[7:])):
-                policy_of(settings, seed).save(folder.policy)
-                for row in part:
-                    handover.add(0.0, row, policy_of(settings, seed))
-                    file.add(row)
-                own.advance()
-                other.advance()
-                assert drawn(own, 120, 40) == drawn(other, 120, 40)
-        folder.policy.write_bytes(b"half of a f")
-        other.advance()
 
 
 def test_columns_grow_as_if_they_had_been_read_at_once():

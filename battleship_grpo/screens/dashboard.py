@@ -1,7 +1,4 @@
-"""A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it.
-
-`train` shows its own run by it, and `play --follow` that of another terminal.
-"""
+"""A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it."""
 
 from textwrap import wrap
 from typing import NamedTuple

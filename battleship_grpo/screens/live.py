@@ -14,12 +14,11 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 from rich.live import Live
 
-from ..policy import Policy
 from ..runs.folder import extended
 from .boards import look_of, render
 from .dashboard import Dashboard, in_words
@@ -33,7 +32,6 @@ except ImportError:  # not POSIX: no keys
 
 LINE_EVERY = 5.0  # seconds between lines where there is no live terminal
 POLL = 0.3  # seconds in which a screen finds out that it is over, at most
-SNAPSHOT_SHOTS = 8  # into a game, when a picture is taken
 LINES_KEPT = 24  # of the last drawing, when the screen is as it was found
 SPEEDS = 0.1, 100.0  # shots per second
 SPEED_STEP = 1.5
@@ -158,7 +156,7 @@ def watch(console, reel):
             console.print(reel.render(console.width), "")
 
 
-# ------------------------------------------------------------------------------------- a run: in `train`
+# ------------------------------------------------------------------------------------- a run, in `train`
 
 
 class Lines:
@@ -225,37 +223,3 @@ def training_progress(console, settings, metrics):
     else:
         dashboard.advance()
         console.print(dashboard.render(console.width, min(console.height, LINES_KEPT)))
-
-
-# ------------------------------------------------------------------------------------- a run: of another process
-
-
-def follow(console, folder, look):
-    """Show the run in a folder as `train` shows its own, until q; where nothing can be drawn, as it is now."""
-    if is_live(console):
-        with keyboard() as read_key:
-            show(console, read_key, dashboard_of(folder, look))
-    else:
-        console.print(snapshot(folder, look, *console.size))
-
-
-def snapshot(folder, look, width, height):
-    """What the screen of a run shows now, some shots into a game of its policy."""
-    dashboard = dashboard_of(folder, look)
-    for _ in range(SNAPSHOT_SHOTS + 1):
-        dashboard.advance()
-    return dashboard.render(width, height)
-
-
-def dashboard_of(folder, look):
-    """The dashboard of a run folder, which another process may be writing."""
-    metrics, policy = {}, None
-
-    def read():
-        nonlocal metrics, policy
-        with suppress(OSError, ValueError):  # missing, or half written: then what was read last
-            metrics = folder.metrics()
-            policy = Policy.load(folder.policy)
-        return metrics, policy
-
-    return Dashboard(folder.read_settings(), look, read)

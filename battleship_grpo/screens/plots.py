@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, HTMLWriter, PillowWriter
+from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -254,15 +254,11 @@ def save(figure, path, dpi=100):
 
 
 def save_animation(path, frames, speed, linger):
-    """Write frames, so many a second, as a .gif that starts again after `linger` seconds on the last, or as one .html
-    with buttons and a slider. Raises OSError.
-    """
-    if format_of(path) == "html":
-        writer = HTMLWriter(fps=speed, embed_frames=True, default_mode="once")
-    else:
-        writer, frames = PillowWriter(fps=speed), [*frames, *frames[-1:] * math.ceil(min(linger * speed, MOST_ALIKE))]
+    """Write frames, so many a second, as a .gif that starts anew after `linger` seconds on the last. Raises OSError."""
+    frames = [*frames, *frames[-1:] * math.ceil(min(linger * speed, MOST_ALIKE))]
     figure = game_figure(frames[0])
     with replacing(path) as temporary, TemporaryDirectory() as folder:
-        drawn = Path(folder) / f"game.{format_of(path)}"  # the writer goes by the ending
-        FuncAnimation(figure, partial(game_figure, figure=figure), frames).save(drawn, writer, dpi=72)
+        drawn = Path(folder) / "game.gif"  # the writer goes by the ending
+        animation = FuncAnimation(figure, partial(game_figure, figure=figure), frames)
+        animation.save(drawn, PillowWriter(fps=speed), dpi=72)
         temporary.write_bytes(drawn.read_bytes())
