@@ -147,9 +147,9 @@ def slopes_on_board(rules, slopes, texts, title):
 def training_screen(run, path, shots=8, width=100, height=30):
     """What `train` shows at the end of a run, so many shots into a game of its policy, as an .svg."""
     folder = RunFolder(run)
-    dashboard = Dashboard(folder.read_settings(), SVG, lambda: (folder.metrics(), Policy.load(folder.policy)))
+    dashboard = Dashboard(folder.read_settings(), SVG)
     for _ in range(shots + 1):
-        dashboard.advance()
+        dashboard.advance(folder.metrics(), Policy.load(folder.policy))
     save_screen(path, dashboard.render(width, height), width, f"training {run}")
 
 

@@ -18,9 +18,10 @@ from battleship_grpo.game import Rules
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.folder import RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
+from battleship_grpo.screens import live
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
-from battleship_grpo.screens.live import Lines, Reel, show
+from battleship_grpo.screens.live import Lines, Reel, Screen
 
 LETTERS = Look(ASCII)
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
@@ -40,9 +41,9 @@ def rows_of(rng, count):
 
 def shown(name, look=LETTERS, rows=(), shots=1):
     """A dashboard that has been told of these rows, some shots into a game of a policy."""
-    dashboard = Dashboard(SETTINGS[name], look, lambda: (extended({}, rows), policy_of(SETTINGS[name])))
+    dashboard = Dashboard(SETTINGS[name], look)
     for _ in range(shots):
-        dashboard.advance()
+        dashboard.advance(extended({}, rows), policy_of(SETTINGS[name]))
     return dashboard
 
 
@@ -74,20 +75,17 @@ def test_dashboard_on_80_by_24_has_a_place_for_everything(name, maps):
     text = "\n".join(drawn(dashboard, 80, 24))
     levels = [level for level, _ in dashboard.levels[:1] + dashboard.levels[-1:]]
     assert all(word in text for word in (*maps, "100%", "0:00 left", "mean shots", *levels))
-    dashboard.press("?")
+    dashboard.explains = True
     explained = "\n".join(drawn(dashboard, 80, 24))
     assert "…" not in explained and NUMBERS["entropy"].meaning in explained
 
 
 def test_dashboard_plays_the_policy_at_its_own_temperature_with_its_newest_weights():
-    policies = [policy_of(SETTINGS["tiny"], seed) for seed in (1, 2)]
-    for policy in policies:
+    dashboard = Dashboard(SETTINGS["tiny"], Look())
+    for policy in (policy_of(SETTINGS["tiny"], seed) for seed in (1, 2)):
         policy.parameters *= 10
         policy.temperature = 0.1
-    told = iter(policies)
-    dashboard = Dashboard(SETTINGS["tiny"], Look(), lambda: ({}, next(told)))
-    for policy in policies:
-        dashboard.advance()
+        dashboard.advance({}, policy)
         seen = np.where(dashboard.frame.open, 0, dashboard.frame.seen)[None]
         assert np.array_equal(dashboard.frame.policy, policy.distribution(seen, seen == 0, 0.1).probs[0])
 
@@ -103,36 +101,37 @@ def test_columns_grow_as_if_they_had_been_read_at_once():
     assert columns.keys() == whole.keys() and all(np.array_equal(columns[n], whole[n], equal_nan=True) for n in whole)
 
 
-def on_screen(scene, keys, **options):
-    """Whether it ended by q, and what a terminal got, when these keys are pressed. Nothing waits for a clock."""
-    def read(seconds):
-        assert seconds >= 0
-        return next(keys)
-
-    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
-    keys = iter(keys)
-    return show(console, read, scene, **options), console.file.getvalue()
+def terminal():
+    return Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
 
 
-def test_screen_pauses_explains_and_quits():
-    news = []
-    dashboard = Dashboard(SETTINGS["tiny"], Look(), lambda: news.append(1) or ({}, None))
-    dashboard.seconds, dashboard.busy = 0.0, np.inf
-    ended, text = on_screen(dashboard, ["", " ", "", "?", " ", "q", "never"])
-    assert ended and len(news) == 3 and "space goes on" in text and "? shows the maps" in text  # none while paused
-    assert not on_screen(dashboard, [], over=lambda: True)[0]
+def test_screen_of_a_run_pauses_explains_and_ends(monkeypatch):
+    """Keys that mean nothing change nothing, and none is read after q."""
+    monkeypatch.setattr(live, "DRAW_EVERY", 0.0)
+    monkeypatch.setattr(live, "DRAWING", np.inf)
+    console, keys = terminal(), iter(["", " ", "é", "", "?", "", " ", "", "q"])
+    with live.full_screen(console) as drawn:
+        screen = Screen(console, drawn, lambda seconds: next(keys), Dashboard(SETTINGS["tiny"], Look()), {})
+        shown = []
+        for row in rows_of(np.random.default_rng(0), 5):
+            screen.add(0.5, row, policy_of(SETTINGS["tiny"]))
+            shown.append((screen.dashboard.done["iterations"], screen.ended))
+    assert shown == [(1, False), (1, False), (1, False), (4, False), (5, True)]
+    assert "space goes on" in console.file.getvalue() and "? shows the maps" in console.file.getvalue()
 
 
 def test_reel_goes_by_keys_to_the_next_frame_and_the_next_game():
-    def reel(count):
+    def on_screen(count, keys):
         frames = [[Frame(Rules(2, (1,)), f"game {game}", np.zeros(4, np.int8), last=shot, ships=ships)
                    for shot, ships in ((None, None), (0, np.zeros(4)))] for game in range(5)]
-        return Reel(map(iter, frames), count, Look(ASCII))
+        console, keys = terminal(), iter(keys)
+        Reel(map(iter, frames), count, Look(ASCII)).show(console, lambda seconds: next(keys))
+        return console.file.getvalue()
 
-    ended, text = on_screen(reel(2), " ....")
-    assert not ended and "game 1" in text and "game 2" not in text and "space goes on" in text
-    ended, text = on_screen(reel(1), ["n", "+", "n", "q"])
-    assert ended and "game 2" in text and "0.2 shots a second" in text
+    text = on_screen(2, " ....")
+    assert "game 1" in text and "game 2" not in text and "space goes on" in text
+    text = on_screen(1, ["n", "+", "n", "q"])
+    assert "game 2" in text and "0.2 shots a second" in text
 
 
 def test_lines_without_a_terminal_are_never_broken():
@@ -148,7 +147,7 @@ def test_training_on_a_terminal_ends_with_q_and_has_the_same_bits(tmp_path):
                "--num-minibatches", "2", "--processes", "1", "--lr-scheduler-type", "constant", "--output-dir"]
     with on_terminal(*command, str(tmp_path / "seen"), "--seconds", "120") as (process, main_end):
         shown = read_until(main_end, lambda text: b"a game of it" in text and b"space pauses" in text, 60)
-        os.write(main_end, b" ? q")
+        os.write(main_end, b" \xff\x1b[A? q")
         shown += read_until(main_end, lambda _: process.poll() is not None, 60)
     assert process.returncode == 0 and b"Traceback" not in shown
     assert shown.rfind(b"\x1b[?1049l") > shown.rfind(b"\x1b[?1049h") >= 0 and b"to go on:" in shown

@@ -67,33 +67,21 @@ def lowest(values):
 
 
 class Dashboard:
-    """A scene: a run, and a game of its policy that goes on by one shot with each drawing.
+    """A run, and a game of its policy that goes on by one shot with each drawing."""
 
-    source: returns (metrics, policy): column name → float (iterations,), NaN where not measured; the newest policy, or
-    None where it has not changed.
-    """
-
-    busy = 0.01  # of the time: training goes first
-    seconds = 0.3  # between drawings, at least
-
-    def __init__(self, settings, look, source):
-        self.settings, self.look, self.source, self.rules = settings, look, source, settings.make_rules()
+    def __init__(self, settings, look):
+        self.settings, self.look, self.rules = settings, look, settings.make_rules()
         self.levels = [] if settings.max_shots else reference_scores(self.rules)
         few = placement_count(self.rules) <= EVERY_BOARD_BELOW  # of more a posterior takes too long for a drawing
         self.posterior_player = Bayes(self.rules) if few else None
         self.player = self.frames = self.frame = None
         self.numbers, self.done, self.share, self.explains = {}, {"seconds": 0.0, "iterations": 0}, 0.0, False
 
-    @property
-    def keys(self):
-        return "? shows the maps" if self.explains else "? explains the numbers"
+    def advance(self, metrics, policy):
+        """What has changed since; and the next shot, by the newest policy.
 
-    def press(self, key):
-        self.explains ^= key == "?"
-
-    def advance(self):
-        """What has changed since; and the next shot, by the newest policy."""
-        metrics, policy = self.source()
+        metrics: column name → float (iterations,), NaN where not measured. policy: None where it has not changed.
+        """
         self.numbers = measured(metrics)
         if len(metrics.get("iteration", ())):
             self.done = {"seconds": metrics["seconds"][-1], "iterations": int(metrics["iteration"][-1])}
@@ -106,7 +94,6 @@ class Dashboard:
         if self.player:
             self.player.policy = policy or self.player.policy
             self.frame = next(self.frames)
-        return True
 
     def render(self, width, height, status=""):
         """`status` is the last line. Where there is little room the numbers share lines, then the maps go."""
