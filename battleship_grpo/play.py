@@ -1,6 +1,7 @@
 """Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …"""
 
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def posterior_player_for(rules):
 
 def play(options, console):
     """Do what the options ask for."""
-    look = boards.look_of(console, options.ascii)
+    glyphs = boards.ASCII if options.ascii else boards.glyphs_of(console)
     name = options.player or newest_run()
     player = find_player(name, rules_from(options))
     if options.sample and isinstance(player, Trained):
@@ -49,9 +50,9 @@ def play(options, console):
     if options.save:
         save_game([frame for game in islice(played, options.games) for frame in game], options, console)
     elif options.human:
-        HumanGame(console, look, player, posterior_player, list(next(played))).play()
+        HumanGame(console, glyphs, player, posterior_player, list(next(played))).play()
     else:
-        reel = Reel(played, options.games, look, options.speed)
+        reel = Reel(played, options.games, glyphs, options.speed)
         watch(console, reel)
         if len(reel.shots) > 1:
             console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
@@ -103,8 +104,8 @@ class HumanGame:
     fleet.
     """
 
-    def __init__(self, console, look, player, posterior_player, frames):
-        self.console, self.look, self.player, self.posterior_player = console, look, player, posterior_player
+    def __init__(self, console, glyphs, player, posterior_player, frames):
+        self.console, self.glyphs, self.player, self.posterior_player = console, glyphs, player, posterior_player
         self.rules, self.frames, self.game = player.rules, frames, Game(player.rules, frames[-1].ships)
 
     def play(self):
@@ -158,7 +159,7 @@ class HumanGame:
         theirs = self.frames[min(len(self.game.fired), len(self.frames) - 1)]
         frame = self.frame(f"you, against {theirs.heading}", f"{comment}The policy: {theirs.counts}",
                            posterior_name=self.posterior_player.posterior_name, **maps)
-        self.console.print("", render(frame, self.look, self.console.width))
+        self.console.print("", render(frame, self.glyphs, self.console.width))
 
     def finish(self):
         """The result; both games, and where the person's shots were worse than the best by the posterior."""
@@ -170,17 +171,17 @@ class HumanGame:
         else:
             winner = "You win" if mine < theirs else "The policy wins"
             result = f"{winner}: you needed {mine} shots, the policy {theirs}."
-        fog = Frame(self.rules, "", np.zeros(self.rules.cells, np.int8))
-        seen, costs = fog.seen.copy(), np.full(self.rules.cells, np.nan)
+        seen, costs = np.zeros(self.rules.cells, np.int8), np.zeros(self.rules.cells)
         for cell in self.game.fired:
             costs[cell] = cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
             seen[cell] = self.game.seen[cell]
-        if np.nansum(costs):
-            result += f" By the {self.posterior_player.posterior_name} you lost {np.nansum(costs):.1f} hits."
+        if costs.any():
+            result += f" By the {self.posterior_player.posterior_name} you lost {costs.sum():.1f} hits."
         frame = self.frame("both games, and the fleet", result, ships=self.game.board)
-        self.console.print("", render(frame, self.look, self.console.width, panels=[
+        fired = replace(frame, seen=0 * seen, before=seen == 0, last=None)
+        self.console.print("", render(frame, self.glyphs, self.console.width, panels=[
             Panel("your game", frame), Panel("the policy's game", self.frames[-1]),
-            Panel("your losses, points", fog, costs, ORANGE)]))
+            Panel("your losses, points", fired, costs, ORANGE)]))
 
 
 # ------------------------------------------------------------------------------------- the command

@@ -19,11 +19,10 @@ from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.folder import RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens import live
-from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
-from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
+from battleship_grpo.screens.boards import ASCII, EMOJI, Frame
+from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, chart, in_bars, in_columns, in_proportion, lowest
 from battleship_grpo.screens.live import Lines, Reel, Screen
 
-LETTERS = Look(ASCII)
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
 
 
@@ -39,9 +38,9 @@ def rows_of(rng, count):
         name: float(f"{10 ** rng.uniform(-3, 6):.5g}") for name in names[: rng.integers(1, 8)]} for i in range(count)]
 
 
-def shown(name, look=LETTERS, rows=(), shots=1):
+def shown(name, glyphs=ASCII, rows=(), shots=1):
     """A dashboard that has been told of these rows, some shots into a game of a policy."""
-    dashboard = Dashboard(SETTINGS[name], look)
+    dashboard = Dashboard(SETTINGS[name], glyphs)
     for _ in range(shots):
         dashboard.advance(extended({}, rows), policy_of(SETTINGS[name]))
     return dashboard
@@ -55,15 +54,15 @@ def drawn(dashboard, width, height, status=""):
 
 
 @given(st.sampled_from(["tiny", "classic"]), st.integers(20, 160), st.integers(6, 60), st.integers(0, 60), seeds,
-       st.booleans(), st.sampled_from([Look(ASCII), Look(EMOJI), Look(EMOJI, True)]))
-def test_dashboard_fits_the_screen_whatever_was_measured(name, width, height, count, seed, explains, look):
+       st.booleans(), st.sampled_from([ASCII, EMOJI]))
+def test_dashboard_fits_the_screen_whatever_was_measured(name, width, height, count, seed, explains, glyphs):
     rng = np.random.default_rng(seed)
-    dashboard = shown(name, look, rows_of(rng, count), shots=rng.integers(1, 4))
+    dashboard = shown(name, glyphs, rows_of(rng, count), shots=rng.integers(1, 4))
     dashboard.explains = explains
     lines = drawn(dashboard, width, height, status="q ends")
     assert len(lines) <= height and lines[-1].strip() == "q ends"
     assert all(cell_len(line) <= width for line in lines)
-    assert look.glyphs is EMOJI or "".join(lines).replace("…", "").isascii()  # rich's own sign that a line goes on
+    assert glyphs is EMOJI or "".join(lines).replace("…", "").isascii()  # rich's own sign that a line goes on
 
 
 @pytest.mark.parametrize(("name", "maps"), [("tiny", ["opening", "exact posterior", "a game"]),
@@ -81,7 +80,7 @@ def test_dashboard_on_80_by_24_has_a_place_for_everything(name, maps):
 
 
 def test_dashboard_plays_the_policy_at_its_own_temperature_with_its_newest_weights():
-    dashboard = Dashboard(SETTINGS["tiny"], Look())
+    dashboard = Dashboard(SETTINGS["tiny"], EMOJI)
     for policy in (policy_of(SETTINGS["tiny"], seed) for seed in (1, 2)):
         policy.parameters *= 10
         policy.temperature = 0.1
@@ -93,6 +92,15 @@ def test_dashboard_plays_the_policy_at_its_own_temperature_with_its_newest_weigh
 def test_lowest_is_the_lowest_mean_over_twenty_in_a_row():
     values = np.array([30.0] * 20 + [10.0] * 20 + [5.0] + [30.0] * 20)
     assert lowest(values) == pytest.approx((19 * 10 + 5) / 20) and lowest(values[:3]) == 30
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.7, 1e9])
+def test_a_constant_is_drawn_flat_at_the_bottom_and_a_rise_from_bottom_to_top(value):
+    flat, rising = (in_bars(in_proportion(in_columns(values, 10)), 1, EMOJI.bars)
+                    for values in (np.full(37, value), np.arange(40)))
+    assert flat == ["▁" * 10] and rising == ["▁▂▃▃▄▅▆▆▇█"]
+    *upper, lowest_line = chart(np.full(37, value), 1.0, 10, 3, [], EMOJI)
+    assert lowest_line.plain == "▁" * 10 and not any(line.plain.strip() for line in upper)
 
 
 def test_columns_grow_as_if_they_had_been_read_at_once():
@@ -111,7 +119,7 @@ def test_screen_of_a_run_pauses_explains_and_ends(monkeypatch):
     monkeypatch.setattr(live, "DRAWING", np.inf)
     console, keys = terminal(), iter(["", " ", "é", "", "?", "", " ", "", "q"])
     with live.full_screen(console) as drawn:
-        screen = Screen(console, drawn, lambda seconds: next(keys), Dashboard(SETTINGS["tiny"], Look()), {})
+        screen = Screen(console, drawn, lambda seconds: next(keys), Dashboard(SETTINGS["tiny"], EMOJI), {})
         shown = []
         for row in rows_of(np.random.default_rng(0), 5):
             screen.add(0.5, row, policy_of(SETTINGS["tiny"]))
@@ -125,7 +133,7 @@ def test_reel_goes_by_keys_to_the_next_frame_and_the_next_game():
         frames = [[Frame(Rules(2, (1,)), f"game {game}", np.zeros(4, np.int8), last=shot, ships=ships)
                    for shot, ships in ((None, None), (0, np.zeros(4)))] for game in range(5)]
         console, keys = terminal(), iter(keys)
-        Reel(map(iter, frames), count, Look(ASCII)).show(console, lambda seconds: next(keys))
+        Reel(map(iter, frames), count, ASCII).show(console, lambda seconds: next(keys))
         return console.file.getvalue()
 
     text = on_screen(2, " ....")

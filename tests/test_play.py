@@ -20,7 +20,7 @@ from battleship_grpo.play import main, posterior_player_for
 from battleship_grpo.players import find_player
 from battleship_grpo.players.player import Player
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.screens.boards import ASCII, Frame, Look, cell_name, game_frames, render
+from battleship_grpo.screens.boards import ASCII, Frame, cell_name, game_frames, render
 
 TINY = NAMED_RULES["tiny"]
 
@@ -50,8 +50,8 @@ def frames_of(text):
     frames = []
     for part in re.split(r"(?=^.* on board \d+ )", text, flags=re.MULTILINE)[1:]:
         counts = re.search(r"shots (\d+)   hits (\d+) of \d+   misses (\d+)", part)
-        rows = re.findall(r"^ ?\d+ [ ▸].*", part, re.MULTILINE)
-        board_width = 3 + 3 * len(rows)  # in characters: pointer, glyph, space
+        rows = re.findall(r"^ ?\d+ .*", part, re.MULTILINE)
+        board_width = 3 + 3 * len(rows)  # in characters: space, glyph, space
         frames.append((*map(int, counts.groups()), "".join(row[:board_width] for row in rows)))
     return frames
 
@@ -67,10 +67,10 @@ def test_pipe_gets_plain_frames_whose_counts_match_the_board(shown, monkeypatch)
     *played, end = frames_of(text)
     for shot, (shots, hits, misses, board) in enumerate(played):
         assert (shots, hits, misses) == (shot, board.count(HIT), board.count(MISS))
-        assert board.count(WATER) == TINY.cells - shots and board.count("▸") == (shot > 0)
+        assert board.count(WATER) == TINY.cells - shots
     shots, hits, misses, board = end
     assert shots == played[-1][0] and hits == TINY.ship_cells == board.count(SHIP) and board.count(MISS) == misses
-    assert [glyph == SHIP for glyph in re.sub(r"[\d ▸]", "", board)] == board_of(7).tolist()
+    assert [glyph == SHIP for glyph in re.sub(r"[\d ]", "", board)] == board_of(7).tolist()
     assert f"Fleet sunk in {shots} shots" in text
 
 
@@ -118,7 +118,7 @@ def test_panels_fit_the_width_or_a_line_says_what_is_left_out(rules, maps, width
     frame = Frame(rules, "heading", np.zeros(rules.cells, np.int8), *[heat] * maps)
     console = Console(file=io.StringIO(), width=width, height=24, color_system="truecolor" if colour else None,
                       force_terminal=colour)
-    console.print(render(frame, Look(ASCII, colour), width))
+    console.print(render(frame, ASCII, width))
     lines = re.sub(r"\x1b\[[\d;]*m", "", console.file.getvalue()).splitlines()
     assert max(map(len, lines)) <= width and len(lines) <= max(24, rules.board_size + 9)
     assert sum(name in lines[3] for name in ("board", "policy", "posterior")) == shown

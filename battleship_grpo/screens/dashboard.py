@@ -14,16 +14,17 @@ from ..runs.loop import share_done
 from .boards import ORANGE, SKY_BLUE, Frame, Panel, games, one_line, side_by_side
 
 MOST_CHART_ROWS, WIDEST_BAR, WIDEST_SPARKLINE = 12, 40, 80
+CURVE = SKY_BLUE.rgb
 BESIDE_BOARD = 4  # lines of the game that are not rows of the board
 LINGER = 6  # drawings that the end of a game stays
 RECENT = 20  # iterations that a number shown is the mean of
+IN_A_LINE = 6  # numbers, the first that were measured, where there is room for one line
 
 
 class Number(NamedTuple):
     label: str
     form: str  # how to write it
     meaning: str
-    in_a_line: bool = True  # shown where there is no room for all
 
 
 NUMBERS = {  # that say how an iteration went; which of them there are depends on the algorithm
@@ -32,20 +33,19 @@ NUMBERS = {  # that say how an iteration went; which of them there are depends o
     "entropy": Number("entropy", "{:.2f}", "how undecided a shot is, in nats: 0 once it is sure"),
     "kl_ref": Number("KL", "{:.2f}", "from policy to reference, in nats per shot"),
     "step_kl": Number("KL of the step", "{:.4f}", "how far the last step moved it, in nats per shot"),
-    "clipped": Number("clipped", "{:.1%}", "shots whose ratio is clipped: they teach no more", False),
-    "zero_variance": Number("no lesson", "{:.1%}", "boards whose games all scored alike", False),
     "accuracy": Number("accuracy", "{:.2f}", "it agrees with the teacher, or with the preference"),
-    "precision": Number("precision", "{:.2f}", "a ship lies at the cell where it is surest", False),
+    "precision": Number("precision", "{:.2f}", "a ship lies at the cell where it is surest"),
     "explained_variance": Number("critic explains", "{:.2f}", "share of the variance of returns"),
-    "grad_norm": Number("gradient", "{:.3f}", "its length, before it is clipped", False),
     "shots_per_second": Number("shots/s", "{:,.0f}", "played and learnt from"),
+    "clipped": Number("clipped", "{:.1%}", "shots whose ratio is clipped: they teach no more"),
+    "zero_variance": Number("no lesson", "{:.1%}", "boards whose games all scored alike"),
+    "grad_norm": Number("gradient", "{:.3f}", "its length, before it is clipped"),
 }
 
 
-def in_words(values, all_of_them=False):
-    """Numbers, name → value, each with its label: those for a line, or all of them."""
-    return [f"{number.label} {number.form.format(values[name])}" for name, number in NUMBERS.items()
-            if name in values and (number.in_a_line or all_of_them)]
+def in_words(values):
+    """Numbers, name → value, each with its label."""
+    return [f"{number.label} {number.form.format(values[name])}" for name, number in NUMBERS.items() if name in values]
 
 
 def measured(metrics):
@@ -69,8 +69,8 @@ def lowest(values):
 class Dashboard:
     """A run, and a game of its policy that goes on by one shot with each drawing."""
 
-    def __init__(self, settings, look):
-        self.settings, self.look, self.rules = settings, look, settings.make_rules()
+    def __init__(self, settings, glyphs):
+        self.settings, self.glyphs, self.rules = settings, glyphs, settings.make_rules()
         self.levels = [] if settings.max_shots else reference_scores(self.rules)
         few = placement_count(self.rules) <= EVERY_BOARD_BELOW  # of more a posterior takes too long for a drawing
         self.posterior_player = Bayes(self.rules) if few else None
@@ -117,8 +117,8 @@ class Dashboard:
             words += f", {clock(seconds / self.share - seconds)} left"
         bar = max(0, min(width - len(words), WIDEST_BAR))
         full = round(self.share * bar)
-        line = one_line("").append(self.look.glyphs.bars[-1] * full, curve_style(self.look))
-        return line.append(self.look.glyphs.shades[1] * (bar - full) + words)
+        line = one_line("").append(self.glyphs.bars[-1] * full, CURVE)
+        return line.append(self.glyphs.missed * (bar - full) + words)
 
     def _curve(self, width, rows):
         """Mean shots over the run, beside reference scores."""
@@ -126,7 +126,7 @@ class Dashboard:
             return []
         shots = self.numbers["mean_shots"]
         title = one_line(f"mean shots {recent(shots):.2f}, at best {lowest(shots):.2f}", "bold")
-        return [title, *chart(shots, self.share, width, rows, self.levels, self.look), Text()]
+        return [title, *chart(shots, self.share, width, rows, self.levels, self.glyphs), Text()]
 
     def _game(self, width):
         """The policy's opening beside the posterior, and its game."""
@@ -137,22 +137,23 @@ class Dashboard:
         if self.posterior_player:
             panels.insert(1, Panel("exact posterior, %", opening, self.posterior_player.posterior(fog)[0], ORANGE))
             panels.append(Panel("exact posterior, %", game, game.posterior, ORANGE))
-        return [side_by_side(panels, self.look, width)[0], one_line(game.comment), Text()]
+        return [side_by_side(panels, self.glyphs, width)[0], one_line(game.comment), Text()]
 
     def _table(self, width):
         """A line for each number: its course over the run, or its meaning."""
         lines = []
         for name, values in self.numbers.items():
-            label, form, meaning, _ = NUMBERS[name]
+            label, form, meaning = NUMBERS[name]
             line = one_line(f"{label:<15}{form.format(recent(values)):>11}  ")
-            course = sparkline(values, max(1, min(width - 28, WIDEST_SPARKLINE)), self.look)
-            lines.append(line.append(meaning) if self.explains else line.append(course, curve_style(self.look)))
+            course = in_columns(values, max(1, min(width - 28, WIDEST_SPARKLINE)))
+            bars, = in_bars(in_proportion(course), 1, self.glyphs.bars)
+            lines.append(line.append(meaning) if self.explains else line.append(bars, CURVE))
         return lines
 
     def _few_lines(self, width):
         """All numbers but the shots, which the curve shows; none is broken over lines."""
         values = {name: recent(values) for name, values in self.numbers.items() if name != "mean_shots"}
-        text = "  ".join(word.replace(" ", "\xa0") for word in in_words(values, all_of_them=True))
+        text = "  ".join(word.replace(" ", "\xa0") for word in in_words(values))
         return [one_line(line.replace("\xa0", " ")) for line in wrap(text, width)]
 
 
@@ -164,29 +165,26 @@ def clock(seconds):
 # ------------------------------------------------------------------------------------- curves made of text
 
 
-def curve_style(look):
-    return "rgb({},{},{})".format(*SKY_BLUE) if look.colour else ""
-
-
 def in_columns(values, count):
     """A curve (n,) as `count` numbers: means over parts of it that are about equal."""
-    edges = np.arange(count + 1) * len(values) // count
-    first, last = edges[:-1], np.maximum(edges[1:], edges[:-1] + 1)
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    return (sums[last] - sums[first]) / (last - first)
+    first = np.arange(count) * len(values) // count
+    return np.add.reduceat(values, first) / np.maximum(1, np.diff(first, append=len(values)))
 
 
-def cells_of(fillings, bars):
-    return "".join(bars[step] for step in (fillings * (len(bars) - 1)).round().astype(int))
+def in_proportion(values):
+    """From 0 for the least to 1 for the largest; all 0 where they differ by no more than rounding."""
+    above, largest = values - values.min(), np.abs(values).max()
+    return above / above.max() if above.max() > 1e-9 * largest else 0 * values
 
 
-def sparkline(values, width, look):
-    """The course of some values between the least and the largest of them."""
-    values = in_columns(values, width)
-    return cells_of((values - values.min()) / max(np.ptp(values), 1e-300), look.glyphs.bars[1:])
+def in_bars(heights, rows, bars):
+    """Lines of text from the top: a bar for each height from 0 to 1, at least the lowest there is."""
+    steps = len(bars) - 1
+    filled = np.round(1 + heights * (rows * steps - 1)).astype(int)
+    return ["".join(bars[step] for step in np.clip(filled - row * steps, 0, steps)) for row in reversed(range(rows))]
 
 
-def chart(values, share, width, rows, levels, look):
+def chart(values, share, width, rows, levels, glyphs):
     """Lines of text: a curve of which `share` is known already, and at its right, where there is room, the levels.
 
     levels: (name, value)
@@ -196,13 +194,12 @@ def chart(values, share, width, rows, levels, look):
         labels = [""] * len(levels)
     columns = width - max(map(len, labels), default=0)
     known = in_columns(values, max(1, round(share * columns)))
-    heights = np.array([*known, *(value for _, value in levels)])
-    heights = (heights - heights.min()) * rows / max(np.ptp(heights), 1e-9)
-    marks = dict(zip(np.minimum(rows - 1, heights[len(known):].astype(int)), labels, strict=True))  # row → label
+    heights = in_proportion(np.array([*known, *(value for _, value in levels)]))
+    marks = {min(rows - 1, int(height * rows)): label  # by row
+             for height, label in zip(heights[len(known):], labels, strict=True)}
     lines = []
-    for row in reversed(range(rows)):
-        ground = look.glyphs.missed if row in marks else " "
-        cells = cells_of(np.clip(heights[: len(known)] - row, 0, 1), look.glyphs.bars).replace(" ", ground)
-        line = one_line("").append(cells, curve_style(look))
-        lines.append(line.append(ground * (columns - len(cells)) + marks.get(row, ""), "dim"))
+    for row, bars in zip(reversed(range(rows)), in_bars(heights[: len(known)], rows, glyphs.bars), strict=True):
+        ground = glyphs.missed if row in marks else " "
+        line = one_line("").append(bars.replace(" ", ground), CURVE)
+        lines.append(line.append(ground * (columns - len(bars)) + marks.get(row, ""), "dim"))
     return lines

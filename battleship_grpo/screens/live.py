@@ -10,8 +10,8 @@ import numpy as np
 from rich.live import Live
 
 from ..runs.folder import extended
-from .boards import look_of, render
-from .dashboard import Dashboard, in_words
+from .boards import glyphs_of, render
+from .dashboard import IN_A_LINE, Dashboard, in_words
 
 try:
     import termios
@@ -89,8 +89,8 @@ def help_on_keys(read_key, paused, quits, others):
 class Reel:
     """Games, as `boards.games` yields them, until `count` have ended; keys change the shots per second."""
 
-    def __init__(self, games, count, look, speed=SPEEDS[0]):
-        self.games, self.count, self.look, self.speed = games, count, look, speed
+    def __init__(self, games, count, glyphs, speed=SPEEDS[0]):
+        self.games, self.count, self.glyphs, self.speed = games, count, glyphs, speed
         self.frames, self.frame = iter(()), None
         self.shots = []  # of each game that has ended
 
@@ -106,7 +106,7 @@ class Reel:
         return frame is not None
 
     def render(self, width, status=""):
-        return render(self.frame, self.look, width, status)
+        return render(self.frame, self.glyphs, width, status)
 
     @property
     def seconds(self):
@@ -163,7 +163,7 @@ class Lines:
         if time.monotonic() >= self.due or share >= 1:
             self.due = time.monotonic() + LINE_EVERY
             at = f"{min(1, share):4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}"
-            self.console.print("  ".join([at, *in_words(metrics)]), soft_wrap=True, highlight=False)
+            self.console.print("  ".join([at, *in_words(metrics)[:IN_A_LINE]]), soft_wrap=True, highlight=False)
 
 
 class Screen:
@@ -208,7 +208,7 @@ def training_progress(console, settings, metrics):
         yield Lines(console)
         return
     console.print("working out how others play, to compare with")
-    dashboard = Dashboard(settings, look_of(console))
+    dashboard = Dashboard(settings, glyphs_of(console))
     with keyboard() as read_key, full_screen(console) as live:
         screen = Screen(console, live, read_key, dashboard, metrics)
         screen.advance(None)

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..runs.files import replacing, require_writable
-from .boards import column_name
+from .boards import COLUMNS
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
@@ -222,7 +222,7 @@ def draw_cells(axes, frame, colours, title, hit_colour, marked):
 def style_cells(axes, size, title):
     """A grid of white lines between cells, letters above, numbers to the left, no frame."""
     axes.set_title(title, fontsize=11)
-    axes.set_xticks(range(size), [column_name(c) for c in range(size)], fontsize=9)
+    axes.set_xticks(range(size), COLUMNS[:size], fontsize=9)
     axes.set_yticks(range(size), range(1, size + 1), fontsize=9)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
