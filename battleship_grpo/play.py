@@ -14,7 +14,7 @@ from .players.density import Density
 from .players.evaluation import Sampled, Trained
 from .policy import FILE_NAME
 from .screens import boards
-from .screens.boards import ORANGE, SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
+from .screens.boards import SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
 from .screens.command import command
 from .screens.live import LINGER, SPEEDS, Reel, watch
 from .screens.options import Parser, add_rules_options, rules_from
@@ -74,29 +74,6 @@ def save_game(frames, options, console):
 # ------------------------------------------------------------------------------------- a person
 
 
-class Game:
-    """One game to play by hand. board: bool, a cell each."""
-
-    def __init__(self, rules, board):
-        self.rules, self.board = rules, board.ravel()
-        self.seen = np.zeros(rules.cells, np.int8)  # as in a Frame
-        self.fired = []  # the cells, in order
-
-    def play(self, name):
-        """Fire at a cell, such as B3; True on a hit. Raises ValueError for no cell, or one fired at before."""
-        row, column = parse_cell(name, self.rules.board_size)
-        cell = row * self.rules.board_size + column
-        if self.seen[cell]:
-            raise ValueError(f"{cell_name(row, column)} has been fired at already")
-        self.seen[cell] = 1 if self.board[cell] else -1
-        self.fired.append(cell)
-        return bool(self.board[cell])
-
-    @property
-    def sunk(self):
-        return (self.seen > 0).sum() == self.rules.ship_cells
-
-
 class HumanGame:
     """A person at the keyboard, or lines through a pipe, against a player on the same hidden board.
 
@@ -106,29 +83,27 @@ class HumanGame:
 
     def __init__(self, console, glyphs, player, posterior_player, frames):
         self.console, self.glyphs, self.player, self.posterior_player = console, glyphs, player, posterior_player
-        self.rules, self.frames, self.game = player.rules, frames, Game(player.rules, frames[-1].ships)
+        self.frames, self.board, self.lost = frames, frames[-1].ships, 0.0
+        self.mine = Frame(player.rules, f"you, against {frames[0].heading}", np.zeros(player.rules.cells, np.int8),
+                          posterior_name=posterior_player.posterior_name)
 
     def play(self):
         """Turns until the person has sunk the fleet, or gives up, or the input ends."""
-        size, name = self.rules.board_size, self.posterior_player.posterior_name
+        rules = self.mine.rules
         self.console.print(
-            f"A fleet hides on {size}x{size} cells: ships of {self.rules.ships}, which lie straight and may touch. "
-            "A shot hits or misses; that a ship has sunk is not announced.\n"
+            f"A fleet hides on {rules.board_size}x{rules.board_size} cells: ships of {rules.ships}, which lie straight "
+            "and may touch. A shot hits or misses; that a ship has sunk is not announced.\n"
             "You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
-            "Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
-            f"({name}), 'quit' to stop.")
+            "Type a cell such as B3; 'hint' for the policy's map beside the chances of a ship "
+            f"({self.mine.posterior_name}), 'quit' to stop.")
         self.show()
-        while not self.game.sunk:
-            seen, command = self.game.seen[None], self.ask()
-            match command.lower():
-                case "quit" | "q":
-                    break
-                case "hint":
-                    self.show(policy=self.player.distribution(seen, seen == 0).probs[0])
-                case "hint posterior" | "posterior":
-                    self.show(posterior=self.posterior_player.posterior(seen)[0])
-                case _:
-                    self.fire(command)
+        while self.mine.hits < rules.ship_cells and (command := self.ask()).lower() not in ("q", "quit"):
+            if command.lower() == "hint":
+                seen = self.mine.seen[None]
+                self.show(policy=self.player.distribution(seen, seen == 0).probs[0],
+                          posterior=self.posterior_player.posterior(seen)[0])
+            else:
+                self.fire(command)
         self.finish()
 
     def ask(self):
@@ -137,51 +112,47 @@ class HumanGame:
         line = sys.stdin.readline()
         if not line or not sys.stdin.isatty():
             self.console.print(line.rstrip("\n"))  # there is no echo that ends the line
-        return " ".join(line.split()) if line else "quit"
+        return line.strip() if line else "quit"
 
-    def fire(self, cell):
+    def fire(self, name):
+        """Fire at a cell, such as B3, or say why not."""
         try:
-            hit = self.game.play(cell)
+            row, column = parse_cell(name, self.mine.rules.board_size)
         except ValueError as error:
-            self.console.print(f"{error}. Other commands: hint, hint posterior, quit.")
+            self.console.print(f"{error}. Other commands: hint, quit.")
             return
-        self.show("Hit! " if hit else "Miss. ")
-        shots = len(self.game.fired)
-        if shots == self.frames[-1].shots and not self.game.sunk:
-            self.console.print(f"The policy has sunk the fleet, in {shots} shots. You can still finish.")
-
-    def frame(self, heading, comment, **more):
-        last = self.game.fired[-1] if self.game.fired else None
-        return Frame(self.rules, heading, self.game.seen, last=last, comment=comment, **more)
+        seen, cell = self.mine.seen.copy(), row * self.mine.rules.board_size + column
+        if seen[cell]:
+            self.console.print(f"{cell_name(row, column)} has been fired at already")
+            return
+        self.lost += cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
+        seen[cell] = 1 if self.board[cell] else -1
+        self.mine = replace(self.mine, seen=seen, last=cell)
+        self.show("Hit! " if self.board[cell] else "Miss. ")
+        if self.mine.shots == self.frames[-1].shots and self.mine.hits < self.mine.rules.ship_cells:
+            self.console.print(f"The policy has sunk the fleet, in {self.mine.shots} shots. You can still finish.")
 
     def show(self, comment="", **maps):
         """The board as the person sees it, and maps if wanted."""
-        theirs = self.frames[min(len(self.game.fired), len(self.frames) - 1)]
-        frame = self.frame(f"you, against {theirs.heading}", f"{comment}The policy: {theirs.counts}",
-                           posterior_name=self.posterior_player.posterior_name, **maps)
+        theirs = self.frames[min(self.mine.shots, len(self.frames) - 1)]
+        frame = replace(self.mine, comment=f"{comment}The policy: {theirs.counts}", **maps)
         self.console.print("", render(frame, self.glyphs, self.console.width))
 
     def finish(self):
-        """The result; both games, and where the person's shots were worse than the best by the posterior."""
-        mine, theirs = len(self.game.fired), self.frames[-1].shots
-        if not self.game.sunk:
+        """The result, and both games."""
+        mine, theirs = self.mine.shots, self.frames[-1].shots
+        if self.mine.hits < self.mine.rules.ship_cells:
             result = f"You stopped after {mine} shot{'s' * (mine != 1)}. The policy needed {theirs}."
         elif mine == theirs:
             result = f"A draw: you both needed {mine} shots."
         else:
             winner = "You win" if mine < theirs else "The policy wins"
             result = f"{winner}: you needed {mine} shots, the policy {theirs}."
-        seen, costs = np.zeros(self.rules.cells, np.int8), np.zeros(self.rules.cells)
-        for cell in self.game.fired:
-            costs[cell] = cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
-            seen[cell] = self.game.seen[cell]
-        if costs.any():
-            result += f" By the {self.posterior_player.posterior_name} you lost {costs.sum():.1f} hits."
-        frame = self.frame("both games, and the fleet", result, ships=self.game.board)
-        fired = replace(frame, seen=0 * seen, before=seen == 0, last=None)
-        self.console.print("", render(frame, self.glyphs, self.console.width, panels=[
-            Panel("your game", frame), Panel("the policy's game", self.frames[-1]),
-            Panel("your losses, points", fired, costs, ORANGE)]))
+        if self.lost:
+            result += f" By the {self.mine.posterior_name} you lost {self.lost:.1f} hits."
+        frame = replace(self.mine, heading="both games, and the fleet", comment=result, ships=self.board)
+        panels = [Panel("your game", frame), Panel("the policy's game", self.frames[-1])]
+        self.console.print("", render(frame, self.glyphs, self.console.width, panels=panels))
 
 
 # ------------------------------------------------------------------------------------- the command

@@ -155,9 +155,9 @@ def test_wrong_input_is_explained_and_asked_again_until_the_end(end, shown):
 
 
 def test_hints_show_the_maps_of_the_persons_own_board(shown):
-    text = shown("--human", "--board", "7", typed="A1\nhint\nhint posterior\n")
+    text = shown("--human", "--board", "7", typed="A1\nHINT\n")
     assert text.count("policy, %") == 1 and text.count("exact posterior, %") == 1
-    posterior = text.split("your shot: ")[3]
+    posterior = text.split("your shot: ")[2]
     seen = np.zeros((1, TINY.cells), np.int8)
     seen[0, 0] = 1 if board_of(7)[0] else -1
     expected = posterior_player_for(TINY).posterior(seen)[0][1]
