@@ -1,18 +1,15 @@
 """Pictures, for commands and notebooks: matplotlib Figures and animations."""
 
 import io
-import math
-from functools import partial
 from itertools import cycle
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 from ..runs.files import replacing, require_writable
 from .boards import COLUMNS
@@ -21,7 +18,6 @@ from .boards import COLUMNS
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
 FIRST = 5  # iterations whose mean is where a run started
-MOST_ALIKE = 30  # frames that show the end of a game: each takes time to draw
 
 
 def style(axes, title, x_label, y_label):
@@ -166,16 +162,12 @@ def shots_distributions(shots, rules):
 FOG, MISSED, FIRED = "#BBD9EC", "#F1F1F1", "#E2E2E2"
 
 
-def game_figure(frame, figure=None):
-    """A `boards.Frame`: the board, where the policy would fire, and the posterior where there is one.
-
-    figure: one to draw over, for animations; a new one if None.
-    """
+def game_figure(frame):
+    """A `boards.Frame`: the board, where the policy would fire, and the posterior where there is one."""
     maps = [("policy: chance to fire here, %", frame.policy, BLUE),
             (f"{frame.posterior_name} of a ship, %", frame.posterior, ORANGE)]
     maps = [entry for entry in maps if entry[1] is not None]
-    figure = figure or Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
-    figure.clear()
+    figure = Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
     figure.subplots_adjust(left=0.04, right=0.99, top=0.74, bottom=0.1, wspace=0.1)
     room = 72 * 0.97 * figure.get_figwidth() / (0.7 * len(frame.heading))  # points for one bold letter
     figure.text(0.015, 0.935, frame.heading, fontsize=min(13, room), fontweight="bold")
@@ -255,10 +247,10 @@ def save(figure, path, dpi=100):
 
 def save_animation(path, frames, speed, linger):
     """Write frames, so many a second, as a .gif that starts anew after `linger` seconds on the last. Raises OSError."""
-    frames = [*frames, *frames[-1:] * math.ceil(min(linger * speed, MOST_ALIKE))]
-    figure = game_figure(frames[0])
-    with replacing(path) as temporary, TemporaryDirectory() as folder:
-        drawn = Path(folder) / "game.gif"  # the writer goes by the ending
-        animation = FuncAnimation(figure, partial(game_figure, figure=figure), frames)
-        animation.save(drawn, PillowWriter(fps=speed), dpi=72)
-        temporary.write_bytes(drawn.read_bytes())
+    images = []
+    for frame in frames:
+        game_figure(frame).savefig(drawn := io.BytesIO(), dpi=72)
+        images.append(Image.open(drawn).convert("P", palette=Image.Palette.ADAPTIVE))
+    milliseconds = [1000 / speed] * (len(frames) - 1) + [1000 * max(linger, 1 / speed)]
+    with replacing(path) as temporary:
+        images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
