@@ -200,6 +200,13 @@ class Panel(NamedTuple):
         return text.rjust(min(3, cell_width)).ljust(cell_width), style
 
 
+def panels_of(frame, title):
+    """The board and the maps of a frame."""
+    maps = ("policy", frame.policy, SKY_BLUE), (frame.posterior_name, frame.posterior, ORANGE)
+    return [Panel(title, frame), *(Panel(f"{name}, %", frame, heat, colour) for name, heat, colour in maps
+                                   if heat is not None)]
+
+
 def side_by_side(panels, glyphs, width):
     """(something to print, how many of the panels it shows): cells shrink before panels go; one panel stays."""
     for count, cell_width in product(range(len(panels), 0, -1), CELL_WIDTHS):
@@ -216,10 +223,7 @@ def one_line(text, style=""):
 
 def render(frame, glyphs, width, status="", panels=None):
     """The frame for a screen of `width` columns; `status` is its last line. panels: instead of its board and maps."""
-    if not panels:
-        maps = ("policy", frame.policy, SKY_BLUE), (frame.posterior_name, frame.posterior, ORANGE)
-        panels = [Panel("board", frame), *(Panel(f"{name}, %", frame, heat, colour) for name, heat, colour in maps
-                                           if heat is not None)]
+    panels = panels or panels_of(frame, "board")
     grid, count = side_by_side(panels, glyphs, width)
     note = f"{width} columns show {count} of {len(panels)} panels" if count < len(panels) else ""
     last = [Text(), one_line(status, "dim")] if status else []

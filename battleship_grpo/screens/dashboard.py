@@ -1,8 +1,5 @@
 """A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it."""
 
-from textwrap import wrap
-from typing import NamedTuple
-
 import numpy as np
 from rich.console import Group
 from rich.text import Text
@@ -11,41 +8,36 @@ from ..game import placement_count
 from ..players.bayes import Bayes
 from ..players.evaluation import EVERY_BOARD_BELOW, Sampled, reference_scores
 from ..runs.loop import share_done
-from .boards import ORANGE, SKY_BLUE, Frame, Panel, games, one_line, side_by_side
+from .boards import ORANGE, SKY_BLUE, Frame, Panel, games, one_line, panels_of, side_by_side
 
 MOST_CHART_ROWS, WIDEST_BAR, WIDEST_SPARKLINE = 12, 40, 80
 CURVE = SKY_BLUE.rgb
 BESIDE_BOARD = 4  # lines of the game that are not rows of the board
 LINGER = 6  # drawings that the end of a game stays
 RECENT = 20  # iterations that a number shown is the mean of
-IN_A_LINE = 6  # numbers, the first that were measured, where there is room for one line
+IN_A_LINE = 6  # numbers, the first that were measured
 
 
-class Number(NamedTuple):
-    label: str
-    form: str  # how to write it
-    meaning: str
-
-
-NUMBERS = {  # that say how an iteration went; which of them there are depends on the algorithm
-    "mean_shots": Number("shots", "{:.2f}", "shots per game in training, drawn from the policy"),
-    "mean_score": Number("score", "{:.3f}", "1 without a miss, 0 where the fleet is not sunk"),
-    "entropy": Number("entropy", "{:.2f}", "how undecided a shot is, in nats: 0 once it is sure"),
-    "kl_ref": Number("KL", "{:.2f}", "from policy to reference, in nats per shot"),
-    "step_kl": Number("KL of the step", "{:.4f}", "how far the last step moved it, in nats per shot"),
-    "accuracy": Number("accuracy", "{:.2f}", "it agrees with the teacher, or with the preference"),
-    "precision": Number("precision", "{:.2f}", "a ship lies at the cell where it is surest"),
-    "explained_variance": Number("critic explains", "{:.2f}", "share of the variance of returns"),
-    "shots_per_second": Number("shots/s", "{:,.0f}", "played and learnt from"),
-    "clipped": Number("clipped", "{:.1%}", "shots whose ratio is clipped: they teach no more"),
-    "zero_variance": Number("no lesson", "{:.1%}", "boards whose games all scored alike"),
-    "grad_norm": Number("gradient", "{:.3f}", "its length, before it is clipped"),
+NUMBERS = {  # that say how an iteration went: label, how to write it, meaning. Which there are depends on the algorithm
+    "mean_shots": ("shots", "{:.2f}", "shots per game in training, drawn from the policy"),
+    "mean_score": ("score", "{:.3f}", "1 without a miss, 0 where the fleet is not sunk"),
+    "entropy": ("entropy", "{:.2f}", "how undecided a shot is, in nats: 0 once it is sure"),
+    "kl_ref": ("KL", "{:.2f}", "from policy to reference, in nats per shot"),
+    "step_kl": ("KL of the step", "{:.4f}", "how far the last step moved it, in nats per shot"),
+    "accuracy": ("accuracy", "{:.2f}", "it agrees with the teacher, or with the preference"),
+    "precision": ("precision", "{:.2f}", "a ship lies at the cell where it is surest"),
+    "explained_variance": ("critic explains", "{:.2f}", "share of the variance of returns"),
+    "shots_per_second": ("shots/s", "{:,.0f}", "played and learnt from"),
+    "clipped": ("clipped", "{:.1%}", "shots whose ratio is clipped: they teach no more"),
+    "zero_variance": ("no lesson", "{:.1%}", "boards whose games all scored alike"),
+    "grad_norm": ("gradient", "{:.3f}", "its length, before it is clipped"),
 }
 
 
 def in_words(values):
-    """Numbers, name → value, each with its label."""
-    return [f"{number.label} {number.form.format(values[name])}" for name, number in NUMBERS.items() if name in values]
+    """Those of the numbers, name → value, that fit into a line, each with its label."""
+    words = [f"{label} {form.format(values[name])}" for name, (label, form, _) in NUMBERS.items() if name in values]
+    return "  ".join(words[:IN_A_LINE])
 
 
 def measured(metrics):
@@ -59,11 +51,6 @@ def measured(metrics):
 def recent(values):
     """The mean over the last iterations."""
     return values[-RECENT:].mean()
-
-
-def lowest(values):
-    """The lowest mean over so many iterations in a row."""
-    return np.convolve(values, np.ones(width := min(RECENT, len(values))), "valid").min() / width
 
 
 class Dashboard:
@@ -96,7 +83,7 @@ class Dashboard:
             self.frame = next(self.frames)
 
     def render(self, width, height, status=""):
-        """`status` is the last line. Where there is little room the numbers share lines, then the maps go."""
+        """`status` is the last line. Where there is little room the numbers share a line, then the maps go."""
         title = f"{self.settings.algorithm}, {self.rules.describe()}, seed {self.settings.seed}"
         head = [one_line(title, "bold"), self._progress(width)]
         foot = [one_line(status, "dim")] if status else []
@@ -105,7 +92,7 @@ class Dashboard:
             game = self._game(width)
             room -= self.rules.board_size + BESIDE_BOARD
         if len(table) + 5 > room:
-            table = self._few_lines(width)
+            table = [one_line(in_words({name: recent(values) for name, values in self.numbers.items()}))]
         curve = self._curve(width, min(room - len(table) - 2, MOST_CHART_ROWS))
         return Group(*[*head, *curve, *game, *table][: height - len(foot)], *foot)
 
@@ -125,19 +112,18 @@ class Dashboard:
         if "mean_shots" not in self.numbers or rows < 1:
             return []
         shots = self.numbers["mean_shots"]
-        title = one_line(f"mean shots {recent(shots):.2f}, at best {lowest(shots):.2f}", "bold")
-        return [title, *chart(shots, self.share, width, rows, self.levels, self.glyphs), Text()]
+        lines = chart(shots, self.share, width, rows, self.levels, self.glyphs)
+        return [one_line(f"mean shots {recent(shots):.2f}", "bold"), *lines, Text()]
 
     def _game(self, width):
         """The policy's opening beside the posterior, and its game."""
-        fog, game = np.zeros((1, self.rules.cells), np.int8), self.frame
+        fog = np.zeros((1, self.rules.cells), np.int8)
         opening = Frame(self.rules, "", fog[0])
-        panels = [Panel("opening, %", opening, self.player.distribution(fog, fog == 0).probs[0]),
-                  Panel("a game of it", game), Panel("policy, %", game, game.policy)]
+        panels = [Panel("opening, %", opening, self.player.distribution(fog, fog == 0).probs[0])]
         if self.posterior_player:
-            panels.insert(1, Panel("exact posterior, %", opening, self.posterior_player.posterior(fog)[0], ORANGE))
-            panels.append(Panel("exact posterior, %", game, game.posterior, ORANGE))
-        return [side_by_side(panels, self.glyphs, width)[0], one_line(game.comment), Text()]
+            panels.append(Panel("exact posterior, %", opening, self.posterior_player.posterior(fog)[0], ORANGE))
+        panels += panels_of(self.frame, "a game of it")
+        return [side_by_side(panels, self.glyphs, width)[0], one_line(self.frame.comment), Text()]
 
     def _table(self, width):
         """A line for each number: its course over the run, or its meaning."""
@@ -149,12 +135,6 @@ class Dashboard:
             bars, = in_bars(in_proportion(course), 1, self.glyphs.bars)
             lines.append(line.append(meaning) if self.explains else line.append(bars, CURVE))
         return lines
-
-    def _few_lines(self, width):
-        """All numbers but the shots, which the curve shows; none is broken over lines."""
-        values = {name: recent(values) for name, values in self.numbers.items() if name != "mean_shots"}
-        text = "  ".join(word.replace(" ", "\xa0") for word in in_words(values))
-        return [one_line(line.replace("\xa0", " ")) for line in wrap(text, width)]
 
 
 def clock(seconds):

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from ..runs.folder import extended
 from .boards import glyphs_of, render
-from .dashboard import IN_A_LINE, Dashboard, in_words
+from .dashboard import Dashboard, in_words
 
 try:
     import termios
@@ -96,17 +96,15 @@ class Reel:
 
     def advance(self):
         """Go on to the next frame; False where there is none."""
-        frame = next(self.frames, None)
-        if frame is None and len(self.shots) < self.count:
-            self.frames = next(self.games, iter(()))
-            frame = next(self.frames, None)
-        self.frame = frame or self.frame
-        if frame and frame.ships is not None:
+        if not (frame := next(self.frames, None)):
+            if len(self.shots) == self.count:
+                return False
+            self.frames = next(self.games)
+            frame = next(self.frames)
+        self.frame = frame
+        if frame.ships is not None:
             self.shots.append(frame.shots)
-        return frame is not None
-
-    def render(self, width, status=""):
-        return render(self.frame, self.glyphs, width, status)
+        return True
 
     @property
     def seconds(self):
@@ -118,7 +116,7 @@ class Reel:
         faster = {"+": SPEED_STEP, "=": SPEED_STEP, "-": 1 / SPEED_STEP}.get(key, 1.0)
         self.speed = min(max(self.speed * faster, SPEEDS[0]), SPEEDS[1])
         if key == "n":
-            self.frames = next(self.games, iter(()))
+            self.frames = next(self.games)
         return key in ("n", ".")
 
     def show(self, console, read_key):
@@ -133,7 +131,7 @@ class Reel:
                     shown = time.monotonic()
                 others = f"+ - {self.speed:.1f} shots a second   . next shot   n next board"
                 status = help_on_keys(read_key, paused, "quits", others)
-                live.update(self.render(console.width, status), refresh=True)
+                live.update(render(self.frame, self.glyphs, console.width, status), refresh=True)
                 key = read_key(None if paused else max(0.0, shown + self.seconds - time.monotonic()))
 
 
@@ -142,10 +140,10 @@ def watch(console, reel):
     if is_live(console):
         with keyboard() as read_key:
             reel.show(console, read_key)
-        console.print(reel.render(console.width))
+        console.print(render(reel.frame, reel.glyphs, console.width))
     else:
         while reel.advance():
-            console.print(reel.render(console.width), "")
+            console.print(render(reel.frame, reel.glyphs, console.width), "")
 
 
 # ------------------------------------------------------------------------------------- a run, in `train`
@@ -163,7 +161,7 @@ class Lines:
         if time.monotonic() >= self.due or share >= 1:
             self.due = time.monotonic() + LINE_EVERY
             at = f"{min(1, share):4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}"
-            self.console.print("  ".join([at, *in_words(metrics)[:IN_A_LINE]]), soft_wrap=True, highlight=False)
+            self.console.print(f"{at}  {in_words(metrics)}", soft_wrap=True)
 
 
 class Screen:
