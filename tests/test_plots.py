@@ -56,13 +56,6 @@ def test_curves_of_one_or_two_iterations_are_compared_without_a_warning(iteratio
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
 
 
-def test_start_of_a_run_is_random_play_or_how_the_policy_it_starts_from_plays():
-    metrics = {"mean_shots": np.array([np.nan, 48.0, 49.0, 48.5, 48.5, 20.0])}
-    assert plots.start_of(metrics, RULES, "") == RULES.random_mean_shots
-    assert plots.start_of(metrics, RULES, "runs/pretrained") == 48.5
-    assert plots.start_of({}, RULES, "runs/pretrained") is None
-
-
 def test_screen_of_a_run_is_a_picture(tmp_path):
     settings = make_settings(rules="tiny", iterations=2, hidden_sizes=(8,))
     with RunFolder.create(tmp_path / "run", "") as folder:

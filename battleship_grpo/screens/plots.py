@@ -17,7 +17,6 @@ from .boards import COLUMNS
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
-FIRST = 5  # iterations whose mean is where a run started
 
 
 def style(axes, title, x_label, y_label):
@@ -57,22 +56,12 @@ def mark_levels(axes, levels, left=False):
     axes.margins(y=0.1)
 
 
-def start_of(metrics, rules, init):
-    """Mean shots at the start of a run: random play's, or that of its first iterations where it starts from a policy;
-    None where these were not measured.
-    """
-    first = metrics.get("mean_shots", np.empty(0))[:FIRST]
-    if not init:
-        return rules.random_mean_shots
-    return float(np.nanmean(first)) if np.isfinite(first).any() else None
-
-
 PANELS = (  # of a run: title, label of y, and which columns of metrics.csv
     ("Fewer shots to sink the fleet", "mean shots per game", ("mean_shots", "validation_mean_shots")),
     ("It makes up its mind", "nats per shot", ("entropy", "kl_ref", "kl_old", "step_kl")),
     ("Shares", "share", ("clip_low", "clip_high", "zero_variance", "accuracy", "precision", "explained_variance",
                          "accepted_step")),
-    ("Step by step", "gradient norm", ("grad_norm",)))
+    ("How steep it is", "gradient norm", ("grad_norm",)))
 
 
 def learning_curves(metrics, title, levels=()):
@@ -92,10 +81,6 @@ def learning_curves(metrics, title, levels=()):
         if axes is not panels[0]:
             axes.set_ylim(bottom=0)
     mark_levels(panels[0], levels)
-    rate = panels[-1].twinx()
-    rate.plot(metrics.get("seconds", ()), metrics.get("learning_rate", ()), color=GREY, linewidth=1.5)
-    rate.set_ylabel("learning rate (grey)", fontsize=11, color=GREY)
-    rate.spines[["top"]].set_visible(False)
     return figure
 
 
