@@ -208,13 +208,13 @@ def panels_of(frame, title):
 
 
 def side_by_side(panels, glyphs, width):
-    """(something to print, how many of the panels it shows): cells shrink before panels go; one panel stays."""
+    """Something to print: cells shrink before panels go, the last ones first; one panel stays."""
     for count, cell_width in product(range(len(panels), 0, -1), CELL_WIDTHS):
         if sum(panel.width(cell_width) for panel in panels[:count]) + GAP * (count - 1) <= width:
             break
     grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     grid.add_row(*(panel.draw(glyphs, cell_width) for panel in panels[:count]))
-    return grid, count
+    return grid
 
 
 def one_line(text, style=""):
@@ -224,11 +224,9 @@ def one_line(text, style=""):
 def render(frame, glyphs, width, status="", panels=None):
     """The frame for a screen of `width` columns; `status` is its last line. panels: instead of its board and maps."""
     panels = panels or panels_of(frame, "board")
-    grid, count = side_by_side(panels, glyphs, width)
-    note = f"{width} columns show {count} of {len(panels)} panels" if count < len(panels) else ""
     last = [Text(), one_line(status, "dim")] if status else []
-    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line(note, "yellow"), grid, Text(),
-                 Text(frame.comment), *last)
+    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), Text(), side_by_side(panels, glyphs, width),
+                 Text(), Text(frame.comment), *last)
 
 
 # ------------------------------------------------------------------------------------- names of cells

@@ -123,7 +123,7 @@ class Dashboard:
         if self.posterior_player:
             panels.append(Panel("exact posterior, %", opening, self.posterior_player.posterior(fog)[0], ORANGE))
         panels += panels_of(self.frame, "a game of it")
-        return [side_by_side(panels, self.glyphs, width)[0], one_line(self.frame.comment), Text()]
+        return [side_by_side(panels, self.glyphs, width), one_line(self.frame.comment), Text()]
 
     def _table(self, width):
         """A line for each number: its course over the run, or its meaning."""
