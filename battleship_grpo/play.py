@@ -100,7 +100,7 @@ class HumanGame:
         while self.mine.hits < rules.ship_cells and (command := self.ask()).lower() not in ("q", "quit"):
             if command.lower() == "hint":
                 seen = self.mine.seen[None]
-                self.show(policy=self.player.distribution(seen, seen == 0).probs[0],
+                self.show(last=None, policy=self.player.distribution(seen, seen == 0).probs[0],
                           posterior=self.posterior_player.posterior(seen)[0])
             else:
                 self.fire(command)
@@ -121,21 +121,20 @@ class HumanGame:
         except ValueError as error:
             self.console.print(f"{error}. Other commands: hint, quit.")
             return
-        seen, cell = self.mine.seen.copy(), row * self.mine.rules.board_size + column
+        seen, cell = self.mine.seen, row * self.mine.rules.board_size + column
         if seen[cell]:
             self.console.print(f"{cell_name(row, column)} has been fired at already")
             return
         self.lost += cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
-        seen[cell] = 1 if self.board[cell] else -1
-        self.mine = replace(self.mine, seen=seen, last=cell)
+        self.mine = self.mine.after(cell, self.board[cell])
         self.show("Hit! " if self.board[cell] else "Miss. ")
         if self.mine.shots == self.frames[-1].shots and self.mine.hits < self.mine.rules.ship_cells:
             self.console.print(f"The policy has sunk the fleet, in {self.mine.shots} shots. You can still finish.")
 
-    def show(self, comment="", **maps):
-        """The board as the person sees it, and maps if wanted."""
+    def show(self, comment="", **more):
+        """The board as the person sees it, and what more there is."""
         theirs = self.frames[min(self.mine.shots, len(self.frames) - 1)]
-        frame = replace(self.mine, comment=f"{comment}The policy: {theirs.counts}", **maps)
+        frame = replace(self.mine, comment=f"{comment}The policy: {theirs.counts}", **more)
         self.console.print("", render(frame, self.glyphs, self.console.width))
 
     def finish(self):

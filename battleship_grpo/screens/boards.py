@@ -70,12 +70,17 @@ class Frame:
     last: int | None = None  # the cell fired at last
     comment: str = ""  # on the last shot
     ships: np.ndarray | None = None  # bool (cells,): given once the game is over, and shown
-    before: np.ndarray | None = None  # `seen` when the maps were made; None: the same as now
+
+    def after(self, cell, hit, **more):
+        """The next frame."""
+        seen = self.seen.copy()
+        seen[cell] = 1 if hit else -1
+        return replace(self, seen=seen, last=cell, **more)
 
     @property
     def open(self):
-        """bool (cells,): in the fog when the maps were made."""
-        return (self.seen if self.before is None else self.before) == 0
+        """bool (cells,): in the fog before the last shot."""
+        return (self.seen == 0) | (np.arange(len(self.seen)) == self.last)
 
     @property
     def shots(self):
@@ -109,22 +114,20 @@ def game_frames(player, posterior_player, board, rng, heading):
     rules, best_choices = player.rules, 0
     frame = Frame(rules, heading, np.zeros(rules.cells, np.int8), comment="the fleet is hidden")
     while frame.hits < rules.ship_cells:
-        before = frame.seen
-        distribution = player.distribution(before[None], before[None] == 0)
-        maps = {"before": before, "policy": distribution.probs[0]}
+        seen = frame.seen
+        distribution = player.distribution(seen[None], seen[None] == 0)
+        maps = {"policy": distribution.probs[0]}
         if posterior_player:
-            maps["posterior"] = posterior_player.posterior(before[None])[0]
+            maps["posterior"] = posterior_player.posterior(seen[None])[0]
             maps["posterior_name"] = posterior_player.posterior_name
         if frame.last is None:
             yield replace(frame, **maps)
         shot = int((distribution.greedy() if player.deterministic else distribution.sample(rng.random(1)))[0])
         comment = f"{cell_name(*divmod(shot, rules.board_size))}: {'hit' if board[shot] else 'miss'}."
         if posterior_player:
-            best_choices += cost_of(shot, maps["posterior"], before) == 0
-            comment += comment_on(rules, shot, maps["posterior"], before, posterior_player.choice_name)
-        seen = before.copy()
-        seen[shot] = 1 if board[shot] else -1
-        frame = Frame(rules, heading, seen, last=shot, comment=comment, **maps)
+            best_choices += cost_of(shot, maps["posterior"], seen) == 0
+            comment += comment_on(rules, shot, maps["posterior"], seen, posterior_player.choice_name)
+        frame = frame.after(shot, board[shot], comment=comment, **maps)
         yield frame
     reached = score(rules, frame.shots - frame.hits, True)
     comment = f"Fleet sunk in {frame.shots} shots, score {reached:.2f}."
