@@ -33,10 +33,8 @@ def smooth(values, share=0.02):
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
-def trace(axes, x, y, colour, label, spikes=False):
-    """A curve: every point faint, its running mean strong. One spike in a hundred may be cut, not to set the scale."""
-    if not spikes:
-        y = np.minimum(y, np.percentile(y, 99))
+def trace(axes, x, y, colour, label):
+    """A curve: every point faint, its running mean strong."""
     axes.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
@@ -73,13 +71,12 @@ def learning_curves(metrics, title, levels=()):
         for name, colour in zip(names, EIGHT, strict=False):
             measured = np.isfinite(metrics.get(name, ()))
             if measured.any():
-                seconds, values = metrics["seconds"][measured], metrics[name][measured]
-                trace(axes, seconds, values, colour, name, spikes=axes is panels[0])
+                trace(axes, metrics["seconds"][measured], metrics[name][measured], colour, name)
         style(axes, heading, "seconds of training", y_label)
         if axes.lines:
             axes.legend(frameon=False, fontsize=10)
-        if axes is not panels[0]:
-            axes.set_ylim(bottom=0)
+            if axes is not panels[0]:  # running means set the scale: single spikes may be cut
+                axes.set_ylim(0, 1.1 * max(1e-9, *(line.get_ydata().max() for line in axes.lines[1::2])))
     mark_levels(panels[0], levels)
     return figure
 
@@ -154,9 +151,8 @@ def game_figure(frame):
     maps = [entry for entry in maps if entry[1] is not None]
     figure = Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
     figure.subplots_adjust(left=0.04, right=0.99, top=0.74, bottom=0.1, wspace=0.1)
-    room = 72 * 0.97 * figure.get_figwidth() / (0.7 * len(frame.heading))  # points for one bold letter
-    figure.text(0.015, 0.935, frame.heading, fontsize=min(13, room), fontweight="bold")
-    figure.text(0.015, 0.875, frame.counts, fontsize=12)
+    figure.text(0.015, 0.935, frame.heading, fontsize=11, fontweight="bold")
+    figure.text(0.015, 0.875, frame.counts, fontsize=11)
     figure.text(0.015, 0.03, frame.comment, fontsize=11)
     board, *heat_axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
     ships = np.zeros(frame.seen.shape, bool) if frame.ships is None else frame.ships
