@@ -20,7 +20,7 @@ from battleship_grpo.runs.folder import RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens import live
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame
-from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, chart, in_bars, in_columns, in_proportion
+from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, in_bars, in_columns, in_proportion
 from battleship_grpo.screens.live import Lines, Reel, Screen
 
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
@@ -73,7 +73,7 @@ def test_dashboard_on_80_by_24_has_a_place_for_everything(name, maps):
     dashboard = shown(name, rows=rows)
     text = "\n".join(drawn(dashboard, 80, 24))
     levels = [level for level, _ in dashboard.levels[:1] + dashboard.levels[-1:]]
-    assert all(word in text for word in (*maps, "100%", "0:00 left", "mean shots", *levels))
+    assert all(word in text for word in (*maps, "100%", "0:00 left", *levels))
     dashboard.explains = True
     explained = "\n".join(drawn(dashboard, 80, 24))
     assert "…" not in explained and NUMBERS["entropy"][2] in explained
@@ -91,11 +91,9 @@ def test_dashboard_plays_the_policy_at_its_own_temperature_with_its_newest_weigh
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.7, 1e9])
 def test_a_constant_is_drawn_flat_at_the_bottom_and_a_rise_from_bottom_to_top(value):
-    flat, rising = (in_bars(in_proportion(in_columns(values, 10)), 1, EMOJI.bars)
+    flat, rising = (in_bars(in_proportion(in_columns(values, 10)), 2, EMOJI.bars)
                     for values in (np.full(37, value), np.arange(40)))
-    assert flat == ["▁" * 10] and rising == ["▁▂▃▃▄▅▆▆▇█"]
-    *upper, lowest_line = chart(np.full(37, value), 1.0, 10, 3, [], EMOJI)
-    assert lowest_line.plain == "▁" * 10 and not any(line.plain.strip() for line in upper)
+    assert flat == [" " * 10, "▁" * 10] and rising == ["     ▁▃▅▆█", "▁▃▄▆██████"]
 
 
 def test_columns_grow_as_if_they_had_been_read_at_once():
@@ -139,8 +137,8 @@ def test_reel_goes_by_keys_to_the_next_frame_and_the_next_game():
 
 def test_lines_without_a_terminal_are_never_broken():
     console = Console(file=io.StringIO(), width=40)
-    Lines(console).add(0.5, {name: 123456.789 for name in NUMBERS} | {"seconds": 1.0, "iteration": 7}, None)
-    assert console.file.getvalue().count("\n") == 1
+    Lines(console).add(1.02, {name: 123456.789 for name in NUMBERS} | {"seconds": 1.0, "iteration": 7}, None)
+    assert console.file.getvalue().count("\n") == 1 and console.file.getvalue().startswith("100%")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -47,13 +47,10 @@ def shown(run, capsys, monkeypatch):
 
 def frames_of(text):
     """The frames of a plain print-out, each as (shots, hits, misses, the lines of its board panel)."""
-    frames = []
     for part in re.split(r"(?=^.* on board \d+ )", text, flags=re.MULTILINE)[1:]:
         counts = re.search(r"shots (\d+)   hits (\d+) of \d+   misses (\d+)", part)
         rows = re.findall(r"^ ?\d+ .*", part, re.MULTILINE)
-        board_width = 3 + 3 * len(rows)  # in characters: space, glyph, space
-        frames.append((*map(int, counts.groups()), "".join(row[:board_width] for row in rows)))
-    return frames
+        yield *map(int, counts.groups()), "".join(row[: 3 + 3 * len(rows)] for row in rows)  # space, glyph, space
 
 
 def board_of(seed):
@@ -109,30 +106,27 @@ def test_comments_charge_the_difference_to_the_best_cell_and_bayes_nothing():
     assert cost > 5 and f"Cost: {cost:.1f} points" in second.comment
 
 
-@pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize(("rules", "maps", "width", "shown"), [
     (NAMED_RULES["mini"], 2, 80, 3), (NAMED_RULES["classic"], 1, 80, 2), (NAMED_RULES["classic"], 2, 80, 3),
     (NAMED_RULES["mini"], 2, 40, 2), (NAMED_RULES["mini"], 2, 20, 1), (Rules(26, (5,)), 1, 80, 1)])
-def test_panels_fit_the_width_or_are_left_out(rules, maps, width, shown, colour):
+def test_panels_fit_the_width_or_are_left_out(rules, maps, width, shown):
     heat = np.linspace(0, 1, rules.cells)
     frame = Frame(rules, "heading", np.zeros(rules.cells, np.int8), *[heat] * maps)
-    console = Console(file=io.StringIO(), width=width, height=24, color_system="truecolor" if colour else None,
-                      force_terminal=colour)
+    console = Console(file=io.StringIO(), width=width)
     console.print(render(frame, ASCII, width))
-    lines = re.sub(r"\x1b\[[\d;]*m", "", console.file.getvalue()).splitlines()
+    lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width and len(lines) <= max(24, rules.board_size + 9)
     assert sum(name in lines[3] for name in ("board", "policy", "posterior")) == shown
 
 
 def test_animation_has_a_picture_per_shot_and_one_before_and_after(shown, tmp_path):
-    frames = len(frames_of(shown("--board", "7")))
+    frames = len([*frames_of(shown("--board", "7"))])
     text = shown("--board", "7", "--speed", "1", "--save", str(tmp_path / "game.gif"))
     assert text.startswith(f"{tmp_path / 'game.gif'}: {frames} frames")
     with Image.open(tmp_path / "game.gif") as animation:
         assert animation.n_frames == frames and animation.info["loop"] == 0
         assert len({animation.seek(i) or animation.convert("RGB").tobytes() for i in range(frames)}) == frames
     assert (tmp_path / "game.gif").stat().st_size < 300_000
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-run", "game.gif"]
 
 
 def test_person_who_knows_the_board_wins(shown):
@@ -144,7 +138,7 @@ def test_person_who_knows_the_board_wins(shown):
     assert "may touch" in text.split("your shot")[0]
 
 
-@pytest.mark.parametrize("end", ["quit\n", ""])
+@pytest.mark.parametrize("end", ["QUIT\n", ""])
 def test_wrong_input_is_explained_and_asked_again_until_the_end(end, shown):
     text = shown("--human", "--board", "7", typed=f"Z9\n\nB2\nB2\nfire at will\n{end}")
     assert "'Z9' is not a cell: type one of A1 to D4" in text and "'fire at will' is not a cell" in text
@@ -183,7 +177,7 @@ def test_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, monke
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-@pytest.mark.parametrize(("keys", "status"), [(b"\x03", 130), (b"q", 0), (b" +-nq", 0), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("keys", "status"), [(b"\x03", 130), (b" +-nq", 0), ("SIGTERM", 143)])
 def test_terminal_is_left_as_it_was_found(run, keys, status):
     """A real process, slow enough to be in the middle of a game when the keys come."""
     with on_terminal("battleship_grpo.play", str(run), "--speed", "0.1") as (process, main_end):
@@ -207,8 +201,12 @@ def on_terminal(*arguments):
 
     main_end, terminal = pty.openpty()
     found = termios.tcgetattr(terminal)
-    process = subprocess.Popen([sys.executable, "-m", *arguments], stdin=terminal, stdout=terminal, stderr=terminal,
-                               start_new_session=True, env={**os.environ, "TERM": "xterm"},
+
+    def take_terminal():
+        os.login_tty(os.dup(terminal))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # also where the tests run in the background of a shell
+
+    process = subprocess.Popen([sys.executable, "-m", *arguments], env={**os.environ, "TERM": "xterm"},
                                preexec_fn=take_terminal)
     yield process, main_end
     process.wait(1)
@@ -227,15 +225,3 @@ def read_until(descriptor, enough, seconds=20):
         elif done:
             break
     return text
-
-
-def take_terminal():
-    """Have the terminal on stdin control the new session, so that its Ctrl-C reaches the process.
-
-    Also where the tests run in the background of a shell, which has its children ignore Ctrl-C.
-    """
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -10,7 +10,7 @@ from ..players.evaluation import EVERY_BOARD_BELOW, Sampled, reference_scores
 from ..runs.loop import share_done
 from .boards import ORANGE, SKY_BLUE, Frame, Panel, games, one_line, panels_of, side_by_side
 
-MOST_CHART_ROWS, WIDEST_BAR, WIDEST_SPARKLINE = 12, 40, 80
+MOST_CHART_ROWS, WIDEST_SPARKLINE = 12, 80
 CURVE = SKY_BLUE.rgb
 BESIDE_BOARD = 4  # lines of the game that are not rows of the board
 LINGER = 6  # drawings that the end of a game stays
@@ -84,8 +84,12 @@ class Dashboard:
 
     def render(self, width, height, status=""):
         """`status` is the last line. Where there is little room the numbers share a line, then the maps go."""
+        seconds = self.done["seconds"]
         title = f"{self.settings.algorithm}, {self.rules.describe()}, seed {self.settings.seed}"
-        head = [one_line(title, "bold"), self._progress(width)]
+        progress = f"{self.share:4.0%}  iteration {self.done['iterations']:,}  {clock(seconds)}"
+        if self.share:
+            progress += f", {clock(seconds / self.share - seconds)} left"
+        head = [one_line(title, "bold"), one_line(progress)]
         foot = [one_line(status, "dim")] if status else []
         room, game, table = height - len(head) - len(foot), [], self._table(width)
         if self.frame and not self.explains and room >= self.rules.board_size + BESIDE_BOARD + 4:
@@ -96,24 +100,17 @@ class Dashboard:
         curve = self._curve(width, min(room - len(table) - 2, MOST_CHART_ROWS))
         return Group(*[*head, *curve, *game, *table][: height - len(foot)], *foot)
 
-    def _progress(self, width):
-        """A bar, the share of training that is done, the time it took, and the time left."""
-        seconds = self.done["seconds"]
-        words = f" {self.share:4.0%}  iteration {self.done['iterations']:,}  {clock(seconds)}"
-        if self.share:
-            words += f", {clock(seconds / self.share - seconds)} left"
-        bar = max(0, min(width - len(words), WIDEST_BAR))
-        full = round(self.share * bar)
-        line = one_line("").append(self.glyphs.bars[-1] * full, CURVE)
-        return line.append(self.glyphs.missed * (bar - full) + words)
-
     def _curve(self, width, rows):
-        """Mean shots over the run, beside reference scores."""
+        """Mean shots over the run, as far as it is done, between reference scores."""
         if "mean_shots" not in self.numbers or rows < 1:
             return []
         shots = self.numbers["mean_shots"]
-        lines = chart(shots, self.share, width, rows, self.levels, self.glyphs)
-        return [one_line(f"mean shots {recent(shots):.2f}", "bold"), *lines, Text()]
+        levels = ", ".join(f"{name} {value:.2f}" for name, value in self.levels).replace("–", "-")  # in ASCII, too
+        course = in_columns(shots, max(1, round(self.share * width)))
+        heights = in_proportion(np.array([*course, *(value for _, value in self.levels)]))
+        lines = in_bars(heights[: len(course)], rows, self.glyphs.bars)
+        title = one_line(f"shots {recent(shots):.2f}", "bold").append(f"  {levels}", "not bold")
+        return [title, *(one_line(line, CURVE) for line in lines), Text()]
 
     def _game(self, width):
         """The policy's opening beside the posterior, and its game."""
@@ -162,24 +159,3 @@ def in_bars(heights, rows, bars):
     steps = len(bars) - 1
     filled = np.round(1 + heights * (rows * steps - 1)).astype(int)
     return ["".join(bars[step] for step in np.clip(filled - row * steps, 0, steps)) for row in reversed(range(rows))]
-
-
-def chart(values, share, width, rows, levels, glyphs):
-    """Lines of text: a curve of which `share` is known already, and at its right, where there is room, the levels.
-
-    levels: (name, value)
-    """
-    labels = [f" {name.replace('–', '-')} {value:.2f}" for name, value in levels]  # in ASCII, too
-    if 2 * max(map(len, labels), default=0) > width:
-        labels = [""] * len(levels)
-    columns = width - max(map(len, labels), default=0)
-    known = in_columns(values, max(1, round(share * columns)))
-    heights = in_proportion(np.array([*known, *(value for _, value in levels)]))
-    marks = {min(rows - 1, int(height * rows)): label  # by row
-             for height, label in zip(heights[len(known):], labels, strict=True)}
-    lines = []
-    for row, bars in zip(reversed(range(rows)), in_bars(heights[: len(known)], rows, glyphs.bars), strict=True):
-        ground = glyphs.missed if row in marks else " "
-        line = one_line("").append(bars.replace(" ", ground), CURVE)
-        lines.append(line.append(ground * (columns - len(bars)) + marks.get(row, ""), "dim"))
-    return lines

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from PIL import Image
 
 from ..runs.files import replacing, require_writable
@@ -92,18 +91,13 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
     panels = figure.subplots(1, 2, sharey=True)
     colours = dict(zip(featured, EIGHT, strict=False))
     lines = {}  # label → a line of its colour
-    for axes, row, x_label, ticks in ((panels[0], 0, "training shots", EngFormatter(sep="")),
-                                      (panels[1], 1, "seconds of training", "{x:g}")):
+    for row, (axes, x_label) in enumerate(zip(panels, ("training shots", "seconds of training"), strict=True)):
         axes.set_xscale("log")
         for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
             seeds = [(seed[row], seed[2]) for seed in curves[label]]
             lines[label] = spread_over_seeds(axes, seeds, colours.get(label), label)
         mark_levels(axes, levels, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter(ticks)
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(labelsize=12)
         axes.label_outer()
     figure.legend([lines[label] for label in curves], list(curves), loc="outside right center", frameon=False,
                   fontsize=13, title=legend_title, title_fontsize=11)
