@@ -42,7 +42,7 @@ def in_words(values):
 
 def measured(metrics):
     """The numbers over the iterations that measured them, name → float (n,). metrics: as a run folder has them."""
-    if "clip_low" in metrics:
+    if "clip_high" in metrics:
         metrics = metrics | {"clipped": metrics["clip_low"] + metrics["clip_high"]}
     found = {name: metrics[name][np.isfinite(metrics[name])] for name in NUMBERS if name in metrics}
     return {name: values for name, values in found.items() if len(values)}
