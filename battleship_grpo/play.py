@@ -16,7 +16,7 @@ from .policy import FILE_NAME
 from .screens import boards
 from .screens.boards import SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
 from .screens.command import command
-from .screens.live import LINGER, SPEEDS, Reel, watch
+from .screens.live import LINGER, SPEEDS, watch
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import make_console, save_screen
 
@@ -52,10 +52,7 @@ def play(options, console):
     elif options.human:
         HumanGame(console, glyphs, player, posterior_player, list(next(played))).play()
     else:
-        reel = Reel(played, options.games, glyphs, options.speed)
-        watch(console, reel)
-        if len(reel.shots) > 1:
-            console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
+        watch(console, played, options.games, glyphs, options.speed)
 
 
 def save_game(frames, options, console):

@@ -21,7 +21,7 @@ from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens import live
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame
 from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, in_bars, in_columns, in_proportion
-from battleship_grpo.screens.live import Lines, Reel, Screen
+from battleship_grpo.screens.live import Lines, Screen
 
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
 
@@ -121,12 +121,13 @@ def test_screen_of_a_run_pauses_explains_and_ends(monkeypatch):
     assert "space goes on" in console.file.getvalue() and "? shows the maps" in console.file.getvalue()
 
 
-def test_reel_goes_by_keys_to_the_next_frame_and_the_next_game():
+def test_keys_lead_to_the_next_frame_and_the_next_game():
     def on_screen(count, keys):
         frames = [[Frame(Rules(2, (1,)), f"game {game}", np.zeros(4, np.int8), last=shot, ships=ships)
                    for shot, ships in ((None, None), (0, np.zeros(4)))] for game in range(5)]
         console, keys = terminal(), iter(keys)
-        Reel(map(iter, frames), count, ASCII).show(console, lambda seconds: next(keys))
+        with live.full_screen(console) as drawn:
+            live.show(console, drawn, lambda seconds: next(keys), map(iter, frames), count, ASCII, 0.1)
         return console.file.getvalue()
 
     text = on_screen(2, " ....")

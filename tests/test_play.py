@@ -70,11 +70,10 @@ def test_pipe_gets_plain_frames_whose_counts_match_the_board(shown, monkeypatch)
     assert f"Fleet sunk in {shots} shots" in text
 
 
-def test_games_are_on_the_boards_of_successive_seeds_and_averaged(shown):
+def test_games_are_on_the_boards_of_successive_seeds(shown):
     text = shown("--board", "3", "--games", "3", "--ascii")
-    assert text.isascii() and sorted(set(re.findall(r"on board (\d+)", text))) == ["3", "4", "5"]
-    shots = [int(count) for count in re.findall(r"Fleet sunk in (\d+) shots", text)]
-    assert f"3 games, {np.mean(shots):.2f} shots on average" in text
+    assert text.isascii() and text.count("Fleet sunk") == 3
+    assert [*dict.fromkeys(re.findall(r"on board (\d+)", text))] == ["3", "4", "5"]
 
 
 def test_sampled_play_is_at_the_temperature_in_the_file_and_the_same_for_the_same_seed(run, shown):

@@ -5,6 +5,7 @@ import select
 import sys
 import time
 from contextlib import contextmanager, suppress
+from itertools import chain, islice
 
 import numpy as np
 from rich.live import Live
@@ -24,7 +25,7 @@ DRAW_EVERY = 0.3  # seconds between drawings of a run, at least
 DRAWING = 0.02  # of the time goes into them, at most
 LINES_KEPT = 24  # of the last drawing, when the screen is as it was found
 SPEEDS = 0.1, 100.0  # shots per second
-SPEED_STEP = 1.5
+FASTER = {"+": 1.5, "=": 1.5, "-": 1 / 1.5}  # by these keys
 LINGER = 3.0  # seconds that the end of a game stays on the screen before the next
 
 
@@ -86,64 +87,41 @@ def help_on_keys(read_key, paused, quits, others):
 # ------------------------------------------------------------------------------------- games
 
 
-class Reel:
-    """Games, as `boards.games` yields them, until `count` have ended; keys change the shots per second."""
-
-    def __init__(self, games, count, glyphs, speed=SPEEDS[0]):
-        self.games, self.count, self.glyphs, self.speed = games, count, glyphs, speed
-        self.frames, self.frame = iter(()), None
-        self.shots = []  # of each game that has ended
-
-    def advance(self):
-        """Go on to the next frame; False where there is none."""
-        if not (frame := next(self.frames, None)):
-            if len(self.shots) == self.count:
-                return False
-            self.frames = next(self.games)
-            frame = next(self.frames)
-        self.frame = frame
-        if frame.ships is not None:
-            self.shots.append(frame.shots)
-        return True
-
-    @property
-    def seconds(self):
-        """How long the frame stays."""
-        return 1 / self.speed if self.frame.ships is None else LINGER
-
-    def press(self, key):
-        """What a key changes; True goes on at once."""
-        faster = {"+": SPEED_STEP, "=": SPEED_STEP, "-": 1 / SPEED_STEP}.get(key, 1.0)
-        self.speed = min(max(self.speed * faster, SPEEDS[0]), SPEEDS[1])
-        if key == "n":
-            self.frames = next(self.games)
-        return key in ("n", ".")
-
-    def show(self, console, read_key):
-        """Fill a terminal with the games until they are over, or q."""
-        key, shown, paused = ".", 0.0, False
-        with full_screen(console) as live:
-            while key != "q":
-                paused ^= key == " "
-                if self.press(key) or (not paused and time.monotonic() >= shown + self.seconds):
-                    if not self.advance():
-                        break
-                    shown = time.monotonic()
-                others = f"+ - {self.speed:.1f} shots a second   . next shot   n next board"
-                status = help_on_keys(read_key, paused, "quits", others)
-                live.update(render(self.frame, self.glyphs, console.width, status), refresh=True)
-                key = read_key(None if paused else max(0.0, shown + self.seconds - time.monotonic()))
-
-
-def watch(console, reel):
-    """Play on a live terminal; the last frame stays. Elsewhere all frames, one below the other."""
+def watch(console, played, count, glyphs, speed):
+    """Show games, as `boards.games` yields them, until `count` have ended: live, the last frame stays; where there is
+    no terminal, all frames, one below the other.
+    """
     if is_live(console):
-        with keyboard() as read_key:
-            reel.show(console, read_key)
-        console.print(render(reel.frame, reel.glyphs, console.width))
+        with keyboard() as read_key, full_screen(console) as live:
+            last = show(console, live, read_key, played, count, glyphs, speed)
+        console.print(render(last, glyphs, console.width))
     else:
-        while reel.advance():
-            console.print(render(reel.frame, reel.glyphs, console.width), "")
+        for frame in chain.from_iterable(islice(played, count)):
+            console.print(render(frame, glyphs, console.width), "")
+
+
+def show(console, live, read_key, played, count, glyphs, speed):
+    """Frame after frame, so many shots a second, as long as no key says otherwise. Returns the last."""
+    frames, key, due, paused = iter(()), ".", 0.0, False
+    while key != "q":
+        speed = min(max(speed * FASTER.get(key, 1), SPEEDS[0]), SPEEDS[1])
+        paused ^= key == " "
+        if key == "n":
+            frames = next(played)
+        if key in ("n", ".") or (not paused and time.monotonic() >= due):
+            if not (following := next(frames, None)):
+                if count == 0:
+                    break
+                frames = next(played)
+                following = next(frames)
+            frame, shown = following, time.monotonic()
+            count -= frame.ships is not None
+        due = shown + (1 / speed if frame.ships is None else LINGER)
+        others = f"+ - {speed:.1f} shots a second   . next shot   n next board"
+        status = help_on_keys(read_key, paused, "quits", others)
+        live.update(render(frame, glyphs, console.width, status), refresh=True)
+        key = read_key(None if paused else max(0.0, due - time.monotonic()))
+    return frame
 
 
 # ------------------------------------------------------------------------------------- a run, in `train`
