@@ -20,7 +20,6 @@ from .screens.live import LINGER, SPEEDS, watch
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import make_console, save_screen
 
-SAVED = ".gif", ".svg"
 RANGES = {"board": (0, boards.LARGEST_SEED - 1), "games": (1, 10**6), "speed": SPEEDS}
 
 
@@ -139,11 +138,9 @@ class HumanGame:
         mine, theirs = self.mine.shots, self.frames[-1].shots
         if self.mine.hits < self.mine.rules.ship_cells:
             result = f"You stopped after {mine} shot{'s' * (mine != 1)}. The policy needed {theirs}."
-        elif mine == theirs:
-            result = f"A draw: you both needed {mine} shots."
         else:
-            winner = "You win" if mine < theirs else "The policy wins"
-            result = f"{winner}: you needed {mine} shots, the policy {theirs}."
+            outcome = "You win" if mine < theirs else "A draw" if mine == theirs else "The policy wins"
+            result = f"{outcome}: you needed {mine} shots, the policy {theirs}."
         if self.lost:
             result += f" By the {self.mine.posterior_name} you lost {self.lost:.1f} hits."
         frame = replace(self.mine, heading="both games, and the fleet", comment=result, ships=self.board)
@@ -177,8 +174,8 @@ def parse(arguments):
             parser.error(f"--{name} must be from {low:g} to {high:g}, not {value}")
     if options.human and (options.save or options.games > 1):
         parser.error("--human is one game, live: leave out --save and --games")
-    if options.save and options.save.suffix.lower() not in SAVED:
-        parser.error(f"--save writes {', '.join(SAVED)} files: {options.save} has another ending")
+    if options.save and options.save.suffix.lower() not in (".gif", ".svg"):
+        parser.error(f"--save writes .gif and .svg files: {options.save} has another ending")
     return options
 
 

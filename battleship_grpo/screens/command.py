@@ -10,9 +10,10 @@ What cannot be written to stderr is dropped: a run is not lost because its termi
 import os
 import signal
 import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from functools import wraps
 
+from .. import leave_at_once
 from .tables import stderr_console
 
 SIGPIPE = 13  # its number on POSIX; Windows has no name for it
@@ -23,7 +24,9 @@ def command(main):
     @wraps(main)
     def run(arguments=None):
         open_standard_streams()
-        with (interrupts_handled_by(interrupt), open(os.devnull, "w", encoding="utf-8") as null,
+        in_charge = signal.getsignal(signal.SIGINT) is leave_at_once  # not where another program calls `main`
+        interrupts = interrupts_handled_by(interrupt) if in_charge else nullcontext()
+        with (interrupts, open(os.devnull, "w", encoding="utf-8") as null,
               redirect_stdout(Stream(sys.stdout, null, fatal=True)),
               redirect_stderr(Stream(sys.stderr, null, fatal=False))):
             try:
