@@ -73,7 +73,7 @@ def test_dashboard_on_80_by_24_has_a_place_for_everything(name, maps):
     dashboard = shown(name, rows=rows)
     text = drawn(dashboard, 80, 24)
     levels = [level for level, _ in dashboard.levels[:1] + dashboard.levels[-1:]]
-    assert all(word in text for word in (*maps, "100%", "0:00 left", *levels))
+    assert all(word in text for word in (*maps, "100%", "5 s, 0 s left", *levels))
     dashboard.explains = True
     explained = drawn(dashboard, 80, 24)
     assert "…" not in explained and NUMBERS["entropy"][2] in explained

@@ -1,5 +1,7 @@
 """A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it."""
 
+from itertools import chain
+
 import numpy as np
 from rich.console import Group
 from rich.text import Text
@@ -13,10 +15,8 @@ from .boards import ORANGE, SKY_BLUE, Frame, Panel, games, one_line, panels_of, 
 MOST_CHART_ROWS, WIDEST_SPARKLINE = 12, 80
 CURVE = SKY_BLUE.rgb
 BESIDE_BOARD = 4  # lines of the game that are not rows of the board
-LINGER = 6  # drawings that the end of a game stays
 RECENT = 20  # iterations that a number shown is the mean of
 IN_A_LINE = 6  # numbers, the first that were measured
-
 
 NUMBERS = {  # that say how an iteration went: label, how to write it, meaning. Which there are depends on the algorithm
     "mean_shots": ("shots", "{:.2f}", "shots per game in training, drawn from the policy"),
@@ -71,24 +71,21 @@ class Dashboard:
         """
         self.numbers = measured(metrics)
         if len(metrics.get("iteration", ())):
-            self.done = {"seconds": metrics["seconds"][-1], "iterations": int(metrics["iteration"][-1])}
+            self.done = {"seconds": metrics["seconds"][-1], "iterations": metrics["iteration"][-1]}
             self.share = min(1.0, share_done(self.settings, self.done))
         if policy and not self.player:
             self.player = Sampled("the policy", policy)
-            played = games(self.player, "a game", self.posterior_player, first=0)
-            self.frames = (frame for game in played for frame in game
-                           for _ in range(1 if frame.ships is None else LINGER))
+            self.frames = chain.from_iterable(games(self.player, "a game", self.posterior_player, first=0))
         if self.player:
             self.player.policy = policy or self.player.policy
             self.frame = next(self.frames)
 
     def render(self, width, height, status=""):
         """`status` is the last line. Where there is little room the numbers share a line, then the maps go."""
-        seconds = self.done["seconds"]
         title = f"{self.settings.algorithm}, {self.rules.describe()}, seed {self.settings.seed}"
-        progress = f"{self.share:4.0%}  iteration {self.done['iterations']:,}  {clock(seconds)}"
+        progress = "{:4.0%}  iteration {iterations:,.0f}  {seconds:.0f} s".format(self.share, **self.done)
         if self.share:
-            progress += f", {clock(seconds / self.share - seconds)} left"
+            progress += f", {self.done['seconds'] / self.share - self.done['seconds']:.0f} s left"
         head = [one_line(title, "bold"), one_line(progress)]
         foot = [one_line(status, "dim")] if status else []
         room, game, table = height - len(head) - len(foot), [], self._table(width)
@@ -132,11 +129,6 @@ class Dashboard:
             bars, = in_bars(in_proportion(course), 1, self.glyphs.bars)
             lines.append(line.append(meaning) if self.explains else line.append(bars, CURVE))
         return lines
-
-
-def clock(seconds):
-    """12:34"""
-    return "{}:{:02}".format(*divmod(round(seconds), 60))
 
 
 # ------------------------------------------------------------------------------------- curves made of text
