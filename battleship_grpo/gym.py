@@ -27,7 +27,7 @@ from gymnasium.vector.utils import batch_space
 
 from .env import BattleshipEnv
 from .game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules, is_legal
-from .screens.boards import column_name
+from .screens.boards import COLUMNS
 
 
 class Games:
@@ -126,7 +126,7 @@ class Battleship(gymnasium.Env):
         state, shape = self.games.state, self.observation_space.shape
         board, fired = state.ships[0].reshape(shape), state.seen[0].reshape(shape) != 0
         glyphs = np.where(fired, np.where(board, HIT, MISS), np.where(board & self.games.over[0], SHIP, WATER))
-        names = "   " + " ".join(f"{column_name(column):<2}" for column in range(len(board)))
+        names = "   " + " ".join(f"{name:<2}" for name in COLUMNS[: len(board)])
         rows = [f"{row + 1:>2} " + " ".join(line) for row, line in enumerate(glyphs)]
         return "\n".join([names, *rows, f"{state.shots[0]} shots, {state.hits[0]} hits"])
 

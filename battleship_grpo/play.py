@@ -1,9 +1,7 @@
-"""Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …
-
-With --follow RUN: watch a run learn that another terminal, or another machine that shares the disk, is training.
-"""
+"""Watch a game, or play one:  python -m battleship_grpo.play [RUN | baseline] [--human] [--save game.gif] …"""
 
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -14,16 +12,14 @@ from .players import BASELINES, find_player
 from .players.bayes import Bayes, too_many_for_bayes
 from .players.density import Density
 from .players.evaluation import Sampled, Trained
-from .runs.folder import RunFolder
 from .runs.policy_file import FILE_NAME
 from .screens import boards
-from .screens.boards import ORANGE, SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
+from .screens.boards import SVG, Frame, Panel, cell_name, cost_of, parse_cell, render
 from .screens.command import command
-from .screens.live import LINGER, SPEEDS, Reel, follow, snapshot, watch
+from .screens.live import LINGER, SPEEDS, watch
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import make_console, save_screen
 
-SAVED = ".gif", ".html", ".svg"
 RANGES = {"board": (0, boards.LARGEST_SEED - 1), "games": (1, 10**6), "speed": SPEEDS}
 
 
@@ -42,70 +38,36 @@ def posterior_player_for(rules):
 
 def play(options, console):
     """Do what the options ask for."""
-    look, frames = boards.look_of(console, options.ascii), 1
-    if options.follow and options.save:
-        picture = snapshot(RunFolder(options.follow), SVG, *console.size)
-        save_screen(options.save, picture, console.width, f"training {options.follow}")
-    elif options.follow:
-        follow(console, RunFolder(options.follow), look)
-    else:
-        name = options.player or newest_run()
-        player = find_player(name, rules_from(options))
-        if options.sample and isinstance(player, Trained):
-            player = Sampled(player.name, player.policy)
-        shown = name if name in BASELINES else Path(name).resolve().name
-        posterior_player = posterior_player_for(player.rules)
-        played = boards.games(player, shown, None if options.human else posterior_player, options.board)
-        if options.save:
-            frames = save_game([frame for game in islice(played, options.games) for frame in game], options, console)
-        elif options.human:
-            HumanGame(console, look, player, posterior_player, list(next(played))).play()
-        else:
-            reel = Reel(played, options.games, look, options.speed)
-            watch(console, reel)
-            if len(reel.shots) > 1:
-                console.print(f"{len(reel.shots)} games, {np.mean(reel.shots):.2f} shots on average")
+    glyphs = boards.ASCII if options.ascii else boards.glyphs_of(console)
+    name = options.player or newest_run()
+    player = find_player(name, rules_from(options))
+    if options.sample and isinstance(player, Trained):
+        player = Sampled(player.name, player.policy)
+    shown = name if name in BASELINES else Path(name).resolve().name
+    posterior_player = posterior_player_for(player.rules)
+    played = boards.games(player, shown, None if options.human else posterior_player, options.board)
     if options.save:
-        size = options.save.stat().st_size / 1000
-        console.print(f"{options.save}: {frames} frame{'s' * (frames > 1)}, {size:,.0f} kB", soft_wrap=True)
+        save_game([frame for game in islice(played, options.games) for frame in game], options, console)
+    elif options.human:
+        HumanGame(console, glyphs, player, posterior_player, list(next(played))).play()
+    else:
+        watch(console, played, options.games, glyphs, options.speed)
 
 
 def save_game(frames, options, console):
-    """Write all frames as an animation, or the one half-way through as a picture. Returns how many it wrote."""
+    """Write all frames as an animation, or the one half-way through as a picture."""
     if options.save.suffix.lower() == ".svg":
-        picture = render(frames[len(frames) // 2], SVG, console.width)
+        picture, written = render(frames[len(frames) // 2], SVG, console.width), "1 frame"
         save_screen(options.save, picture, console.width, "battleship_grpo.play")
-        return 1
-    from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
+    else:
+        from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
 
-    save_animation(options.save, frames, options.speed, LINGER)
-    return len(frames)
+        save_animation(options.save, frames, options.speed, LINGER)
+        written = f"{len(frames)} frames"
+    console.print(f"{options.save}: {written}, {options.save.stat().st_size / 1000:,.0f} kB", soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------- a person
-
-
-class Game:
-    """One game to play by hand. board: bool, a cell each."""
-
-    def __init__(self, rules, board):
-        self.rules, self.board = rules, board.ravel()
-        self.seen = np.zeros(rules.cells, np.int8)  # as in a Frame
-        self.fired = []  # the cells, in order
-
-    def play(self, name):
-        """Fire at a cell, such as B3; True on a hit. Raises ValueError for no cell, or one fired at before."""
-        row, column = parse_cell(name, self.rules.board_size)
-        cell = row * self.rules.board_size + column
-        if self.seen[cell]:
-            raise ValueError(f"{cell_name(row, column)} has been fired at already")
-        self.seen[cell] = 1 if self.board[cell] else -1
-        self.fired.append(cell)
-        return bool(self.board[cell])
-
-    @property
-    def sunk(self):
-        return (self.seen > 0).sum() == self.rules.ship_cells
 
 
 class HumanGame:
@@ -115,31 +77,29 @@ class HumanGame:
     fleet.
     """
 
-    def __init__(self, console, look, player, posterior_player, frames):
-        self.console, self.look, self.player, self.posterior_player = console, look, player, posterior_player
-        self.rules, self.frames, self.game = player.rules, frames, Game(player.rules, frames[-1].ships)
+    def __init__(self, console, glyphs, player, posterior_player, frames):
+        self.console, self.glyphs, self.player, self.posterior_player = console, glyphs, player, posterior_player
+        self.frames, self.board, self.lost = frames, frames[-1].ships, 0.0
+        self.mine = Frame(player.rules, f"you, against {frames[0].heading}", np.zeros(player.rules.cells, np.int8),
+                          posterior_name=posterior_player.posterior_name)
 
     def play(self):
         """Turns until the person has sunk the fleet, or gives up, or the input ends."""
-        size, name = self.rules.board_size, self.posterior_player.posterior_name
+        rules = self.mine.rules
         self.console.print(
-            f"A fleet hides on {size}x{size} cells: ships of {self.rules.ships}, which lie straight and may touch. "
-            "A shot hits or misses; that a ship has sunk is not announced.\n"
+            f"A fleet hides on {rules.board_size}x{rules.board_size} cells: ships of {rules.ships}, which lie straight "
+            "and may touch. A shot hits or misses; that a ship has sunk is not announced.\n"
             "You and the policy fire at the same hidden board, in turns. Who needs fewer shots?\n"
-            "Type a cell such as B3; 'hint' for the policy's map, 'hint posterior' for the chances of a ship "
-            f"({name}), 'quit' to stop.")
+            "Type a cell such as B3; 'hint' for the policy's map beside the chances of a ship "
+            f"({self.mine.posterior_name}), 'quit' to stop.")
         self.show()
-        while not self.game.sunk:
-            seen, command = self.game.seen[None], self.ask()
-            match command.lower():
-                case "quit" | "q":
-                    break
-                case "hint":
-                    self.show(policy=self.player.distribution(seen, seen == 0).probs[0])
-                case "hint posterior" | "posterior":
-                    self.show(posterior=self.posterior_player.posterior(seen)[0])
-                case _:
-                    self.fire(command)
+        while self.mine.hits < rules.ship_cells and (command := self.ask()).lower() not in ("q", "quit"):
+            if command.lower() == "hint":
+                seen = self.mine.seen[None]
+                self.show(last=None, policy=self.player.distribution(seen, seen == 0).probs[0],
+                          posterior=self.posterior_player.posterior(seen)[0])
+            else:
+                self.fire(command)
         self.finish()
 
     def ask(self):
@@ -148,51 +108,44 @@ class HumanGame:
         line = sys.stdin.readline()
         if not line or not sys.stdin.isatty():
             self.console.print(line.rstrip("\n"))  # there is no echo that ends the line
-        return " ".join(line.split()) if line else "quit"
+        return line.strip() if line else "quit"
 
-    def fire(self, cell):
+    def fire(self, name):
+        """Fire at a cell, such as B3, or say why not."""
         try:
-            hit = self.game.play(cell)
+            row, column = parse_cell(name, self.mine.rules.board_size)
         except ValueError as error:
-            self.console.print(f"{error}. Other commands: hint, hint posterior, quit.")
+            self.console.print(f"{error}. Other commands: hint, quit.")
             return
-        self.show("Hit! " if hit else "Miss. ")
-        shots = len(self.game.fired)
-        if shots == self.frames[-1].shots and not self.game.sunk:
-            self.console.print(f"The policy has sunk the fleet, in {shots} shots. You can still finish.")
+        seen, cell = self.mine.seen, row * self.mine.rules.board_size + column
+        if seen[cell]:
+            self.console.print(f"{cell_name(row, column)} has been fired at already")
+            return
+        self.lost += cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
+        self.mine = self.mine.after(cell, self.board[cell])
+        self.show("Hit! " if self.board[cell] else "Miss. ")
+        if self.mine.shots == self.frames[-1].shots and self.mine.hits < self.mine.rules.ship_cells:
+            self.console.print(f"The policy has sunk the fleet, in {self.mine.shots} shots. You can still finish.")
 
-    def frame(self, heading, comment, **more):
-        last = self.game.fired[-1] if self.game.fired else None
-        return Frame(self.rules, heading, self.game.seen, last=last, comment=comment, **more)
-
-    def show(self, comment="", **maps):
-        """The board as the person sees it, and maps if wanted."""
-        theirs = self.frames[min(len(self.game.fired), len(self.frames) - 1)]
-        frame = self.frame(f"you, against {theirs.heading}", f"{comment}The policy: {theirs.counts}",
-                           posterior_name=self.posterior_player.posterior_name, **maps)
-        self.console.print("", render(frame, self.look, self.console.width))
+    def show(self, comment="", **more):
+        """The board as the person sees it, and what more there is."""
+        theirs = self.frames[min(self.mine.shots, len(self.frames) - 1)]
+        frame = replace(self.mine, comment=f"{comment}The policy: {theirs.counts}", **more)
+        self.console.print("", render(frame, self.glyphs, self.console.width))
 
     def finish(self):
-        """The result; both games, and where the person's shots were worse than the best by the posterior."""
-        mine, theirs = len(self.game.fired), self.frames[-1].shots
-        if not self.game.sunk:
+        """The result, and both games."""
+        mine, theirs = self.mine.shots, self.frames[-1].shots
+        if self.mine.hits < self.mine.rules.ship_cells:
             result = f"You stopped after {mine} shot{'s' * (mine != 1)}. The policy needed {theirs}."
-        elif mine == theirs:
-            result = f"A draw: you both needed {mine} shots."
         else:
-            winner = "You win" if mine < theirs else "The policy wins"
-            result = f"{winner}: you needed {mine} shots, the policy {theirs}."
-        fog = Frame(self.rules, "", np.zeros(self.rules.cells, np.int8))
-        seen, costs = fog.seen.copy(), np.full(self.rules.cells, np.nan)
-        for cell in self.game.fired:
-            costs[cell] = cost_of(cell, self.posterior_player.posterior(seen[None])[0], seen)
-            seen[cell] = self.game.seen[cell]
-        if np.nansum(costs):
-            result += f" By the {self.posterior_player.posterior_name} you lost {np.nansum(costs):.1f} hits."
-        frame = self.frame("both games, and the fleet", result, ships=self.game.board)
-        self.console.print("", render(frame, self.look, self.console.width, panels=[
-            Panel("your game", frame), Panel("the policy's game", self.frames[-1]),
-            Panel("your losses, points", fog, costs, ORANGE)]))
+            outcome = "You win" if mine < theirs else "A draw" if mine == theirs else "The policy wins"
+            result = f"{outcome}: you needed {mine} shots, the policy {theirs}."
+        if self.lost:
+            result += f" By the {self.mine.posterior_name} you lost {self.lost:.1f} hits."
+        frame = replace(self.mine, heading="both games, and the fleet", comment=result, ships=self.board)
+        panels = [Panel("your game", frame), Panel("the policy's game", self.frames[-1])]
+        self.console.print("", render(frame, self.glyphs, self.console.width, panels=panels))
 
 
 # ------------------------------------------------------------------------------------- the command
@@ -213,20 +166,16 @@ def parse(arguments):
     add("--speed", type=float, default=2.0, metavar="X", help="shots per second [2]")
     add("--ascii", action="store_true", help="plain letters instead of " + WATER)
     add("--human", action="store_true", help="play against it, on the same hidden board")
-    add("--follow", metavar="RUN", help="the live screen of a run that is being trained elsewhere")
-    add("--save", type=Path, metavar="FILE", help="write the game to a file instead: as an animation, .gif, or .html, "
-        "a page with a slider; or the screen half-way through it, .svg")
+    add("--save", type=Path, metavar="FILE", help="write the game to a file instead: as an animation, .gif; or the "
+        "screen half-way through it, .svg")
     options = parser.parse_args(arguments)
     for name, (low, high) in RANGES.items():
         if not low <= (value := getattr(options, name)) <= high:
             parser.error(f"--{name} must be from {low:g} to {high:g}, not {value}")
-    if options.follow and (options.player or options.human):
-        parser.error("--follow shows a run by itself: leave out players and --human")
     if options.human and (options.save or options.games > 1):
         parser.error("--human is one game, live: leave out --save and --games")
-    saved = [".svg"] if options.follow else SAVED
-    if options.save and options.save.suffix.lower() not in saved:
-        parser.error(f"--save writes {', '.join(saved)} files: {options.save} has another ending")
+    if options.save and options.save.suffix.lower() not in (".gif", ".svg"):
+        parser.error(f"--save writes .gif and .svg files: {options.save} has another ending")
     return options
 
 

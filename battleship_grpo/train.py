@@ -177,14 +177,12 @@ def evaluate_policy(policy, env):
 
 
 def draw_curves(settings, metrics, summary, path):
-    """The picture of a run. Its title says where play started: at random, or as the policy of `init` plays."""
-    from .screens.plots import learning_curves, save, start_of  # here, for matplotlib is slow to load
+    """The picture of a run."""
+    from .screens.plots import learning_curves, save  # here, for matplotlib is slow to load
 
-    rules, levels, start = settings.make_rules(), [], None
-    if settings.max_shots is None:  # else games are cut short: their means are not comparable
-        levels, start = reference_scores(rules), start_of(metrics, rules, settings.init)
-    title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {f'{start:.1f} → ' if start else ''}"
-             f"{summary['greedy']['mean_shots']:.2f} shots in {summary['seconds']:.0f} s")
+    levels = reference_scores(settings.make_rules()) if settings.max_shots is None else []  # not of games cut short
+    title = (f"{settings.algorithm.upper()} on {settings.rules_name()}: {summary['greedy']['mean_shots']:.2f} shots "
+             f"after {summary['seconds']:.0f} s")
     save(learning_curves(metrics, title, levels), path)
 
 

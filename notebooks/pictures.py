@@ -1,10 +1,19 @@
-"""The pictures of the first notebook, step by step through GRPO. Every function returns a matplotlib Figure."""
+"""The pictures of the first notebook, step by step through GRPO: matplotlib Figures.
+
+As a script, the screen of a run, as `train` shows it:  python notebooks/pictures.py RUN picture.svg
+"""
+
+import sys
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from battleship_grpo.screens.boards import Frame
+from battleship_grpo.policy import Policy
+from battleship_grpo.runs.folder import RunFolder
+from battleship_grpo.screens.boards import SVG, Frame
+from battleship_grpo.screens.dashboard import Dashboard
 from battleship_grpo.screens.plots import BLUE, FIRED, GREY, ORANGE, RED, draw_heat, style, style_cells, to_rgb
+from battleship_grpo.screens.tables import save_screen
 
 
 def advantages_by_group(scores, advantages, title):
@@ -133,3 +142,16 @@ def slopes_on_board(rules, slopes, texts, title):
             row, column = divmod(cell, size)
             axes.text(column, row, text, ha="center", va="center", fontsize=55 / size)
     return figure
+
+
+def training_screen(run, path, shots=8, width=100, height=30):
+    """What `train` shows at the end of a run, so many shots into a game of its policy, as an .svg."""
+    folder = RunFolder(run)
+    dashboard = Dashboard(folder.read_settings(), SVG)
+    for _ in range(shots + 1):
+        dashboard.advance(folder.metrics(), Policy.load(folder.policy))
+    save_screen(path, dashboard.render(width, height), width, f"training {run}")
+
+
+if __name__ == "__main__":
+    training_screen(*sys.argv[1:])

@@ -16,7 +16,6 @@ from battleship_grpo.game import (
     random_fleets,
     ship_placements,
 )
-from battleship_grpo.play import Game
 from battleship_grpo.screens.boards import cell_name, parse_cell
 
 
@@ -93,26 +92,6 @@ def test_crowded_boards_are_listed_and_those_beyond_listing_refused():
     assert boards.all()
     with pytest.raises(ValueError, match="crowded"):
         random_boards(Rules(10, (2,) * 40), 5, np.random.default_rng(0))
-
-
-@given(small_rules(), seeds)
-def test_a_game_by_hand_ends_when_the_fleet_is_sunk(rules, seed):
-    rng = np.random.default_rng(seed)
-    board = random_boards(rules, 1, rng)[0]
-    one = Game(rules, board)
-    for cell in map(tuple, rng.permutation(list(np.ndindex(board.shape)))):
-        assert one.play(cell_name(*cell)) == board[cell]
-        if one.sunk:
-            break
-    assert (one.seen > 0).sum() == rules.ship_cells and len(one.fired) == (one.seen != 0).sum()
-
-
-def test_a_game_by_hand_explains_wrong_cells():
-    one = Game(Rules(3, (2,)), np.array([[1, 1, 0], [0, 0, 0], [0, 0, 0]], bool))
-    assert one.play("b1") and not one.play("C3")
-    for cell, says in (("Z9", "A1 to C3"), ("", "A1 to C3"), ("B1", "already")):
-        with pytest.raises(ValueError, match=says):
-            one.play(cell)
 
 
 @given(st.integers(0, 31), st.integers(0, 31))

@@ -1,4 +1,4 @@
-"""The live screen: it fits, it is the same from a run and from its folder, keys work, and training never notices."""
+"""The live screen: it fits, keys work, and training never notices."""
 
 import io
 import os
@@ -16,13 +16,13 @@ from test_play import on_terminal, read_until
 
 from battleship_grpo.game import Rules
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs.folder import MetricsFile, RunFolder, extended
+from battleship_grpo.runs.folder import RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
-from battleship_grpo.screens.boards import ASCII, EMOJI, Frame, Look
-from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, lowest
-from battleship_grpo.screens.live import Handover, Lines, Reel, dashboard_of, show
+from battleship_grpo.screens import live
+from battleship_grpo.screens.boards import ASCII, EMOJI, Frame
+from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, in_bars, in_columns, in_proportion
+from battleship_grpo.screens.live import Lines, Screen
 
-LETTERS = Look(ASCII)
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
 
 
@@ -38,31 +38,31 @@ def rows_of(rng, count):
         name: float(f"{10 ** rng.uniform(-3, 6):.5g}") for name in names[: rng.integers(1, 8)]} for i in range(count)]
 
 
-def shown(name, look=LETTERS, rows=(), shots=1):
+def shown(name, glyphs=ASCII, rows=(), shots=1):
     """A dashboard that has been told of these rows, some shots into a game of a policy."""
-    dashboard = Dashboard(SETTINGS[name], look, lambda: (extended({}, rows), policy_of(SETTINGS[name])))
+    dashboard = Dashboard(SETTINGS[name], glyphs)
     for _ in range(shots):
-        dashboard.advance()
+        dashboard.advance(extended({}, rows), policy_of(SETTINGS[name]))
     return dashboard
 
 
 def drawn(dashboard, width, height, status=""):
-    """The lines that a terminal of this size shows, without colours."""
+    """What a terminal of this size shows, without colours."""
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     console.print(dashboard.render(width, height, status))
-    return console.file.getvalue().splitlines()
+    return console.file.getvalue()
 
 
 @given(st.sampled_from(["tiny", "classic"]), st.integers(20, 160), st.integers(6, 60), st.integers(0, 60), seeds,
-       st.booleans(), st.sampled_from([Look(ASCII), Look(EMOJI), Look(EMOJI, True)]))
-def test_dashboard_fits_the_screen_whatever_was_measured(name, width, height, count, seed, explains, look):
+       st.booleans(), st.sampled_from([ASCII, EMOJI]))
+def test_dashboard_fits_the_screen_whatever_was_measured(name, width, height, count, seed, explains, glyphs):
     rng = np.random.default_rng(seed)
-    dashboard = shown(name, look, rows_of(rng, count), shots=rng.integers(1, 4))
+    dashboard = shown(name, glyphs, rows_of(rng, count), shots=rng.integers(1, 4))
     dashboard.explains = explains
-    lines = drawn(dashboard, width, height, status="q ends")
+    lines = drawn(dashboard, width, height, status="q ends").splitlines()
     assert len(lines) <= height and lines[-1].strip() == "q ends"
     assert all(cell_len(line) <= width for line in lines)
-    assert look.glyphs is EMOJI or "".join(lines).replace("…", "").isascii()  # rich's own sign that a line goes on
+    assert glyphs is EMOJI or "".join(lines).replace("…", "").isascii()  # rich's own sign that a line goes on
 
 
 @pytest.mark.parametrize(("name", "maps"), [("tiny", ["opening", "exact posterior", "a game"]),
@@ -71,52 +71,29 @@ def test_dashboard_on_80_by_24_has_a_place_for_everything(name, maps):
     random_play = SETTINGS[name].make_rules().random_mean_shots
     rows = [row | {"mean_shots": random_play} for row in rows_of(np.random.default_rng(0), 50)]
     dashboard = shown(name, rows=rows)
-    text = "\n".join(drawn(dashboard, 80, 24))
+    text = drawn(dashboard, 80, 24)
     levels = [level for level, _ in dashboard.levels[:1] + dashboard.levels[-1:]]
-    assert all(word in text for word in (*maps, "100%", "0:00 left", "mean shots", *levels))
-    dashboard.press("?")
-    explained = "\n".join(drawn(dashboard, 80, 24))
-    assert "…" not in explained and NUMBERS["entropy"].meaning in explained
+    assert all(word in text for word in (*maps, "100%", "5 s, 0 s left", *levels))
+    dashboard.explains = True
+    explained = drawn(dashboard, 80, 24)
+    assert "…" not in explained and NUMBERS["entropy"][2] in explained
 
 
 def test_dashboard_plays_the_policy_at_its_own_temperature_with_its_newest_weights():
-    policies = [policy_of(SETTINGS["tiny"], seed) for seed in (1, 2)]
-    for policy in policies:
+    dashboard = Dashboard(SETTINGS["tiny"], EMOJI)
+    for policy in (policy_of(SETTINGS["tiny"], seed) for seed in (1, 2)):
         policy.parameters *= 10
         policy.temperature = 0.1
-    told = iter(policies)
-    dashboard = Dashboard(SETTINGS["tiny"], Look(), lambda: ({}, next(told)))
-    for policy in policies:
-        dashboard.advance()
+        dashboard.advance({}, policy)
         seen = np.where(dashboard.frame.open, 0, dashboard.frame.seen)[None]
         assert np.array_equal(dashboard.frame.policy, policy.distribution(seen, seen == 0, 0.1).probs[0])
 
 
-def test_lowest_is_the_lowest_mean_over_twenty_in_a_row():
-    values = np.array([30.0] * 20 + [10.0] * 20 + [5.0] + [30.0] * 20)
-    assert lowest(values) == pytest.approx((19 * 10 + 5) / 20) and lowest(values[:3]) == 30
-
-
-def test_follow_shows_what_the_run_itself_shows(tmp_path):
-    settings, rng = SETTINGS["tiny"], np.random.default_rng(0)
-    handover, rows = Handover({}), rows_of(rng, 30)
-    own = Dashboard(settings, Look(), handover.take)
-    with RunFolder.create(tmp_path / "run", "") as folder:
-        folder.begin(settings)
-        other = dashboard_of(folder, Look())
-        other.advance()
-        assert "iteration 0" in "\n".join(drawn(other, 80, 24))
-        with MetricsFile(folder.metrics_csv) as file:
-            for seed, part in enumerate((rows[:7], rows[7:])):
-                policy_of(settings, seed).save(folder.policy)
-                for row in part:
-                    handover.add(0.0, row, policy_of(settings, seed))
-                    file.add(row)
-                own.advance()
-                other.advance()
-                assert drawn(own, 120, 40) == drawn(other, 120, 40)
-        folder.policy.write_bytes(b"half of a f")
-        other.advance()
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.7, 1e9])
+def test_a_constant_is_drawn_flat_at_the_bottom_and_a_rise_from_bottom_to_top(value):
+    flat, rising = (in_bars(in_proportion(in_columns(values, 10)), 2, EMOJI.bars)
+                    for values in (np.full(37, value), np.arange(40)))
+    assert flat == [" " * 10, "▁" * 10] and rising == ["     ▁▃▅▆█", "▁▃▄▆██████"]
 
 
 def test_columns_grow_as_if_they_had_been_read_at_once():
@@ -125,42 +102,44 @@ def test_columns_grow_as_if_they_had_been_read_at_once():
     assert columns.keys() == whole.keys() and all(np.array_equal(columns[n], whole[n], equal_nan=True) for n in whole)
 
 
-def on_screen(scene, keys, **options):
-    """Whether it ended by q, and what a terminal got, when these keys are pressed. Nothing waits for a clock."""
-    def read(seconds):
-        assert seconds >= 0
-        return next(keys)
-
-    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
-    keys = iter(keys)
-    return show(console, read, scene, **options), console.file.getvalue()
+def terminal():
+    return Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
 
 
-def test_screen_pauses_explains_and_quits():
-    news = []
-    dashboard = Dashboard(SETTINGS["tiny"], Look(), lambda: news.append(1) or ({}, None))
-    dashboard.seconds, dashboard.busy = 0.0, np.inf
-    ended, text = on_screen(dashboard, ["", " ", "", "?", " ", "q", "never"])
-    assert ended and len(news) == 3 and "space goes on" in text and "? shows the maps" in text  # none while paused
-    assert not on_screen(dashboard, [], over=lambda: True)[0]
+def test_screen_of_a_run_pauses_explains_and_ends(monkeypatch):
+    """Keys that mean nothing change nothing, and none is read after q."""
+    monkeypatch.setattr(live, "DRAW_EVERY", 0.0)
+    monkeypatch.setattr(live, "DRAWING", np.inf)
+    console, keys = terminal(), iter(["", " ", "é", "", "?", "", " ", "", "q"])
+    with live.full_screen(console) as drawn:
+        screen = Screen(console, drawn, lambda seconds: next(keys), Dashboard(SETTINGS["tiny"], EMOJI), {})
+        shown = []
+        for row in rows_of(np.random.default_rng(0), 5):
+            screen.add(0.5, row, policy_of(SETTINGS["tiny"]))
+            shown.append((screen.dashboard.done["iterations"], screen.ended))
+    assert shown == [(1, False), (1, False), (1, False), (4, False), (5, True)]
+    assert "space goes on" in console.file.getvalue() and "? shows the maps" in console.file.getvalue()
 
 
-def test_reel_goes_by_keys_to_the_next_frame_and_the_next_game():
-    def reel(count):
+def test_keys_lead_to_the_next_frame_and_the_next_game():
+    def on_screen(count, keys):
         frames = [[Frame(Rules(2, (1,)), f"game {game}", np.zeros(4, np.int8), last=shot, ships=ships)
                    for shot, ships in ((None, None), (0, np.zeros(4)))] for game in range(5)]
-        return Reel(map(iter, frames), count, Look(ASCII))
+        console, keys = terminal(), iter(keys)
+        with live.full_screen(console) as drawn:
+            live.show(console, drawn, lambda seconds: next(keys), map(iter, frames), count, ASCII, 0.1)
+        return console.file.getvalue()
 
-    ended, text = on_screen(reel(2), " ....")
-    assert not ended and "game 1" in text and "game 2" not in text and "space goes on" in text
-    ended, text = on_screen(reel(1), ["n", "+", "n", "q"])
-    assert ended and "game 2" in text and "0.2 shots a second" in text
+    text = on_screen(2, " ....")
+    assert "game 1" in text and "game 2" not in text and "space goes on" in text
+    text = on_screen(1, ["n", "+", "n", "q"])
+    assert "game 2" in text and "0.2 shots a second" in text
 
 
 def test_lines_without_a_terminal_are_never_broken():
     console = Console(file=io.StringIO(), width=40)
-    Lines(console).add(0.5, {name: 123456.789 for name in NUMBERS} | {"seconds": 1.0, "iteration": 7}, None)
-    assert console.file.getvalue().count("\n") == 1
+    Lines(console).add(1.02, {name: 123456.789 for name in NUMBERS} | {"seconds": 1.0, "iteration": 7}, None)
+    assert console.file.getvalue().count("\n") == 1 and console.file.getvalue().startswith("100%")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -170,7 +149,7 @@ def test_training_on_a_terminal_ends_with_q_and_has_the_same_bits(tmp_path):
                "--num-minibatches", "2", "--processes", "1", "--lr-scheduler-type", "constant", "--output-dir"]
     with on_terminal(*command, str(tmp_path / "seen"), "--seconds", "120") as (process, main_end):
         shown = read_until(main_end, lambda text: b"a game of it" in text and b"space pauses" in text, 60)
-        os.write(main_end, b" ? q")
+        os.write(main_end, b" \xff\x1b[A? q")
         shown += read_until(main_end, lambda _: process.poll() is not None, 60)
     assert process.returncode == 0 and b"Traceback" not in shown
     assert shown.rfind(b"\x1b[?1049l") > shown.rfind(b"\x1b[?1049h") >= 0 and b"to go on:" in shown

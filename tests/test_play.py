@@ -20,7 +20,7 @@ from battleship_grpo.play import main, posterior_player_for
 from battleship_grpo.players import find_player
 from battleship_grpo.players.player import Player
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.screens.boards import ASCII, Frame, Look, cell_name, game_frames, render
+from battleship_grpo.screens.boards import ASCII, Frame, cell_name, game_frames, render
 
 TINY = NAMED_RULES["tiny"]
 
@@ -28,10 +28,9 @@ TINY = NAMED_RULES["tiny"]
 @pytest.fixture
 def run(tmp_path):
     """A run folder with a fresh policy for tiny rules."""
-    folder = tmp_path / "a-run"
-    folder.mkdir()
-    MLPPolicy(TINY.cells, TINY.cells, (8,), rules=TINY, rng=np.random.default_rng(0)).save(folder / "policy.npz")
-    return folder
+    (tmp_path / "run").mkdir()
+    MLPPolicy(TINY.cells, TINY.cells, (8,), rules=TINY, rng=np.random.default_rng(0)).save(tmp_path / "run/policy.npz")
+    return tmp_path / "run"
 
 
 @pytest.fixture
@@ -47,13 +46,10 @@ def shown(run, capsys, monkeypatch):
 
 def frames_of(text):
     """The frames of a plain print-out, each as (shots, hits, misses, the lines of its board panel)."""
-    frames = []
     for part in re.split(r"(?=^.* on board \d+ )", text, flags=re.MULTILINE)[1:]:
         counts = re.search(r"shots (\d+)   hits (\d+) of \d+   misses (\d+)", part)
-        rows = re.findall(r"^ ?\d+ [ ▸].*", part, re.MULTILINE)
-        board_width = 3 + 3 * len(rows)  # in characters: pointer, glyph, space
-        frames.append((*map(int, counts.groups()), "".join(row[:board_width] for row in rows)))
-    return frames
+        rows = re.findall(r"^ ?\d+ .*", part, re.MULTILINE)
+        yield *map(int, counts.groups()), "".join(row[: 3 + 3 * len(rows)] for row in rows)  # space, glyph, space
 
 
 def board_of(seed):
@@ -63,22 +59,21 @@ def board_of(seed):
 def test_pipe_gets_plain_frames_whose_counts_match_the_board(shown, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     text = shown("--board", "7")
-    assert "\x1b" not in text and "\r" not in text
+    assert "\x1b" not in text
     *played, end = frames_of(text)
     for shot, (shots, hits, misses, board) in enumerate(played):
         assert (shots, hits, misses) == (shot, board.count(HIT), board.count(MISS))
-        assert board.count(WATER) == TINY.cells - shots and board.count("▸") == (shot > 0)
+        assert board.count(WATER) == TINY.cells - shots
     shots, hits, misses, board = end
     assert shots == played[-1][0] and hits == TINY.ship_cells == board.count(SHIP) and board.count(MISS) == misses
-    assert [glyph == SHIP for glyph in re.sub(r"[\d ▸]", "", board)] == board_of(7).tolist()
+    assert [glyph == SHIP for glyph in re.sub(r"[\d ]", "", board)] == board_of(7).tolist()
     assert f"Fleet sunk in {shots} shots" in text
 
 
-def test_games_are_on_the_boards_of_successive_seeds_and_averaged(shown):
+def test_games_are_on_the_boards_of_successive_seeds(shown):
     text = shown("--board", "3", "--games", "3", "--ascii")
-    assert text.isascii() and sorted(set(re.findall(r"on board (\d+)", text))) == ["3", "4", "5"]
-    shots = [int(count) for count in re.findall(r"Fleet sunk in (\d+) shots", text)]
-    assert f"3 games, {np.mean(shots):.2f} shots on average" in text
+    assert text.isascii() and text.count("Fleet sunk") == 3
+    assert [*dict.fromkeys(re.findall(r"on board (\d+)", text))] == ["3", "4", "5"]
 
 
 def test_sampled_play_is_at_the_temperature_in_the_file_and_the_same_for_the_same_seed(run, shown):
@@ -109,31 +104,27 @@ def test_comments_charge_the_difference_to_the_best_cell_and_bayes_nothing():
     assert cost > 5 and f"Cost: {cost:.1f} points" in second.comment
 
 
-@pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize(("rules", "maps", "width", "shown"), [
     (NAMED_RULES["mini"], 2, 80, 3), (NAMED_RULES["classic"], 1, 80, 2), (NAMED_RULES["classic"], 2, 80, 3),
     (NAMED_RULES["mini"], 2, 40, 2), (NAMED_RULES["mini"], 2, 20, 1), (Rules(26, (5,)), 1, 80, 1)])
-def test_panels_fit_the_width_or_a_line_says_what_is_left_out(rules, maps, width, shown, colour):
+def test_panels_fit_the_width_or_are_left_out(rules, maps, width, shown):
     heat = np.linspace(0, 1, rules.cells)
     frame = Frame(rules, "heading", np.zeros(rules.cells, np.int8), *[heat] * maps)
-    console = Console(file=io.StringIO(), width=width, height=24, color_system="truecolor" if colour else None,
-                      force_terminal=colour)
-    console.print(render(frame, Look(ASCII, colour), width))
-    lines = re.sub(r"\x1b\[[\d;]*m", "", console.file.getvalue()).splitlines()
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(frame, ASCII, width))
+    lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width and len(lines) <= max(24, rules.board_size + 9)
     assert sum(name in lines[3] for name in ("board", "policy", "posterior")) == shown
-    assert ("columns show" in lines[2]) == (shown < maps + 1)
 
 
 def test_animation_has_a_picture_per_shot_and_one_before_and_after(shown, tmp_path):
-    frames = len(frames_of(shown("--board", "7")))
+    frames = len([*frames_of(shown("--board", "7"))])
     text = shown("--board", "7", "--speed", "1", "--save", str(tmp_path / "game.gif"))
     assert text.startswith(f"{tmp_path / 'game.gif'}: {frames} frames")
     with Image.open(tmp_path / "game.gif") as animation:
         assert animation.n_frames == frames and animation.info["loop"] == 0
         assert len({animation.seek(i) or animation.convert("RGB").tobytes() for i in range(frames)}) == frames
     assert (tmp_path / "game.gif").stat().st_size < 300_000
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-run", "game.gif"]
 
 
 def test_person_who_knows_the_board_wins(shown):
@@ -145,23 +136,16 @@ def test_person_who_knows_the_board_wins(shown):
     assert "may touch" in text.split("your shot")[0]
 
 
-@pytest.mark.parametrize("end", ["quit\n", ""])
-def test_wrong_input_is_explained_and_asked_again_until_the_end(end, shown):
-    text = shown("--human", "--board", "7", typed=f"Z9\n\nB2\nB2\nfire at will\n{end}")
+@pytest.mark.parametrize("end", ["QUIT\n", ""])
+def test_wrong_input_is_explained_and_hints_show_the_maps_of_the_persons_own_board(end, shown):
+    text = shown("--human", "--board", "7", typed=f"Z9\n\nA1\nA1\nfire at will\nHINT\n{end}")
     assert "'Z9' is not a cell: type one of A1 to D4" in text and "'fire at will' is not a cell" in text
-    assert "B2 has been fired at already" in text and text.count("your shot: ") == 6
+    assert "A1 has been fired at already" in text and text.count("your shot: ") == 7
     assert re.search(r"You stopped after 1 shot. The policy needed \d+.", text)
-    assert text.count(SHIP) == 2 * TINY.ship_cells
-
-
-def test_hints_show_the_maps_of_the_persons_own_board(shown):
-    text = shown("--human", "--board", "7", typed="A1\nhint\nhint posterior\n")
-    assert text.count("policy, %") == 1 and text.count("exact posterior, %") == 1
-    posterior = text.split("your shot: ")[3]
-    seen = np.zeros((1, TINY.cells), np.int8)
-    seen[0, 0] = 1 if board_of(7)[0] else -1
+    assert text.count(SHIP) == 2 * TINY.ship_cells and text.count("policy, %") == 1
+    seen = np.eye(1, TINY.cells, dtype=np.int8) * (1 if board_of(7)[0] else -1)
     expected = posterior_player_for(TINY).posterior(seen)[0][1]
-    first_row = next(line for line in posterior.splitlines() if line.startswith(" 1 "))
+    first_row = next(line for line in text.split("posterior, %")[1].splitlines() if line.startswith(" 1 "))
     assert int(first_row.split()[-3]) == round(100 * expected)
 
 
@@ -184,7 +168,7 @@ def test_mistake_is_one_line_on_stderr_and_status_2(run, tmp_path, capsys, monke
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-@pytest.mark.parametrize(("keys", "status"), [(b"\x03", 130), (b"q", 0), (b" +-nq", 0), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("keys", "status"), [(b"\x03", 130), (b" +-nq", 0), ("SIGTERM", 143)])
 def test_terminal_is_left_as_it_was_found(run, keys, status):
     """A real process, slow enough to be in the middle of a game when the keys come."""
     with on_terminal("battleship_grpo.play", str(run), "--speed", "0.1") as (process, main_end):
@@ -208,8 +192,12 @@ def on_terminal(*arguments):
 
     main_end, terminal = pty.openpty()
     found = termios.tcgetattr(terminal)
-    process = subprocess.Popen([sys.executable, "-m", *arguments], stdin=terminal, stdout=terminal, stderr=terminal,
-                               start_new_session=True, env={**os.environ, "TERM": "xterm"},
+
+    def take_terminal():
+        os.login_tty(os.dup(terminal))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # also where the tests run in the background of a shell
+
+    process = subprocess.Popen([sys.executable, "-m", *arguments], env={**os.environ, "TERM": "xterm"},
                                preexec_fn=take_terminal)
     yield process, main_end
     process.wait(1)
@@ -228,15 +216,3 @@ def read_until(descriptor, enough, seconds=20):
         elif done:
             break
     return text
-
-
-def take_terminal():
-    """Have the terminal on stdin control the new session, so that its Ctrl-C reaches the process.
-
-    Also where the tests run in the background of a shell, which has its children ignore Ctrl-C.
-    """
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

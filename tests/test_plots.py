@@ -10,6 +10,9 @@ import pytest
 from battleship_grpo.advantages import group_advantages
 from battleship_grpo.game import Rules
 from battleship_grpo.objectives import clipped_surrogate
+from battleship_grpo.policy import MLPPolicy
+from battleship_grpo.runs.folder import MetricsFile, RunFolder
+from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens import plots
 
 sys.path.append(str(Path(__file__).parent.parent / "notebooks"))
@@ -53,8 +56,13 @@ def test_curves_of_one_or_two_iterations_are_compared_without_a_warning(iteratio
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
 
 
-def test_start_of_a_run_is_random_play_or_how_the_policy_it_starts_from_plays():
-    metrics = {"mean_shots": np.array([np.nan, 48.0, 49.0, 48.5, 48.5, 20.0])}
-    assert plots.start_of(metrics, RULES, "") == RULES.random_mean_shots
-    assert plots.start_of(metrics, RULES, "runs/pretrained") == 48.5
-    assert plots.start_of({}, RULES, "runs/pretrained") is None
+def test_screen_of_a_run_is_a_picture(tmp_path):
+    settings = make_settings(rules="tiny", iterations=2, hidden_sizes=(8,))
+    with RunFolder.create(tmp_path / "run", "") as folder:
+        folder.begin(settings)
+        with MetricsFile(folder.metrics_csv) as file:
+            file.add({"iteration": 1, "seconds": 0.5, "mean_shots": 12.5, "entropy": 1.5})
+        MLPPolicy(16, 16, (8,), rules=settings.make_rules()).save(folder.policy)
+        pictures.training_screen(folder.path, tmp_path / "train.svg")
+    shown = (tmp_path / "train.svg").read_text(encoding="utf-8")
+    assert all(word in shown for word in ("50%", "12.50", "entropy", "opening", "policy"))

@@ -239,7 +239,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_over_ranks_or_processes(tmp_
 
 @needs_mpi
 @pytest.mark.parametrize(("arguments", "status", "says"), [
-    ([*TRAIN, "--help"], 0, ()), ([*TRAIN, "--seed", "x"], 2, ["--seed"]),
+    ([*TRAIN, "--help"], 0, ()), ([*TRAIN, "--seed", "x"], 2, ["seed must be"]),
     ([*TRAIN, *TINY, "--output-dir", "/dev/null/run"], 2, ["/dev/null: File exists"]),  # rank 0 alone
     ([*TRAIN, *TINY, "--learning-rate", "1e45"], 2, ["iteration 1", "loss is nan"]),  # every rank
     ([*TRAIN, "--algorithm", "sft", "--teacher", "nowhere"], 2, ["nowhere"]),  # every rank

@@ -5,12 +5,12 @@ posterior, exact or estimated. Where they do not fit side by side the cells shri
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import groupby, product
+from itertools import product
+from string import ascii_uppercase
 from typing import NamedTuple
 
 import numpy as np
-from rich.color import blend_rgb
+from rich.color import ColorTriplet, blend_rgb
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -19,24 +19,26 @@ from ..game import HIT, MISS, SHIP, WATER, Rules, random_boards, score
 
 
 class Glyphs(NamedTuple):
+    """What the terminal can show."""
+
     water: str  # these four are two columns wide
     ship: str
     miss: str
     hit: str
     missed: str  # cells of a heat map that have been fired at
     struck: str
-    pointer: str  # stands before the last shot
-    shades: str  # from 0 to the largest value, where neither numbers nor colours can be shown
+    shades: str  # from 0 to the largest value, where there is no room for numbers
     bars: str  # from an empty cell of a chart to a full one
 
 
-EMOJI = Glyphs(WATER, SHIP, MISS, HIT, "·", "×", "▸", " ░▒▓█", " ▁▂▃▄▅▆▇█")
-ASCII = Glyphs("~ ", "S ", "o ", "X ", ".", "x", ">", " -+*#", " .:#")
+EMOJI = Glyphs(WATER, SHIP, MISS, HIT, "·", "×", " ░▒▓█", " ▁▂▃▄▅▆▇█")
+ASCII = Glyphs("~ ", "S ", "o ", "X ", ".", "x", " -+*#", " -=#")
+SVG = EMOJI._replace(water="~ ", ship="S ", miss="o ", hit="X ")  # rich squeezes what is two columns wide
 
 # Heat runs from dark to one of Okabe & Ito's colours: told apart by colour-blind readers, legible on any background.
-DARK, SKY_BLUE, ORANGE = (24, 28, 36), (86, 180, 233), (230, 159, 0)
-SHADES = 24  # of a colour
-LAST_SHOT = "on rgb(150,60,110)"
+DARK, SKY_BLUE, ORANGE = ColorTriplet(24, 28, 36), ColorTriplet(86, 180, 233), ColorTriplet(230, 159, 0)
+LAST_SHOT = ColorTriplet(150, 60, 110)
+LIGHTNESS = 0.3, 0.59, 0.11  # of red, green and blue
 
 ROW_LABEL = 3  # columns for the row numbers
 GAP = 2  # columns between panels
@@ -46,24 +48,13 @@ LARGEST_SEED = 2**63
 TIE = 1e-6  # probabilities of a hit closer than this are equal
 
 
-class Look(NamedTuple):
-    """What the terminal can show."""
-
-    glyphs: Glyphs = EMOJI
-    colour: bool = False
-
-
-# For pictures: rich squeezes characters that are two columns wide, so cells are letters there.
-SVG = Look(EMOJI._replace(water=ASCII.water, ship=ASCII.ship, miss=ASCII.miss, hit=ASCII.hit), colour=True)
-
-
-def look_of(console, ascii_only=False):
-    """Glyphs that the console's encoding has, and colours if it takes them."""
+def glyphs_of(console):
+    """Those that the console's encoding has."""
     try:
         "".join(EMOJI).encode(console.encoding)
     except UnicodeEncodeError:
-        ascii_only = True
-    return Look(ASCII if ascii_only else EMOJI, colour=console.color_system is not None and not console.no_color)
+        return ASCII
+    return EMOJI
 
 
 @dataclass(frozen=True)
@@ -79,12 +70,17 @@ class Frame:
     last: int | None = None  # the cell fired at last
     comment: str = ""  # on the last shot
     ships: np.ndarray | None = None  # bool (cells,): given once the game is over, and shown
-    before: np.ndarray | None = None  # `seen` when the maps were made; None: the same as now
+
+    def after(self, cell, hit, **more):
+        """The next frame."""
+        seen = self.seen.copy()
+        seen[cell] = 1 if hit else -1
+        return replace(self, seen=seen, last=cell, **more)
 
     @property
     def open(self):
-        """bool (cells,): in the fog when the maps were made."""
-        return (self.seen if self.before is None else self.before) == 0
+        """bool (cells,): in the fog before the last shot."""
+        return (self.seen == 0) | (np.arange(len(self.seen)) == self.last)
 
     @property
     def shots(self):
@@ -118,22 +114,20 @@ def game_frames(player, posterior_player, board, rng, heading):
     rules, best_choices = player.rules, 0
     frame = Frame(rules, heading, np.zeros(rules.cells, np.int8), comment="the fleet is hidden")
     while frame.hits < rules.ship_cells:
-        before = frame.seen
-        distribution = player.distribution(before[None], before[None] == 0)
-        maps = {"before": before, "policy": distribution.probs[0]}
+        seen = frame.seen
+        distribution = player.distribution(seen[None], seen[None] == 0)
+        maps = {"policy": distribution.probs[0]}
         if posterior_player:
-            maps["posterior"] = posterior_player.posterior(before[None])[0]
+            maps["posterior"] = posterior_player.posterior(seen[None])[0]
             maps["posterior_name"] = posterior_player.posterior_name
         if frame.last is None:
             yield replace(frame, **maps)
         shot = int((distribution.greedy() if player.deterministic else distribution.sample(rng.random(1)))[0])
         comment = f"{cell_name(*divmod(shot, rules.board_size))}: {'hit' if board[shot] else 'miss'}."
         if posterior_player:
-            best_choices += cost_of(shot, maps["posterior"], before) == 0
-            comment += comment_on(rules, shot, maps["posterior"], before, posterior_player.choice_name)
-        seen = before.copy()
-        seen[shot] = 1 if board[shot] else -1
-        frame = Frame(rules, heading, seen, last=shot, comment=comment, **maps)
+            best_choices += cost_of(shot, maps["posterior"], seen) == 0
+            comment += comment_on(rules, shot, maps["posterior"], seen, posterior_player.choice_name)
+        frame = frame.after(shot, board[shot], comment=comment, **maps)
         yield frame
     reached = score(rules, frame.shots - frame.hits, True)
     comment = f"Fleet sunk in {frame.shots} shots, score {reached:.2f}."
@@ -165,99 +159,87 @@ class Panel(NamedTuple):
 
     title: str
     frame: Frame
-    heat: np.ndarray | None = None  # a value per cell, NaN where there is none; the board itself if None
-    colour: tuple = SKY_BLUE
+    heat: np.ndarray | None = None  # a value per cell; the board itself if None
+    colour: ColorTriplet = SKY_BLUE
 
     def width(self, cell_width):
         return max(len(self.title), ROW_LABEL + self.frame.rules.board_size * cell_width)
 
-    def draw(self, look, cell_width):
+    def draw(self, glyphs, cell_width):
         """Title, column letters, one line per row of the board."""
-        size = self.frame.rules.board_size
-        letters = (f"{column_name(column):<2}".rjust(min(3, cell_width)) for column in range(size))
-        text = Text(f"{self.title}\n", "bold", no_wrap=True)
-        text.append(" " * ROW_LABEL + "".join(letter.ljust(cell_width) for letter in letters), "not bold dim")
-        draw_cell = self.board_cell if self.heat is None else partial(
-            self.heat_cell, largest=np.nanmax(self.heat, where=self.frame.open, initial=1e-9))
-        for row in range(size):
-            text.append(f"\n{row + 1:>2} ", "not bold dim")
-            cells = (draw_cell(look, cell, cell_width) for cell in range(row * size, (row + 1) * size))
-            for style, alike in groupby(cells, key=lambda cell: cell[1]):  # fewer pieces are faster to print
-                text.append("".join(cell for cell, _ in alike), f"not bold {style}")
+        size, first = self.frame.rules.board_size, " " * (cell_width > 2)
+        names = (f"{first}{name:<2}".ljust(cell_width) for name in COLUMNS[:size])
+        text = Text(no_wrap=True).append(self.title, "bold").append(f"\n{' ' * ROW_LABEL}{''.join(names)}", "dim")
+        largest = 0 if self.heat is None else np.max(self.heat, where=self.frame.open, initial=1e-9)
+        for cell in range(size**2):
+            if cell % size == 0:
+                text.append(f"\n{cell // size + 1:>2} ", "dim")
+            if self.heat is None:
+                text.append(*self.board_cell(glyphs, cell, cell_width))
+            else:
+                text.append(*self.heat_cell(glyphs, cell, cell_width, largest))
         return text
 
-    def board_cell(self, look, cell, cell_width):
+    def board_cell(self, glyphs, cell, cell_width):
         """(text, style)"""
-        frame, glyphs = self.frame, look.glyphs
+        frame = self.frame
         shown = frame.ships is not None and frame.ships[cell]
         glyph = glyphs.ship if shown else (glyphs.water, glyphs.hit, glyphs.miss)[frame.seen[cell]]
-        last = cell == frame.last
-        pointer = glyphs.pointer if last else " "
-        return pointer[: cell_width - 2] + glyph + " " * (cell_width - 3), LAST_SHOT if last and look.colour else ""
+        style = f"on {LAST_SHOT.rgb}" if cell == frame.last else ""
+        return " " * (cell_width > 2) + glyph + " " * (cell_width - 3), style
 
-    def heat_cell(self, look, cell, cell_width, largest):
+    def heat_cell(self, glyphs, cell, cell_width, largest):
         """(text, style): a percentage, or a shade where there is no room for one."""
-        frame, glyphs, value, style = self.frame, look.glyphs, self.heat[cell], ""
-        share = value / largest  # so that faint maps can be read, too
-        if not frame.open[cell]:
-            text, style = glyphs.struck if frame.seen[cell] > 0 else glyphs.missed, "dim"
-        elif np.isnan(value):
-            text = ""
+        if not self.frame.open[cell]:
+            text, style = glyphs.struck if self.frame.seen[cell] > 0 else glyphs.missed, "dim"
         else:
-            last = cell == frame.last
+            share = self.heat[cell] / largest  # so that faint maps can be read, too
+            shade = LAST_SHOT if cell == self.frame.last else blend_rgb(DARK, self.colour, share)
             if cell_width > 2:
-                text = f"{100 * value:3.0f}"
-                text = glyphs.pointer + text[1:] if last and text[0] == " " else text
+                text, ink = f"{100 * self.heat[cell]:.0f}", "black" if np.dot(shade, LIGHTNESS) > 110 else "white"
             else:
-                text = "" if look.colour else 2 * (glyphs.pointer if last else glyphs.shades[round(share * 4)])
-            if look.colour:
-                style = LAST_SHOT if last else heat_style(share, self.colour)
+                text, ink = 2 * glyphs.shades[round(share * 4)], shade.rgb
+            style = f"{ink} on {shade.rgb}"
         return text.rjust(min(3, cell_width)).ljust(cell_width), style
 
 
-def heat_style(share, colour):
-    shade = blend_rgb(DARK, colour, round(SHADES * share) / SHADES)
-    ink = "black" if np.dot(shade, [0.3, 0.59, 0.11]) > 110 else "white"
-    return f"{ink} on {shade.rgb}"
+def panels_of(frame, title):
+    """The board and the maps of a frame."""
+    maps = ("policy", frame.policy, SKY_BLUE), (frame.posterior_name, frame.posterior, ORANGE)
+    return [Panel(title, frame), *(Panel(f"{name}, %", frame, heat, colour) for name, heat, colour in maps
+                                   if heat is not None)]
 
 
-def side_by_side(panels, look, width):
-    """(something to print, how many of the panels it shows): cells shrink before panels go; one panel stays."""
+def side_by_side(panels, glyphs, width):
+    """Something to print: cells shrink before panels go, the last ones first; one panel stays."""
     for count, cell_width in product(range(len(panels), 0, -1), CELL_WIDTHS):
         if sum(panel.width(cell_width) for panel in panels[:count]) + GAP * (count - 1) <= width:
             break
     grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
-    grid.add_row(*(panel.draw(look, cell_width) for panel in panels[:count]))
-    return grid, count
+    grid.add_row(*(panel.draw(glyphs, cell_width) for panel in panels[:count]))
+    return grid
 
 
 def one_line(text, style=""):
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def render(frame, look, width, status="", panels=None):
+def render(frame, glyphs, width, status="", panels=None):
     """The frame for a screen of `width` columns; `status` is its last line. panels: instead of its board and maps."""
-    if not panels:
-        maps = ("policy", frame.policy, SKY_BLUE), (frame.posterior_name, frame.posterior, ORANGE)
-        panels = [Panel("board", frame), *(Panel(f"{name}, %", frame, heat, colour) for name, heat, colour in maps
-                                           if heat is not None)]
-    grid, count = side_by_side(panels, look, width)
-    note = f"{width} columns show {count} of {len(panels)} panels" if count < len(panels) else ""
+    panels = panels or panels_of(frame, "board")
     last = [Text(), one_line(status, "dim")] if status else []
-    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), one_line(note, "yellow"), grid, Text(),
-                 Text(frame.comment), *last)
+    return Group(one_line(frame.heading, "bold"), one_line(frame.counts), Text(), side_by_side(panels, glyphs, width),
+                 Text(), Text(frame.comment), *last)
 
 
 # ------------------------------------------------------------------------------------- names of cells
 
 
-def column_name(column):
-    """A, B, … Z, AA, AB, …"""
-    return (column_name(column // 26 - 1) if column >= 26 else "") + chr(ord("A") + column % 26)
+COLUMNS = [*ascii_uppercase, *("A" + letter for letter in ascii_uppercase)]  # A, B, … Z, AA, AB, …
 
 
 def cell_name(row, column):
-    return f"{column_name(column)}{row + 1}"
+    return f"{COLUMNS[column]}{row + 1}"
 
 
 def parse_cell(text, board_size):

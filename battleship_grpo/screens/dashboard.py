@@ -1,10 +1,6 @@
-"""A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it.
+"""A run on one screen: its progress, how well it plays, the maps of its policy, and a game of it."""
 
-`train` shows its own run by it, and `play --follow` that of another terminal.
-"""
-
-from textwrap import wrap
-from typing import NamedTuple
+from itertools import chain
 
 import numpy as np
 from rich.console import Group
@@ -14,46 +10,39 @@ from ..game import placement_count
 from ..players.bayes import Bayes
 from ..players.evaluation import EVERY_BOARD_BELOW, Sampled, reference_scores
 from ..runs.loop import share_done
-from .boards import ORANGE, SKY_BLUE, Frame, Panel, games, one_line, side_by_side
+from .boards import ORANGE, SKY_BLUE, Frame, Panel, games, one_line, panels_of, side_by_side
 
-MOST_CHART_ROWS, WIDEST_BAR, WIDEST_SPARKLINE = 12, 40, 80
+MOST_CHART_ROWS, WIDEST_SPARKLINE = 12, 80
+CURVE = SKY_BLUE.rgb
 BESIDE_BOARD = 4  # lines of the game that are not rows of the board
-LINGER = 6  # drawings that the end of a game stays
 RECENT = 20  # iterations that a number shown is the mean of
+IN_A_LINE = 6  # numbers, the first that were measured
 
-
-class Number(NamedTuple):
-    label: str
-    form: str  # how to write it
-    meaning: str
-    in_a_line: bool = True  # shown where there is no room for all
-
-
-NUMBERS = {  # that say how an iteration went; which of them there are depends on the algorithm
-    "mean_shots": Number("shots", "{:.2f}", "shots per game in training, drawn from the policy"),
-    "mean_score": Number("score", "{:.3f}", "1 without a miss, 0 where the fleet is not sunk"),
-    "entropy": Number("entropy", "{:.2f}", "how undecided a shot is, in nats: 0 once it is sure"),
-    "kl_ref": Number("KL", "{:.2f}", "from policy to reference, in nats per shot"),
-    "step_kl": Number("KL of the step", "{:.4f}", "how far the last step moved it, in nats per shot"),
-    "clipped": Number("clipped", "{:.1%}", "shots whose ratio is clipped: they teach no more", False),
-    "zero_variance": Number("no lesson", "{:.1%}", "boards whose games all scored alike", False),
-    "accuracy": Number("accuracy", "{:.2f}", "it agrees with the teacher, or with the preference"),
-    "precision": Number("precision", "{:.2f}", "a ship lies at the cell where it is surest", False),
-    "explained_variance": Number("critic explains", "{:.2f}", "share of the variance of returns"),
-    "grad_norm": Number("gradient", "{:.3f}", "its length, before it is clipped", False),
-    "shots_per_second": Number("shots/s", "{:,.0f}", "played and learnt from"),
+NUMBERS = {  # that say how an iteration went: label, how to write it, meaning. Which there are depends on the algorithm
+    "mean_shots": ("shots", "{:.2f}", "shots per game in training, drawn from the policy"),
+    "mean_score": ("score", "{:.3f}", "1 without a miss, 0 where the fleet is not sunk"),
+    "entropy": ("entropy", "{:.2f}", "how undecided a shot is, in nats: 0 once it is sure"),
+    "kl_ref": ("KL", "{:.2f}", "from policy to reference, in nats per shot"),
+    "step_kl": ("KL of the step", "{:.4f}", "how far the last step moved it, in nats per shot"),
+    "accuracy": ("accuracy", "{:.2f}", "it agrees with the teacher, or with the preference"),
+    "precision": ("precision", "{:.2f}", "a ship lies at the cell where it is surest"),
+    "explained_variance": ("critic explains", "{:.2f}", "share of the variance of returns"),
+    "shots_per_second": ("shots/s", "{:,.0f}", "played and learnt from"),
+    "clipped": ("clipped", "{:.1%}", "shots whose ratio is clipped: they teach no more"),
+    "zero_variance": ("no lesson", "{:.1%}", "boards whose games all scored alike"),
+    "grad_norm": ("gradient", "{:.3f}", "its length, before it is clipped"),
 }
 
 
-def in_words(values, all_of_them=False):
-    """Numbers, name → value, each with its label: those for a line, or all of them."""
-    return [f"{number.label} {number.form.format(values[name])}" for name, number in NUMBERS.items()
-            if name in values and (number.in_a_line or all_of_them)]
+def in_words(values):
+    """Those of the numbers, name → value, that fit into a line, each with its label."""
+    words = [f"{label} {form.format(values[name])}" for name, (label, form, _) in NUMBERS.items() if name in values]
+    return "  ".join(words[:IN_A_LINE])
 
 
 def measured(metrics):
     """The numbers over the iterations that measured them, name → float (n,). metrics: as a run folder has them."""
-    if "clip_low" in metrics:
+    if "clip_high" in metrics:
         metrics = metrics | {"clipped": metrics["clip_low"] + metrics["clip_high"]}
     found = {name: metrics[name][np.isfinite(metrics[name])] for name in NUMBERS if name in metrics}
     return {name: values for name, values in found.items() if len(values)}
@@ -64,161 +53,101 @@ def recent(values):
     return values[-RECENT:].mean()
 
 
-def lowest(values):
-    """The lowest mean over so many iterations in a row."""
-    return np.convolve(values, np.ones(width := min(RECENT, len(values))), "valid").min() / width
-
-
 class Dashboard:
-    """A scene: a run, and a game of its policy that goes on by one shot with each drawing.
+    """A run, and a game of its policy that goes on by one shot with each drawing."""
 
-    source: returns (metrics, policy): column name → float (iterations,), NaN where not measured; the newest policy, or
-    None where it has not changed.
-    """
-
-    busy = 0.01  # of the time: training goes first
-    seconds = 0.3  # between drawings, at least
-
-    def __init__(self, settings, look, source):
-        self.settings, self.look, self.source, self.rules = settings, look, source, settings.make_rules()
+    def __init__(self, settings, glyphs):
+        self.settings, self.glyphs, self.rules = settings, glyphs, settings.make_rules()
         self.levels = [] if settings.max_shots else reference_scores(self.rules)
         few = placement_count(self.rules) <= EVERY_BOARD_BELOW  # of more a posterior takes too long for a drawing
         self.posterior_player = Bayes(self.rules) if few else None
         self.player = self.frames = self.frame = None
         self.numbers, self.done, self.share, self.explains = {}, {"seconds": 0.0, "iterations": 0}, 0.0, False
 
-    @property
-    def keys(self):
-        return "? shows the maps" if self.explains else "? explains the numbers"
+    def advance(self, metrics, policy):
+        """What has changed since; and the next shot, by the newest policy.
 
-    def press(self, key):
-        self.explains ^= key == "?"
-
-    def advance(self):
-        """What has changed since; and the next shot, by the newest policy."""
-        metrics, policy = self.source()
+        metrics: column name → float (iterations,), NaN where not measured. policy: None where it has not changed.
+        """
         self.numbers = measured(metrics)
         if len(metrics.get("iteration", ())):
-            self.done = {"seconds": metrics["seconds"][-1], "iterations": int(metrics["iteration"][-1])}
+            self.done = {"seconds": metrics["seconds"][-1], "iterations": metrics["iteration"][-1]}
             self.share = min(1.0, share_done(self.settings, self.done))
         if policy and not self.player:
             self.player = Sampled("the policy", policy)
-            played = games(self.player, "a game", self.posterior_player, first=0)
-            self.frames = (frame for game in played for frame in game
-                           for _ in range(1 if frame.ships is None else LINGER))
+            self.frames = chain.from_iterable(games(self.player, "a game", self.posterior_player, first=0))
         if self.player:
             self.player.policy = policy or self.player.policy
             self.frame = next(self.frames)
-        return True
 
     def render(self, width, height, status=""):
-        """`status` is the last line. Where there is little room the numbers share lines, then the maps go."""
+        """`status` is the last line. Where there is little room the numbers share a line, then the maps go."""
         title = f"{self.settings.algorithm}, {self.rules.describe()}, seed {self.settings.seed}"
-        head = [one_line(title, "bold"), self._progress(width)]
+        progress = "{:4.0%}  iteration {iterations:,.0f}  {seconds:.0f} s".format(self.share, **self.done)
+        if self.share:
+            progress += f", {self.done['seconds'] / self.share - self.done['seconds']:.0f} s left"
+        head = [one_line(title, "bold"), one_line(progress)]
         foot = [one_line(status, "dim")] if status else []
         room, game, table = height - len(head) - len(foot), [], self._table(width)
         if self.frame and not self.explains and room >= self.rules.board_size + BESIDE_BOARD + 4:
             game = self._game(width)
             room -= self.rules.board_size + BESIDE_BOARD
         if len(table) + 5 > room:
-            table = self._few_lines(width)
+            table = [one_line(in_words({name: recent(values) for name, values in self.numbers.items()}))]
         curve = self._curve(width, min(room - len(table) - 2, MOST_CHART_ROWS))
         return Group(*[*head, *curve, *game, *table][: height - len(foot)], *foot)
 
-    def _progress(self, width):
-        """A bar, the share of training that is done, the time it took, and the time left."""
-        seconds = self.done["seconds"]
-        words = f" {self.share:4.0%}  iteration {self.done['iterations']:,}  {clock(seconds)}"
-        if self.share:
-            words += f", {clock(seconds / self.share - seconds)} left"
-        bar = max(0, min(width - len(words), WIDEST_BAR))
-        full = round(self.share * bar)
-        line = one_line("").append(self.look.glyphs.bars[-1] * full, curve_style(self.look))
-        return line.append(self.look.glyphs.shades[1] * (bar - full) + words)
-
     def _curve(self, width, rows):
-        """Mean shots over the run, beside reference scores."""
+        """Mean shots over the run, as far as it is done, between reference scores."""
         if "mean_shots" not in self.numbers or rows < 1:
             return []
         shots = self.numbers["mean_shots"]
-        title = one_line(f"mean shots {recent(shots):.2f}, at best {lowest(shots):.2f}", "bold")
-        return [title, *chart(shots, self.share, width, rows, self.levels, self.look), Text()]
+        levels = ", ".join(f"{name} {value:.2f}" for name, value in self.levels).replace("–", "-")  # in ASCII, too
+        course = in_columns(shots, max(1, round(self.share * width)))
+        heights = in_proportion(np.array([*course, *(value for _, value in self.levels)]))
+        lines = in_bars(heights[: len(course)], rows, self.glyphs.bars)
+        title = one_line(f"shots {recent(shots):.2f}", "bold").append(f"  {levels}", "not bold")
+        return [title, *(one_line(line, CURVE) for line in lines), Text()]
 
     def _game(self, width):
         """The policy's opening beside the posterior, and its game."""
-        fog, game = np.zeros((1, self.rules.cells), np.int8), self.frame
+        fog = np.zeros((1, self.rules.cells), np.int8)
         opening = Frame(self.rules, "", fog[0])
-        panels = [Panel("opening, %", opening, self.player.distribution(fog, fog == 0).probs[0]),
-                  Panel("a game of it", game), Panel("policy, %", game, game.policy)]
+        panels = [Panel("opening, %", opening, self.player.distribution(fog, fog == 0).probs[0])]
         if self.posterior_player:
-            panels.insert(1, Panel("exact posterior, %", opening, self.posterior_player.posterior(fog)[0], ORANGE))
-            panels.append(Panel("exact posterior, %", game, game.posterior, ORANGE))
-        return [side_by_side(panels, self.look, width)[0], one_line(game.comment), Text()]
+            panels.append(Panel("exact posterior, %", opening, self.posterior_player.posterior(fog)[0], ORANGE))
+        panels += panels_of(self.frame, "a game of it")
+        return [side_by_side(panels, self.glyphs, width), one_line(self.frame.comment), Text()]
 
     def _table(self, width):
         """A line for each number: its course over the run, or its meaning."""
         lines = []
         for name, values in self.numbers.items():
-            label, form, meaning, _ = NUMBERS[name]
+            label, form, meaning = NUMBERS[name]
             line = one_line(f"{label:<15}{form.format(recent(values)):>11}  ")
-            course = sparkline(values, max(1, min(width - 28, WIDEST_SPARKLINE)), self.look)
-            lines.append(line.append(meaning) if self.explains else line.append(course, curve_style(self.look)))
+            course = in_columns(values, max(1, min(width - 28, WIDEST_SPARKLINE)))
+            bars, = in_bars(in_proportion(course), 1, self.glyphs.bars)
+            lines.append(line.append(meaning) if self.explains else line.append(bars, CURVE))
         return lines
-
-    def _few_lines(self, width):
-        """All numbers but the shots, which the curve shows; none is broken over lines."""
-        values = {name: recent(values) for name, values in self.numbers.items() if name != "mean_shots"}
-        text = "  ".join(word.replace(" ", "\xa0") for word in in_words(values, all_of_them=True))
-        return [one_line(line.replace("\xa0", " ")) for line in wrap(text, width)]
-
-
-def clock(seconds):
-    """12:34"""
-    return "{}:{:02}".format(*divmod(round(seconds), 60))
 
 
 # ------------------------------------------------------------------------------------- curves made of text
 
 
-def curve_style(look):
-    return "rgb({},{},{})".format(*SKY_BLUE) if look.colour else ""
-
-
 def in_columns(values, count):
     """A curve (n,) as `count` numbers: means over parts of it that are about equal."""
-    edges = np.arange(count + 1) * len(values) // count
-    first, last = edges[:-1], np.maximum(edges[1:], edges[:-1] + 1)
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    return (sums[last] - sums[first]) / (last - first)
+    first = np.arange(count) * len(values) // count
+    return np.add.reduceat(values, first) / np.maximum(1, np.diff(first, append=len(values)))
 
 
-def cells_of(fillings, bars):
-    return "".join(bars[step] for step in (fillings * (len(bars) - 1)).round().astype(int))
+def in_proportion(values):
+    """From 0 for the least to 1 for the largest; all 0 where they differ by no more than rounding."""
+    above, largest = values - values.min(), np.abs(values).max()
+    return above / above.max() if above.max() > 1e-9 * largest else 0 * values
 
 
-def sparkline(values, width, look):
-    """The course of some values between the least and the largest of them."""
-    values = in_columns(values, width)
-    return cells_of((values - values.min()) / max(np.ptp(values), 1e-300), look.glyphs.bars[1:])
-
-
-def chart(values, share, width, rows, levels, look):
-    """Lines of text: a curve of which `share` is known already, and at its right, where there is room, the levels.
-
-    levels: (name, value)
-    """
-    labels = [f" {name.replace('–', '-')} {value:.2f}" for name, value in levels]  # in ASCII, too
-    if 2 * max(map(len, labels), default=0) > width:
-        labels = [""] * len(levels)
-    columns = width - max(map(len, labels), default=0)
-    known = in_columns(values, max(1, round(share * columns)))
-    heights = np.array([*known, *(value for _, value in levels)])
-    heights = (heights - heights.min()) * rows / max(np.ptp(heights), 1e-9)
-    marks = dict(zip(np.minimum(rows - 1, heights[len(known):].astype(int)), labels, strict=True))  # row → label
-    lines = []
-    for row in reversed(range(rows)):
-        ground = look.glyphs.missed if row in marks else " "
-        cells = cells_of(np.clip(heights[: len(known)] - row, 0, 1), look.glyphs.bars).replace(" ", ground)
-        line = one_line("").append(cells, curve_style(look))
-        lines.append(line.append(ground * (columns - len(cells)) + marks.get(row, ""), "dim"))
-    return lines
+def in_bars(heights, rows, bars):
+    """Lines of text from the top: a bar for each height from 0 to 1, at least the lowest there is."""
+    steps = len(bars) - 1
+    filled = np.round(1 + heights * (rows * steps - 1)).astype(int)
+    return ["".join(bars[step] for step in np.clip(filled - row * steps, 0, steps)) for row in reversed(range(rows))]

@@ -1,42 +1,31 @@
-"""Live screens: games, one after the other, and a run while it learns. Where there is no terminal: lines.
-
-What a live screen shows is a scene:
-
-    advance()                      go on to what is shown next; False where there is nothing more
-    render(width, height, status)  what rich prints, on so many columns and lines
-    press(key)                     what a key changes; True goes on at once
-    seconds, busy                  how long each drawing stays; the share of time that may be spent on drawing
-    keys                           help on its own keys, in a few words
-"""
+"""Live screens: games, one after the other, and a run while it learns. Where there is no terminal: lines."""
 
 import os
+import select
 import sys
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import chain, islice
 
 import numpy as np
 from rich.live import Live
 
-from ..policy import Policy
 from ..runs.folder import extended
-from .boards import look_of, render
+from .boards import glyphs_of, render
 from .dashboard import Dashboard, in_words
 
 try:
-    import select
     import termios
     import tty
 except ImportError:  # not POSIX: no keys
     termios = None
 
 LINE_EVERY = 5.0  # seconds between lines where there is no live terminal
-POLL = 0.3  # seconds in which a screen finds out that it is over, at most
-SNAPSHOT_SHOTS = 8  # into a game, when a picture is taken
+DRAW_EVERY = 0.3  # seconds between drawings of a run, at least
+DRAWING = 0.02  # of the time goes into them, at most
 LINES_KEPT = 24  # of the last drawing, when the screen is as it was found
 SPEEDS = 0.1, 100.0  # shots per second
-SPEED_STEP = 1.5
+FASTER = {"+": 1.5, "=": 1.5, "-": 1 / 1.5}  # by these keys
 LINGER = 3.0  # seconds that the end of a game stays on the screen before the next
 
 
@@ -60,21 +49,23 @@ def keyboard():
     if not (termios and sys.stdin and sys.stdin.isatty() and in_foreground(sys.stdin)):
         yield no_key
         return
-    descriptor, typed = sys.stdin.fileno(), deque()
+    descriptor = sys.stdin.fileno()
 
     def read(seconds):
-        if not typed and select.select([descriptor], [], [], seconds)[0]:
-            new = os.read(descriptor, 64) or b"q"  # the terminal is gone
-            if not new.startswith(b"\x1b"):  # arrows and the like mean nothing here
-                typed.extend(new.decode(errors="ignore"))
-        return typed.popleft() if typed else ""
+        if not select.select([descriptor], [], [], seconds)[0]:
+            return ""
+        with suppress(OSError):
+            if key := os.read(descriptor, 1):
+                return key.decode("latin-1")
+        return "q"  # the terminal is gone
 
     found = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)  # no echo, no waiting for lines; Ctrl-C still interrupts
     try:
         yield read
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, found)
+        with suppress(termios.error):
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, found)
 
 
 def no_key(seconds):
@@ -82,83 +73,58 @@ def no_key(seconds):
     return ""
 
 
-def show(console, read_key, scene, quits="quits", over=lambda: False):
-    """Fill a terminal with a scene until there is nothing more, `over()`, or q; True if it was q."""
-    key, goes_on, paused = "", True, False
-    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-        while key != "q" and not over():
-            start = time.thread_time()
-            if goes_on:
-                if not scene.advance():
-                    break
-                shown = time.monotonic()
-            if goes_on or key:
-                status = f"q {quits}   space {'goes on' if paused else 'pauses'}   {scene.keys}"
-                if read_key is no_key:
-                    status = "Ctrl-C ends; keys are off: the input is not a terminal"
-                live.update(scene.render(console.width, console.height, status), refresh=True)
-                rest = (time.thread_time() - start) / scene.busy
-            due = shown + max(scene.seconds, rest)
-            key = read_key(POLL if paused else min(POLL, max(0.0, due - time.monotonic())))
-            paused ^= key == " "
-            goes_on = scene.press(key) or (not paused and time.monotonic() >= due)
-    return key == "q"
+def full_screen(console):
+    """For a `with` block that draws on the whole terminal, which is then as it was."""
+    return Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop")
+
+
+def help_on_keys(read_key, paused, quits, others):
+    if read_key is no_key:
+        return "Ctrl-C ends; keys are off: the input is not a terminal"
+    return f"q {quits}   space {'goes on' if paused else 'pauses'}   {others}"
 
 
 # ------------------------------------------------------------------------------------- games
 
 
-class Reel:
-    """A scene: games, as `boards.games` yields them, until `count` have ended; keys change the shots per second."""
-
-    busy = 1.0
-
-    def __init__(self, games, count, look, speed=SPEEDS[0]):
-        self.games, self.count, self.look, self.speed = games, count, look, speed
-        self.frames, self.frame = iter(()), None
-        self.shots = []  # of each game that has ended
-
-    def advance(self):
-        frame = next(self.frames, None)
-        if frame is None and len(self.shots) < self.count:
-            self.frames = next(self.games, iter(()))
-            frame = next(self.frames, None)
-        self.frame = frame or self.frame
-        if frame and frame.ships is not None:
-            self.shots.append(frame.shots)
-        return frame is not None
-
-    def render(self, width, height=None, status=""):
-        return render(self.frame, self.look, width, status)
-
-    @property
-    def seconds(self):
-        return 1 / self.speed if self.frame.ships is None else LINGER
-
-    @property
-    def keys(self):
-        return f"+ - {self.speed:.1f} shots a second   . next shot   n next board"
-
-    def press(self, key):
-        faster = {"+": SPEED_STEP, "=": SPEED_STEP, "-": 1 / SPEED_STEP}.get(key, 1.0)
-        self.speed = min(max(self.speed * faster, SPEEDS[0]), SPEEDS[1])
-        if key == "n":
-            self.frames = next(self.games, iter(()))
-        return key in ("n", ".")
-
-
-def watch(console, reel):
-    """Play on a live terminal; the last frame stays. Elsewhere all frames, one below the other."""
+def watch(console, played, count, glyphs, speed):
+    """Show games, as `boards.games` yields them, until `count` have ended: live, the last frame stays; where there is
+    no terminal, all frames, one below the other.
+    """
     if is_live(console):
-        with keyboard() as read_key:
-            show(console, read_key, reel)
-        console.print(reel.render(console.width))
+        with keyboard() as read_key, full_screen(console) as live:
+            last = show(console, live, read_key, played, count, glyphs, speed)
+        console.print(render(last, glyphs, console.width))
     else:
-        while reel.advance():
-            console.print(reel.render(console.width), "")
+        for frame in chain.from_iterable(islice(played, count)):
+            console.print(render(frame, glyphs, console.width), "")
 
 
-# ------------------------------------------------------------------------------------- a run: in `train`
+def show(console, live, read_key, played, count, glyphs, speed):
+    """Frame after frame, so many shots a second, as long as no key says otherwise. Returns the last."""
+    frames, key, due, paused = iter(()), ".", 0.0, False
+    while key != "q":
+        speed = min(max(speed * FASTER.get(key, 1), SPEEDS[0]), SPEEDS[1])
+        paused ^= key == " "
+        if key == "n":
+            frames = next(played)
+        if key in ("n", ".") or (not paused and time.monotonic() >= due):
+            if not (following := next(frames, None)):
+                if count == 0:
+                    break
+                frames = next(played)
+                following = next(frames)
+            frame, shown = following, time.monotonic()
+            count -= frame.ships is not None
+        due = shown + (1 / speed if frame.ships is None else LINGER)
+        others = f"+ - {speed:.1f} shots a second   . next shot   n next board"
+        status = help_on_keys(read_key, paused, "quits", others)
+        live.update(render(frame, glyphs, console.width, status), refresh=True)
+        key = read_key(None if paused else max(0.0, due - time.monotonic()))
+    return frame
+
+
+# ------------------------------------------------------------------------------------- a run, in `train`
 
 
 class Lines:
@@ -172,90 +138,57 @@ class Lines:
     def add(self, share, metrics, policy):
         if time.monotonic() >= self.due or share >= 1:
             self.due = time.monotonic() + LINE_EVERY
-            at = f"{share:4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}"
-            self.console.print("  ".join([at, *in_words(metrics)]), soft_wrap=True, highlight=False)
+            at = f"{min(1, share):4.0%}  {metrics['seconds']:6.1f} s  iteration {metrics['iteration']:>5.0f}"
+            self.console.print(f"{at}  {in_words(metrics)}", soft_wrap=True)
 
 
-class Handover:
-    """What training leaves for the thread that draws, and whether either of the two has ended."""
+class Screen:
+    """A dashboard, drawn by training itself now and then, from a copy of the policy: no bit depends on it."""
 
-    def __init__(self, metrics):
-        self.metrics, self.rows, self.policy = metrics, deque(), None
-        self.ended = self.over = False
+    def __init__(self, console, live, read_key, dashboard, metrics):
+        self.console, self.live, self.read_key, self.dashboard = console, live, read_key, dashboard
+        self.metrics, self.rows, self.due = metrics, [], 0.0
+        self.paused = self.ended = False
 
     def add(self, share, metrics, policy):
+        """What an iteration measured, and the policy after it."""
         self.rows.append(metrics)
-        if self.policy is None:  # the one before has been taken
-            self.policy = policy.copy(np)
+        start = time.monotonic()
+        if start >= self.due:
+            while not self.ended and (key := self.read_key(0)):
+                self.ended = key == "q"
+                self.paused ^= key == " "
+                self.dashboard.explains ^= key == "?"
+            if not self.paused:
+                self.advance(policy)
+            self.draw()
+            self.due = start + max(DRAW_EVERY, (time.monotonic() - start) / DRAWING)
 
-    def take(self):
-        """(metrics, policy), as a `Dashboard` wants them."""
-        rows = [self.rows.popleft() for _ in range(len(self.rows))]
-        self.metrics = extended(self.metrics, rows)
-        policy, self.policy = self.policy, None
-        return self.metrics, policy
+    def advance(self, policy):
+        self.metrics, self.rows = extended(self.metrics, self.rows), []
+        self.dashboard.advance(self.metrics, policy and policy.copy(np))
+
+    def draw(self):
+        others = "? shows the maps" if self.dashboard.explains else "? explains the numbers"
+        status = help_on_keys(self.read_key, self.paused, "saves and ends", others)
+        self.live.update(self.dashboard.render(self.console.width, self.console.height, status), refresh=True)
 
 
 @contextmanager
 def training_progress(console, settings, metrics):
     """Yields an object to `add(share, metrics, policy)` to after each iteration; it is `ended` once q is pressed.
 
-    A thread draws, from copies: no bit of training depends on it, and training outlives it. metrics: of iterations
-    before, column name → float (iterations,).
+    metrics: of iterations before, column name → float (iterations,).
     """
     if not is_live(console):
         yield Lines(console)
         return
     console.print("working out how others play, to compare with")
-    handover = Handover(metrics)
-    dashboard = Dashboard(settings, look_of(console), handover.take)
-
-    def draw(read_key):
-        with np.errstate(all="ignore"):  # each thread has its own
-            handover.ended = show(console, read_key, dashboard, "saves and ends", lambda: handover.over)
-
-    with keyboard() as read_key, ThreadPoolExecutor(1) as pool:
-        drawing = pool.submit(draw, read_key)
-        try:
-            yield handover
-        finally:
-            handover.over = True
-    if error := drawing.exception():
-        console.print(f"the screen could not be drawn to the end: {error!r}")
-    else:
-        dashboard.advance()
-        console.print(dashboard.render(console.width, min(console.height, LINES_KEPT)))
-
-
-# ------------------------------------------------------------------------------------- a run: of another process
-
-
-def follow(console, folder, look):
-    """Show the run in a folder as `train` shows its own, until q; where nothing can be drawn, as it is now."""
-    if is_live(console):
-        with keyboard() as read_key:
-            show(console, read_key, dashboard_of(folder, look))
-    else:
-        console.print(snapshot(folder, look, *console.size))
-
-
-def snapshot(folder, look, width, height):
-    """What the screen of a run shows now, some shots into a game of its policy."""
-    dashboard = dashboard_of(folder, look)
-    for _ in range(SNAPSHOT_SHOTS + 1):
-        dashboard.advance()
-    return dashboard.render(width, height)
-
-
-def dashboard_of(folder, look):
-    """The dashboard of a run folder, which another process may be writing."""
-    metrics, policy = {}, None
-
-    def read():
-        nonlocal metrics, policy
-        with suppress(OSError, ValueError):  # missing, or half written: then what was read last
-            metrics = folder.metrics()
-            policy = Policy.load(folder.policy)
-        return metrics, policy
-
-    return Dashboard(folder.read_settings(), look, read)
+    dashboard = Dashboard(settings, glyphs_of(console))
+    with keyboard() as read_key, full_screen(console) as live:
+        screen = Screen(console, live, read_key, dashboard, metrics)
+        screen.advance(None)
+        screen.draw()
+        yield screen
+    screen.advance(None)
+    console.print(dashboard.render(console.width, min(console.height, LINES_KEPT)))

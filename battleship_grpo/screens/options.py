@@ -1,7 +1,9 @@
 """Options on the command line: they follow from the settings, and a mistake in them is one line."""
 
 import argparse
+import sys
 from contextlib import suppress
+from functools import partial
 from textwrap import fill
 
 from ..algorithms import RECIPES
@@ -10,35 +12,20 @@ from ..game import NAMED_RULES, Rules
 from ..runs.settings import RunSettings, make_settings, options_of, options_of_algorithm
 
 WIDTH = 79  # of help
-
-
-class Help(argparse.Action):
-    """--help, without what is for those who ask for all of it."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        if option_string != "--help-all":
-            for action in parser.later:
-                action.help = argparse.SUPPRESS
-        parser.print_help()
-        parser.exit()
-
-
-HELP = {"action": Help, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+FIRST = ("algorithm", "rules", "init", "seconds", "iterations", "seed", "output_dir", "num_generations",
+         "learning_rate", "beta")  # settings that most people need
+DECIDING = ("algorithm", "rules", "board_size", "fleet", "network", "init")  # what the defaults of others depend on
+MOST_CHOICES = 8  # that are listed beside an option
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse for a command; a mistake is a ValueError, as any other is that a command meets.
-
-    later   arguments that only --help-all shows
-    """
+    """argparse for a command; a mistake is a ValueError, as any other is that a command meets."""
 
     def __init__(self, name, doc, **options):
         """doc: the docstring whose first paragraph tells what the command is for; None where Python leaves them out."""
         purpose = fill((doc or "").split("\n\n")[0], WIDTH)
-        super().__init__(prog=f"python -m battleship_grpo.{name}", description=purpose, add_help=False,
+        super().__init__(prog=f"python -m battleship_grpo.{name}", description=purpose,
                          formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-        self.later = []
-        self.add_argument("-h", "--help", **HELP, help="show this, and exit")
 
     def error(self, message):
         raise ValueError(f"{message} (see --help)")
@@ -52,12 +39,17 @@ def whole_numbers(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 2,3,4") from None
 
 
-FIRST = ("algorithm", "rules", "init", "seconds", "iterations", "seed", "output_dir", "num_generations",
-         "learning_rate", "beta")  # settings that most people need
-DECIDING = ("algorithm", "rules", "board_size", "fleet", "network", "init")  # what the defaults of others depend on
-MOST_CHOICES = 8  # that are listed beside an option
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "N,N,…"}
-READERS = {tuple: whole_numbers}
+READERS = {int: int, float: float, str: str, tuple: whole_numbers, bool: {"true": True, "false": False}.__getitem__}
+
+
+def value_of(option, text):
+    """What some text means: "0.3", "true", "64,64", "none". What means nothing stays, for `make_settings` to refuse."""
+    if option.optional and text == "none":
+        return None
+    with suppress(ValueError, KeyError, argparse.ArgumentTypeError):
+        return READERS[option.kind](text)
+    return text
 
 
 def add_settings(parser, arguments):
@@ -66,24 +58,17 @@ def add_settings(parser, arguments):
     --help shows those that most people need, --help-all all that the algorithm has. Those of other algorithms are read,
     too, so that a mistake is explained.
     """
-    parser.add_argument("--help-all", **HELP, help="show every setting, and exit")
-    settings = settings_so_far(arguments)
-    own = options_of_algorithm(settings.algorithm)
-    others = {}
-    for algorithm in RECIPES:
-        others |= {name: option for name, option in options_of_algorithm(algorithm).items() if name not in own}
-    groups = {"the run, the game and the policy": options_of(RunSettings),
-              "every algorithm": options_of(LearnerSettings)}
-    listed = set().union(*groups.values())
-    groups[settings.algorithm] = [name for name in own if name not in listed]
-    for title, names in groups.items():
-        group = parser.add_argument_group(title)
-        for name in names:
-            action = add_setting(group, name, own[name], getattr(settings, name))
-            if name not in FIRST:
-                parser.later.append(action)
-    for name, option in others.items():
-        add_setting(parser, name, option).help = argparse.SUPPRESS
+    parser.add_argument("--help-all", action="help", help="show every setting, and exit")
+    settings, run, shared = settings_so_far(arguments), options_of(RunSettings), options_of(LearnerSettings)
+    own, everything = options_of_algorithm(settings.algorithm), {}
+    for algorithm in (settings.algorithm, *RECIPES):
+        everything |= options_of_algorithm(algorithm)
+    titles = "the run, the game and the policy", "every algorithm", settings.algorithm
+    groups = [parser.add_argument_group(title) for title in titles]
+    shown = own if "--help-all" in (sys.argv if arguments is None else arguments) else own.keys() & FIRST
+    for name, option in (everything | own).items():
+        group = groups[0 if name in run else 1 if name in shared else 2]
+        add_setting(group, name, option, getattr(settings, name, None), name in shown)
 
 
 def settings_so_far(arguments):
@@ -91,42 +76,23 @@ def settings_so_far(arguments):
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     for name in DECIDING:
         add_setting(parser, name, options_of(RunSettings)[name])
-    given = {}
     with suppress(argparse.ArgumentError, ValueError):  # mistakes are told when all is read
-        given = vars(parser.parse_known_args(arguments)[0])
-        return make_settings(**given)
+        return make_settings(**vars(parser.parse_known_args(arguments)[0]))
     return make_settings()
 
 
-def add_setting(group, name, option, default=None):
+def add_setting(group, name, option, default=None, shown=True):
     """An option for a setting."""
-    flag = "--" + name.replace("_", "-")
-    text = option.meaning + (f" [{as_typed(default)}]" if as_typed(default) else "")
-    if option.kind is bool:
-        return group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-    choices = option.limits.get("choices", ())
-    metavar = None if 0 < len(choices) <= MOST_CHOICES else "NAME" if choices else METAVARS[option.kind]
-    reader = READERS.get(option.kind, option.kind)
-    return group.add_argument(flag, type=or_none(reader) if option.optional else reader, choices=choices or None,
-                              default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
-
-
-def or_none(reader):
-    """What reads "none", too, where a setting may be left out."""
-    def read(text):
-        return None if text == "none" else reader(text)
-
-    read.__name__ = reader.__name__  # argparse says it of what cannot be read
-    return read
-
-
-def parsed(name, option, text):
-    """The value that some text means: "0.3", "true", "64,64", "none". Raises ValueError where it means none."""
-    parser = Parser("compare", "")
-    if option.kind is bool and text in ("true", "false"):
-        return text == "true"
-    add_setting(parser, name, option)
-    return vars(parser.parse_args([f"--{name.replace('_', '-')}={text}"]))[name]
+    flag, kind, choices = "--" + name.replace("_", "-"), option.kind, option.limits.get("choices", ())
+    if kind is bool:
+        how = {"action": argparse.BooleanOptionalAction}
+    else:
+        listed = f"{{{','.join(choices)}}}" if len(choices) <= MOST_CHOICES else "NAME"
+        how = {"type": partial(value_of, option), "metavar": listed if choices else METAVARS[kind]}
+    typed = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    text = option.meaning + ("" if typed in (None, "") else f" [{typed}]")
+    group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%") if shown else argparse.SUPPRESS,
+                       **how)
 
 
 def algorithms_in_words():
@@ -135,10 +101,6 @@ def algorithms_in_words():
     lines = [fill(f"  {name:<{width}}  {recipe.idea}", WIDTH, subsequent_indent=" " * (width + 4))
              for name, recipe in RECIPES.items()]
     return "\n".join(["algorithms:", *lines])
-
-
-def as_typed(default):
-    return ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
 
 
 def add_rules_options(parser, default="those of a run, else mini"):

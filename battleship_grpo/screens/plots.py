@@ -1,27 +1,21 @@
 """Pictures, for commands and notebooks: matplotlib Figures and animations."""
 
 import io
-import math
-from functools import partial
 from itertools import cycle
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, HTMLWriter, PillowWriter
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 from ..runs.files import replacing, require_writable
-from .boards import column_name
+from .boards import COLUMNS
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
-FIRST = 5  # iterations whose mean is where a run started
-MOST_ALIKE = 30  # frames that show the end of a game: each takes time to draw
 
 
 def style(axes, title, x_label, y_label):
@@ -38,10 +32,8 @@ def smooth(values, share=0.02):
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
-def trace(axes, x, y, colour, label, spikes=False):
-    """A curve: every point faint, its running mean strong. One spike in a hundred may be cut, not to set the scale."""
-    if not spikes:
-        y = np.minimum(y, np.percentile(y, 99))
+def trace(axes, x, y, colour, label):
+    """A curve: every point faint, its running mean strong."""
     axes.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)
     axes.plot(x, smooth(y), color=colour, linewidth=2.2, label=label)
 
@@ -61,22 +53,12 @@ def mark_levels(axes, levels, left=False):
     axes.margins(y=0.1)
 
 
-def start_of(metrics, rules, init):
-    """Mean shots at the start of a run: random play's, or that of its first iterations where it starts from a policy;
-    None where these were not measured.
-    """
-    first = metrics.get("mean_shots", np.empty(0))[:FIRST]
-    if not init:
-        return rules.random_mean_shots
-    return float(np.nanmean(first)) if np.isfinite(first).any() else None
-
-
 PANELS = (  # of a run: title, label of y, and which columns of metrics.csv
     ("Fewer shots to sink the fleet", "mean shots per game", ("mean_shots", "validation_mean_shots")),
     ("It makes up its mind", "nats per shot", ("entropy", "kl_ref", "kl_old", "step_kl")),
     ("Shares", "share", ("clip_low", "clip_high", "zero_variance", "accuracy", "precision", "explained_variance",
                          "accepted_step")),
-    ("Step by step", "gradient norm", ("grad_norm",)))
+    ("How steep it is", "gradient norm", ("grad_norm",)))
 
 
 def learning_curves(metrics, title, levels=()):
@@ -88,18 +70,13 @@ def learning_curves(metrics, title, levels=()):
         for name, colour in zip(names, EIGHT, strict=False):
             measured = np.isfinite(metrics.get(name, ()))
             if measured.any():
-                seconds, values = metrics["seconds"][measured], metrics[name][measured]
-                trace(axes, seconds, values, colour, name, spikes=axes is panels[0])
+                trace(axes, metrics["seconds"][measured], metrics[name][measured], colour, name)
         style(axes, heading, "seconds of training", y_label)
         if axes.lines:
             axes.legend(frameon=False, fontsize=10)
-        if axes is not panels[0]:
-            axes.set_ylim(bottom=0)
+            if axes is not panels[0]:  # running means set the scale: single spikes may be cut
+                axes.set_ylim(0, 1.1 * max(1e-9, *(line.get_ydata().max() for line in axes.lines[1::2])))
     mark_levels(panels[0], levels)
-    rate = panels[-1].twinx()
-    rate.plot(metrics.get("seconds", ()), metrics.get("learning_rate", ()), color=GREY, linewidth=1.5)
-    rate.set_ylabel("learning rate (grey)", fontsize=11, color=GREY)
-    rate.spines[["top"]].set_visible(False)
     return figure
 
 
@@ -114,18 +91,13 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
     panels = figure.subplots(1, 2, sharey=True)
     colours = dict(zip(featured, EIGHT, strict=False))
     lines = {}  # label → a line of its colour
-    for axes, row, x_label, ticks in ((panels[0], 0, "training shots", EngFormatter(sep="")),
-                                      (panels[1], 1, "seconds of training", "{x:g}")):
+    for row, (axes, x_label) in enumerate(zip(panels, ("training shots", "seconds of training"), strict=True)):
         axes.set_xscale("log")
         for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
             seeds = [(seed[row], seed[2]) for seed in curves[label]]
             lines[label] = spread_over_seeds(axes, seeds, colours.get(label), label)
         mark_levels(axes, levels, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter(ticks)
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(labelsize=12)
         axes.label_outer()
     figure.legend([lines[label] for label in curves], list(curves), loc="outside right center", frameon=False,
                   fontsize=13, title=legend_title, title_fontsize=11)
@@ -166,20 +138,15 @@ def shots_distributions(shots, rules):
 FOG, MISSED, FIRED = "#BBD9EC", "#F1F1F1", "#E2E2E2"
 
 
-def game_figure(frame, figure=None):
-    """A `boards.Frame`: the board, where the policy would fire, and the posterior where there is one.
-
-    figure: one to draw over, for animations; a new one if None.
-    """
+def game_figure(frame):
+    """A `boards.Frame`: the board, where the policy would fire, and the posterior where there is one."""
     maps = [("policy: chance to fire here, %", frame.policy, BLUE),
             (f"{frame.posterior_name} of a ship, %", frame.posterior, ORANGE)]
     maps = [entry for entry in maps if entry[1] is not None]
-    figure = figure or Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
-    figure.clear()
+    figure = Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
     figure.subplots_adjust(left=0.04, right=0.99, top=0.74, bottom=0.1, wspace=0.1)
-    room = 72 * 0.97 * figure.get_figwidth() / (0.7 * len(frame.heading))  # points for one bold letter
-    figure.text(0.015, 0.935, frame.heading, fontsize=min(13, room), fontweight="bold")
-    figure.text(0.015, 0.875, frame.counts, fontsize=12)
+    figure.text(0.015, 0.935, frame.heading, fontsize=11, fontweight="bold")
+    figure.text(0.015, 0.875, frame.counts, fontsize=11)
     figure.text(0.015, 0.03, frame.comment, fontsize=11)
     board, *heat_axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
     ships = np.zeros(frame.seen.shape, bool) if frame.ships is None else frame.ships
@@ -222,7 +189,7 @@ def draw_cells(axes, frame, colours, title, hit_colour, marked):
 def style_cells(axes, size, title):
     """A grid of white lines between cells, letters above, numbers to the left, no frame."""
     axes.set_title(title, fontsize=11)
-    axes.set_xticks(range(size), [column_name(c) for c in range(size)], fontsize=9)
+    axes.set_xticks(range(size), COLUMNS[:size], fontsize=9)
     axes.set_yticks(range(size), range(1, size + 1), fontsize=9)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
@@ -254,15 +221,11 @@ def save(figure, path, dpi=100):
 
 
 def save_animation(path, frames, speed, linger):
-    """Write frames, so many a second, as a .gif that starts again after `linger` seconds on the last, or as one .html
-    with buttons and a slider. Raises OSError.
-    """
-    if format_of(path) == "html":
-        writer = HTMLWriter(fps=speed, embed_frames=True, default_mode="once")
-    else:
-        writer, frames = PillowWriter(fps=speed), [*frames, *frames[-1:] * math.ceil(min(linger * speed, MOST_ALIKE))]
-    figure = game_figure(frames[0])
-    with replacing(path) as temporary, TemporaryDirectory() as folder:
-        drawn = Path(folder) / f"game.{format_of(path)}"  # the writer goes by the ending
-        FuncAnimation(figure, partial(game_figure, figure=figure), frames).save(drawn, writer, dpi=72)
-        temporary.write_bytes(drawn.read_bytes())
+    """Write frames, so many a second, as a .gif that starts anew after `linger` seconds on the last. Raises OSError."""
+    images = []
+    for frame in frames:
+        game_figure(frame).savefig(drawn := io.BytesIO(), dpi=72)
+        images.append(Image.open(drawn).convert("P", palette=Image.Palette.ADAPTIVE))
+    milliseconds = [1000 / speed] * (len(frames) - 1) + [1000 * max(linger, 1 / speed)]
+    with replacing(path) as temporary:
+        images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)

@@ -29,7 +29,7 @@ from ..runs.files import replacing
 from ..runs.folder import RunFolder, write_json
 from ..runs.settings import RunSettings, make_settings, options_of, options_of_algorithm
 from ..runs.world import keep_freed_memory, signals_held_back
-from ..screens.options import parsed
+from ..screens.options import value_of
 from .speed import BATCH_GAMES, BATCHES
 
 DIFFERENT = {"init", "network", "hidden_sizes", "activation", "encoding", "equivariant", "output_gain"}
@@ -69,7 +69,7 @@ def read_entrant(entrant):
         name = name.strip().replace("-", "_")
         if name in SAME_FOR_ALL:
             raise ValueError(f"{entrant}: {name} is the same for all that is compared")
-        given[name] = parsed(name, known[name], text.strip()) if name in known else text
+        given[name] = value_of(known[name], text.strip()) if name in known else text
     return given
 
 
