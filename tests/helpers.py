@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
-from battleship_grpo.networks.families import MLP, NETWORKS, Placement
+from battleship_grpo.networks.mlp import MLP
+from battleship_grpo.networks.placement import Placement
 from battleship_grpo.networks.symmetry import make_symmetric, symmetrise
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import make_preferences, make_reference, make_teacher
+from battleship_grpo.runs.policy_file import NETWORKS
 from battleship_grpo.runs.settings import make_settings, options_of_algorithm
 
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))

@@ -13,13 +13,13 @@ from helpers import numerical_gradient, relative_error
 
 from battleship_grpo.algorithms import RECIPES
 from battleship_grpo.algorithms.learner import step
-from battleship_grpo.networks.families import NETWORKS
 from battleship_grpo.objectives import SURROGATES
 from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.folder import MetricsFile
 from battleship_grpo.runs.loop import learn
+from battleship_grpo.runs.policy_file import NETWORKS
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.train import main
 

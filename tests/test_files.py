@@ -16,7 +16,6 @@ from battleship_grpo.algorithms.imitation import LARGEST_BUFFER
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
-from battleship_grpo.networks.families import NETWORKS
 from battleship_grpo.networks.network import MOST_PARAMETERS
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy, Policy
@@ -25,7 +24,7 @@ from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import state_of
 from battleship_grpo.runs.files import LARGEST_FILE, read_arrays, write_text
 from battleship_grpo.runs.folder import RunFolder, read_rows
-from battleship_grpo.runs.policy_file import arrays_of_network, arrays_of_rules
+from battleship_grpo.runs.policy_file import NETWORKS, arrays_of_network, arrays_of_rules
 from battleship_grpo.runs.preferences import play_preferences, read_preferences
 from battleship_grpo.runs.settings import make_settings, read_config
 

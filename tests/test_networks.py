@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import ship_placements
-from battleship_grpo.networks.beliefs import believe, believe_slope
-from battleship_grpo.networks.families import MLP, Placement
+from battleship_grpo.networks.mlp import MLP
+from battleship_grpo.networks.placement import Placement
+from battleship_grpo.networks.spatial import believe, believe_slope
 from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, symmetrise, tie
 from battleship_grpo.optim import AdamW
 from battleship_grpo.runs.policy_file import arrays_of_network, network_of

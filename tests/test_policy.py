@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import Rules
-from battleship_grpo.networks.families import NETWORKS
 from battleship_grpo.policy import MaskedSoftmax, MLPPolicy, Policy
+from battleship_grpo.runs.policy_file import NETWORKS
 
 shapes = st.lists(st.integers(1, 6), min_size=0, max_size=3)
 

@@ -1,6 +1,7 @@
 """What a network is: all that training, playing and files ever ask of one.
 
-A family is a class with a row in `families.NETWORKS`. With N observations of F numbers, O outputs, P parameters:
+A family is a class with a row in `runs.policy_file.NETWORKS`. With N observations of F numbers, O outputs and P
+parameters:
 
     shape                     (F, O); with an output per cell it is a policy's network, with a single one a critic
     parameters                (P,), all weights and biases in one vector, so that an optimiser's step is one line

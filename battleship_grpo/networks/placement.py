@@ -1,6 +1,6 @@
 """A network with a belief about where each ship is placed, refined layer by layer.
 
-    h₁                        a vector at each cell, of all that surrounds it: a `convolution`
+    h₁                        a vector at each cell, of all that surrounds it: a convolution
     e₁ = h₁·E₁                evidence for each ship, in either direction, to lie at a cell
     b₁ = belief(e₁)           each ship is in one place: softmax over its placements of the evidence under them
     h₂ = φ(h₁·W₂ + b₁·U₂ + β₂)    the ships believed to lie at a cell add to what surrounds it
@@ -31,9 +31,8 @@ import math
 from itertools import pairwise
 
 from ..backend import array_module, only
-from .beliefs import believe, believe_slope
-from .convolution import convolve, convolve_backward, unroll
 from .network import Network, Stepper
+from .spatial import believe, believe_slope, convolve, convolve_backward, unroll
 
 AGAINST = 1e3  # evidence that a miss is against any ship there
 LEAST = 1e-9  # ships that are believed to lie anywhere, so that there is a logarithm

@@ -8,12 +8,11 @@ import numpy as np
 from ..algorithms.grpo import WITHOUT_REFERENCE
 from ..backend import load_backend
 from ..env import BattleshipEnv
-from ..networks.families import NETWORKS
 from ..networks.symmetry import make_symmetric, tie
 from ..players import BASELINES, find_player, load_policy
 from ..policy import Policy
 from .files import open_regular, refusing
-from .policy_file import FILE_NAME
+from .policy_file import FILE_NAME, NETWORKS
 from .preferences import read_preferences
 from .settings import RunSettings, checked, options_of
 

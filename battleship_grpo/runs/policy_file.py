@@ -14,11 +14,13 @@ import numpy as np
 
 from ..backend import array_module, only, to_numpy
 from ..game import LARGEST_BOARD, Rules
-from ..networks.families import MLP, NETWORKS
+from ..networks.mlp import MLP
 from ..networks.network import ENCODINGS
+from ..networks.placement import Placement
 from ..policy import Policy
 from .files import read_arrays, refusing, write_arrays
 
+NETWORKS = {family.name: family for family in (MLP, Placement)}
 FILE_NAME = "policy.npz"  # in a run folder
 FORMAT_VERSION = 1
 LARGEST_LOGIT = 1e20  # beside `MaskedSoftmax.FORBID` still next to nothing

@@ -19,10 +19,11 @@ from ..algorithms import RECIPES
 from ..algorithms.learner import setting
 from ..algorithms.recipes import LARGEST_SMALL_BOARD
 from ..game import NAMED_RULES, Rules
-from ..networks.families import MLP, NETWORKS
+from ..networks.mlp import MLP
 from ..networks.network import ACTIVATIONS, ENCODINGS
 from ..networks.symmetry import ORDER
 from .files import read_text, refusing
+from .policy_file import NETWORKS
 
 BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute

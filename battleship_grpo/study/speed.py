@@ -16,7 +16,8 @@ from ..algorithms.learner import gradient, step
 from ..backend import load_backend, make_generator, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
-from ..networks.families import MLP, Placement
+from ..networks.mlp import MLP
+from ..networks.placement import Placement
 from ..players.evaluation import play_out
 from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
