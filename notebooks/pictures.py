@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.screens.boards import SVG, Frame
-from battleship_grpo.screens.dashboard import Dashboard
+from battleship_grpo.screens.live import Dashboard
 from battleship_grpo.screens.plots import BLUE, FIRED, GREY, ORANGE, RED, draw_heat, style, style_cells, to_rgb
 from battleship_grpo.screens.tables import save_screen
 

@@ -20,8 +20,7 @@ from battleship_grpo.runs.folder import RunFolder, extended
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.screens import live
 from battleship_grpo.screens.boards import ASCII, EMOJI, Frame
-from battleship_grpo.screens.dashboard import NUMBERS, Dashboard, in_bars, in_columns, in_proportion
-from battleship_grpo.screens.live import Lines, Screen
+from battleship_grpo.screens.live import NUMBERS, Dashboard, Lines, Screen, in_bars, in_columns, in_proportion
 
 SETTINGS = {name: make_settings(rules=name, iterations=50, hidden_sizes=(8,)) for name in ("tiny", "classic")}
 
