@@ -53,7 +53,7 @@ def measured(folder):
 
 def saved_iterations(folder):
     """How far the newest checkpoint is, 0 without one; whatever happened, it must be valid."""
-    saved = RunFolder(folder).newest_checkpoint(pytest.fail)
+    saved = RunFolder(folder).read_checkpoint()
     return saved.done["iterations"] if saved else 0
 
 

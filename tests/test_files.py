@@ -114,13 +114,11 @@ LIES = {
     "half an input": ("policy", lambda: of_policy("mlp", W1=np.zeros((51, 8), np.float32))),
     "wide": ("policy", lambda: of_policy("mlp", W1=np.zeros((50, 2**15), np.float32))),
     "control characters": ("policy", lambda: of_policy("mlp", **{"\x1b[2J" * 50: np.array([None])})),
-    "many arrays": ("policy", lambda: of_policy("mlp", **{f"extra{i}": np.array(i) for i in range(2000)})),
     "heavy": ("policy", lambda: of_policy("mlp", W1=np.full((50, 8), 3e38, np.float32))),
     "heavy placement": ("policy", lambda: of_policy("placement", E1=np.full((8, 2, 3), 3e38, np.float32))),
     "another fleet": ("policy", lambda: of_policy("placement", fleet=np.array([2, 3]))),
     "heavy window": ("policy", lambda: of_policy("window", B=np.full((25, 8), 3e38, np.float32))),
     "many games": ("preferences", lambda: of_preferences(300_000)),
-    "large network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8192, 8192))),
     "larger network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(16384, 16384))),
     "many layers": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8,) * 10**5)),
 }

@@ -165,7 +165,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     (["--algorithm", "simpo", "--reference", "uniform"], "reference means nothing with preference_loss simpo"),
     (["--max-resamples", "2"], "max_resamples means nothing with dynamic_sampling False"),
     (["--lr-scheduler-type", "constant", "--warmup-ratio", "0.1"], "warmup_ratio means nothing with lr_scheduler_type"),
-    (["--preset", "article", "--config", "x.json"], "only one of them"),
+    (["--preset", "article", "--config", "x.json"], "not allowed with"),
     (["--preset", "article", "--algorithm", "ppo"], "means nothing to ppo"),
     (["--algorithm", "ranked_grpo", "--num-generations", "1"], "a group of one"),
     (["--algorithm", "ipo", "--beta", "0"], "beta must be > 0 with ipo"),
