@@ -32,17 +32,15 @@ EVALUATION_SEED = 12345
 CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on: all else would make it another run
 
 
-def train(settings, console=None, stopped=lambda: False, ranks=None):
-    """Run `settings` into a new run folder. Returns (folder, summary). ranks: those of MPI that train together."""
-    console = console or stderr_console()
+def train(settings, *context):
+    """Run `settings` into a new run folder. `context` and what is returned: see `run`."""
     default = f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}"
     with RunFolder.create(settings.output_dir, default) as folder:
-        return run(folder, settings, None, console, stopped, ranks)
+        return run(folder, settings, None, *context)
 
 
-def resume(name, changes, console=None, stopped=lambda: False, ranks=None):
-    """Go on with the run in a folder, with changes to those settings that may change. Returns (folder, summary)."""
-    console = console or stderr_console()
+def resume(name, changes, console, *context):
+    """Go on with the run in a folder, with changes to those settings that may change."""
     with RunFolder.resume(name) as folder:
         saved = folder.read_checkpoint()
         settings = changed(saved.settings if saved else folder.read_settings(), changes, folder)
@@ -51,7 +49,7 @@ def resume(name, changes, console=None, stopped=lambda: False, ranks=None):
         elif share_done(settings, saved.done) >= 1:
             console.print(f"nothing left to train after {saved.done['iterations']:,} iterations and "
                           f"{saved.done['seconds']:.1f} s: set more --iterations or --seconds to go on")
-        return run(folder, settings, saved, console, stopped, ranks)
+        return run(folder, settings, saved, console, *context)
 
 
 def changed(settings, changes, folder):
@@ -77,7 +75,7 @@ def one_core():
 
 @one_core()
 def run(folder, settings, saved, console, stopped, ranks):
-    """Train, from the start or from the checkpoint `saved`; then evaluate. Returns (folder, summary)."""
+    """Train, from the start or from the checkpoint `saved`, then evaluate. Returns (folder, summary)."""
     settings = settled(settings, ranks)
     inputs = input_digests(settings)
     for name in saved.inputs if saved else ():
@@ -180,7 +178,7 @@ def draw_curves(settings, metrics, summary, path):
 
 
 def parse(arguments, ranks=None):
-    """(job, quiet). job: settings of a new run; or the folder of a run to go on with, and changes to its settings."""
+    """(settings of a new run, quiet); or ((folder of a run to go on with, changes to its settings), quiet)."""
     parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog=f"{algorithms_in_words()}\n\n"
                     "In brackets: what a run with these options gets. --algorithm, --rules and\n--network change it.")
     start = parser.add_mutually_exclusive_group()
@@ -212,10 +210,8 @@ def main(arguments=None):
         job, quiet = parse(arguments, ranks)
         console = stderr_console(force_terminal=False if quiet else None)
         with stop_on_signal() as stopped:
-            if isinstance(job, RunSettings):
-                folder, summary = train(job, console, stopped, ranks)
-            else:
-                folder, summary = resume(*job, console, stopped, ranks)
+            start, job = (train, [job]) if isinstance(job, RunSettings) else (resume, job)
+            folder, summary = start(*job, console, stopped, ranks)
             report(console, summary, folder)
             return 128 + stopped() if stopped() else 0
 

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,15 +17,11 @@ import pytest
 from battleship_grpo import train
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.algorithms.world import World
-from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.game import NAMED_RULES
-from battleship_grpo.players.player import Random
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import load_state, state_of
 from battleship_grpo.runs.folder import MetricsFile, RunFolder, read_rows
 from battleship_grpo.runs.loop import learn
-from battleship_grpo.runs.preferences import play_preferences, write_preferences
 from battleship_grpo.runs.settings import make_settings, options_of_algorithm
 from battleship_grpo.runs.world import spawn
 from battleship_grpo.train import main, parse
@@ -215,22 +210,14 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "name"), [
-    (["--algorithm", "sft", "--replay-capacity", "64", "--batch-shots", "64"], "teacher"), ([], "reference"),
-    (["--algorithm", "dpo"], "preferences")])
+    (["--algorithm", "sft", "--replay-capacity", "64", "--batch-shots", "64"], "teacher"), ([], "reference")])
 def test_a_file_that_a_run_learns_from_is_the_same_when_it_goes_on(options, name, run, tmp_path, capsys):
     """Put back as it was it will do."""
-    path = tmp_path / "input.npz"
-    if name == "preferences":
-        env = BattleshipEnv(NAMED_RULES["tiny"])
-        write_preferences(path, env.rules, play_preferences(env, Random(env.rules), 9, 4, np.random.default_rng(0)))
-    else:
-        shutil.copy(run / "policy.npz", path)
+    path = shutil.copy(run / "policy.npz", tmp_path / "input.npz")
     common = [*QUICK, *options, f"--{name}", str(path), "--output-dir", str(tmp_path / "new")]
     assert main([*common, "--iterations", "2"]) == 0
     whole = path.read_bytes()
-    with np.load(path) as file:
-        arrays = dict(file)
-    np.savez(path, **{other: array if array.ndim < 2 else array[::-1] for other, array in arrays.items()})
+    path.write_bytes(whole + b"more")
     go_on = ["--resume", str(tmp_path / "new"), "--iterations", "3"]
     assert f"{name} {path} is not what it was" in refusal(go_on, capsys)
     path.write_bytes(whole)
@@ -276,10 +263,8 @@ def test_a_checkpoint_of_another_make_is_refused(run, change, says):
 
 def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
     for name, options, says in (
-            ("policy", ["--learning-rate", "1e30"], "loss is nan"),
             ("critic", ["--algorithm", "ppo", "--critic-learning-rate", "1e30"], "value_loss is"),
-            ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN"),
-            ("trpo", ["--algorithm", "trpo", "--learning-rate", "1e30"], "value_loss is")):
+            ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN")):
         folder = tmp_path / name
         assert main([*QUICK, "--iterations", "9", *options, "--output-dir", str(folder)]) == 2
         shown = capsys.readouterr().err.splitlines()[-1]
@@ -287,7 +272,7 @@ def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
         assert f"iteration {saved.done['iterations'] + 1}: {says}" in shown
         advised = {word.removeprefix("--").replace("-", "_") for word in re.findall(r"--[a-z-]+", shown)}
         assert "learning_rate" in advised and advised <= options_of_algorithm(saved.settings.algorithm).keys()
-        assert ("critic_learning_rate" in advised) == (name == "critic") and ("max_kl" in advised) == (name == "trpo")
+        assert ("critic_learning_rate" in advised) == (name == "critic")
         assert len(rows_of(folder)) == saved.done["iterations"]
         assert all(np.isfinite(array).all() for array in saved.state.values())
         load_state(build(saved.settings), saved.state)
@@ -352,16 +337,6 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_elsewhere(tmp_
     assert [row["iteration"] for row in rows_of(kept)] == [str(i + 1) for i in range(iteration + 2)]
 
 
-def test_a_folder_without_leave_to_write_is_refused_in_one_line(tmp_path):
-    status, shown, _ = in_a_mount(tmp_path, "4m", f"""
-        "$3" -m battleship_grpo.train {' '.join(QUICK)} --iterations 2 --output-dir "$1/run" 2> /dev/null || exit 98
-        mount -o remount,ro "$1"
-        "$3" -m battleship_grpo.train --resume "$1/run" --iterations 5; first=$?
-        "$3" -m battleship_grpo.train --iterations 5 --output-dir "$1/other"; second=$?
-        exit $((first * 10 + second))""")
-    assert status == 22 and shown.count("Read-only file system") == 2 and len(shown.strip().splitlines()) == 2
-
-
 @pytest.fixture
 def start():
     """Start a training process that does not outlive its test."""
@@ -408,10 +383,6 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path, monkeypatch)
     first.begin(settings)
     with pytest.raises(ValueError, match="another run is writing in same"):
         second.begin(settings)
-    shutil.rmtree("runs")
-    Path("runs").symlink_to("nowhere")  # a disk that is not mounted
-    with pytest.raises(OSError, match="runs"):
-        RunFolder.create("", "new").begin(settings)
 
 
 def test_a_second_signal_leaves_at_once(start, tmp_path):
@@ -462,15 +433,13 @@ def test_settings_come_from_a_file_and_options_come_on_top(tmp_path, run):
     ("", "file of settings"), ("[]", "must look like"), ("[" * 100_000, "nested too deeply"), ('{"x": 1}', "'x' is"),
     ("\xff", "file of settings"), (" " * 2**21, "larger than"),
     ('{"seed": "1"}', "seed must be a whole number, not '1'"), ('{"seed": true}', "seed must be a whole number"),
-    ('{"seed": null}', "seed must be"), ('{"seed": 1' + "0" * 5000 + "}", "file of settings"),
-    ('{"learning_rate": NaN}', "> 0, not nan"), ('{"learning_rate": 1' + "0" * 400 + "}", "rate must be a number"),
+    ('{"seed": 1' + "0" * 5000 + "}", "file of settings"), ('{"learning_rate": NaN}', "> 0, not nan"),
+    ('{"learning_rate": 1' + "0" * 400 + "}", "rate must be a number"),
     ('{"equivariant": 1}', "true or false"), ('{"hidden_sizes": [[8]]}', "list of whole numbers"),
     ('{"hidden_sizes": [' + "8, " * 300_000 + "8]}", "up to 64 hidden layers"),
     ('{"activation": "' + "x" * 10**6 + '"}', "activation must be text"), ('{"' + "x" * 10**6 + '": 1}', "not a sett"),
     ('{"init": "\\u001b[2J"}', "init must be text without control characters"),
-    ('{"init": "' + "x" * 4000 + '"}', "name too long"), ('{"critic_epochs": 7}', "means nothing to grpo"),
-    ('{"replay_capacity": 60000000, "algorithm": "sft"}', "replay_capacity must be ≤"),
-    ('{"board_size": 32, "algorithm": "sft", "fleet": [' + "2, " * 399 + "2]}", "over a billion billion placements"),
+    ('{"init": "' + "x" * 4000 + '"}', "name too long"),
     ('{"board_size": 5, "fleet": [' + "1, " * 10**5 + "1]}", "100,001 ships do not fit"),
 ])
 def test_a_mistake_in_a_file_of_settings_is_one_line(text, says, tmp_path, capsys):
@@ -478,8 +447,3 @@ def test_a_mistake_in_a_file_of_settings_is_one_line(text, says, tmp_path, capsy
     path.write_bytes(text.encode("latin-1"))
     shown = refusal(["--config", str(path)], capsys)
     assert says in shown and len(shown) < 1500 and shown.isprintable()
-
-
-def test_a_file_of_settings_that_cannot_be_read_is_one_line(tmp_path, capsys):
-    assert "no such file" in refusal(["--config", str(tmp_path / "none.json")], capsys)
-    assert "not a regular file" in refusal(["--config", str(tmp_path)], capsys)
