@@ -102,12 +102,6 @@ def test_files_that_are_no_preferences_are_refused_with_a_reason(written, change
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
-def test_games_that_all_come_out_alike_leave_nothing_to_write():
-    env = BattleshipEnv(Rules(2, (2, 2)))
-    with pytest.raises(ValueError, match="nothing to prefer"):
-        play_preferences(env, Random(env.rules), 5, 4, np.random.default_rng(0))
-
-
 TINY = ["--rules", "tiny", "--iterations", "3", "--hidden-sizes", "8", "--processes", "1"]
 
 

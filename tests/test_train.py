@@ -9,7 +9,6 @@ import sys
 import time
 from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
 
 from battleship_grpo.algorithms import GRPO, RECIPES
@@ -246,11 +245,3 @@ def test_importing_the_package_loads_numpy_and_nothing_else():
     script = ("import sys, battleship_grpo, battleship_grpo.algorithms, battleship_grpo.players.evaluation;"
               "print([m for m in ('matplotlib', 'rich', 'threadpoolctl', 'scipy', 'torch') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def test_the_bytes_of_a_policy_do_not_depend_on_when_it_is_saved(tmp_path):
-    policy = MLPPolicy(4, 4, (8,), rng=np.random.default_rng(0))
-    policy.save(tmp_path / "a.npz")
-    time.sleep(2.1)  # the clock of a zip file ticks every two seconds
-    policy.save(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
