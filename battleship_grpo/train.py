@@ -16,7 +16,7 @@ from .backend import load_backend
 from .players.evaluation import Sampled, Trained, bayes_mean_shots, evaluate, gap_closed, reference_scores
 from .players.player import Random
 from .runs.assembly import build, input_digests, with_inherited
-from .runs.checkpoint import load_state
+from .runs.checkpoint import load_state, save
 from .runs.files import refusing
 from .runs.folder import MetricsFile, RunFolder
 from .runs.loop import learn, share_done
@@ -32,26 +32,24 @@ EVALUATION_SEED = 12345
 CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on: all else would make it another run
 
 
-def train(settings, console=None, stopped=lambda: False, ranks=None):
-    """Run `settings` into a new run folder. Returns (folder, summary). ranks: those of MPI that train together."""
-    console = console or stderr_console()
+def train(settings, *context):
+    """Run `settings` into a new run folder. `context` and what is returned: see `run`."""
     default = f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}"
     with RunFolder.create(settings.output_dir, default) as folder:
-        return run(folder, settings, None, console, stopped, ranks)
+        return run(folder, settings, None, *context)
 
 
-def resume(name, changes, console=None, stopped=lambda: False, ranks=None):
-    """Go on with the run in a folder, with changes to those settings that may change. Returns (folder, summary)."""
-    console = console or stderr_console()
+def resume(name, changes, console, *context):
+    """Go on with the run in a folder, with changes to those settings that may change."""
     with RunFolder.resume(name) as folder:
-        saved = folder.newest_checkpoint(console.print)
+        saved = folder.read_checkpoint()
         settings = changed(saved.settings if saved else folder.read_settings(), changes, folder)
         if saved is None:
             console.print(f"{folder} holds no checkpoint yet: starting from the beginning")
         elif share_done(settings, saved.done) >= 1:
             console.print(f"nothing left to train after {saved.done['iterations']:,} iterations and "
                           f"{saved.done['seconds']:.1f} s: set more --iterations or --seconds to go on")
-        return run(folder, settings, saved, console, stopped, ranks)
+        return run(folder, settings, saved, console, *context)
 
 
 def changed(settings, changes, folder):
@@ -77,18 +75,20 @@ def one_core():
 
 @one_core()
 def run(folder, settings, saved, console, stopped, ranks):
-    """Train, from the start or from the checkpoint `saved`; then evaluate. Returns (folder, summary)."""
+    """Train, from the start or from the checkpoint `saved`, then evaluate. Returns (folder, summary)."""
     settings = settled(settings, ranks)
     inputs = input_digests(settings)
-    if saved:
-        require_same_inputs(settings, inputs, saved)
+    for name in saved.inputs if saved else ():
+        if inputs.get(name) != saved.inputs[name]:
+            raise ValueError(f"{name} {getattr(settings, name, '')} is not what it was when {folder.checkpoint} was "
+                             "written: put it back, or start a new run")
     with spawn(settings.processes, take_part, settings, saved, ranks=ranks) as world:
         with agreement(world):
-            algorithm, done = prepare(settings, world, saved)
+            algorithm = prepare(settings, world, saved)
             folder.begin(settings)
         if settings.init and not saved:
             console.print(f"starting from {settings.init} with learning rate {settings.learning_rate:g}")
-        totals = train_into(folder, algorithm, settings, done, inputs, console, stopped)
+        totals = train_into(folder, algorithm, saved and saved.done, inputs, console, stopped)
     if share_done(settings, totals) < 1:
         console.print(f"stopped after {totals['iterations']:,} iterations; to go on: "
                       f"python -m battleship_grpo.train --resume {shlex.quote(str(folder))}")
@@ -103,9 +103,9 @@ def run(folder, settings, saved, console, stopped, ranks):
 def take_part(world, settings, saved):
     """What every process runs but rank 0, which alone has a folder, a screen and an evaluation."""
     with agreement(world):
-        algorithm, done = prepare(settings, world, saved)
+        algorithm = prepare(settings, world, saved)
     with suppress(FloatingPointError):  # rank 0 meets it, too, and says so
-        learn(algorithm, settings, done=done)
+        learn(algorithm, settings, done=saved and saved.done)
 
 
 def settled(settings, ranks):
@@ -122,46 +122,35 @@ def default_processes(settings):
     return min(8, number_of_cores(), settings.num_boards // settings.kind.fewest_boards(settings))
 
 
-def require_same_inputs(settings, inputs, saved):
-    """Raise ValueError where a file that the run reads has changed since the checkpoint `saved`."""
-    for name, digest in saved.inputs.items():
-        if inputs.get(name) != digest:
-            raise ValueError(f"{name} {getattr(settings, name, '')} is not what it was when {saved.path} was written: "
-                             "put it back, or start a new run")
-
-
 def prepare(settings, world, saved):
-    """The algorithm, and how far it is: at its start where `saved` is None, else at that checkpoint."""
-    if saved is None:
-        return build(settings, world), None
-    algorithm = build(settings, world, resumes=True)
-    with refusing(saved.path, "checkpoint of this run"):
-        load_state(algorithm, saved.state)
-    return algorithm, saved.done
+    """The algorithm at its start, or as it was at the checkpoint `saved`."""
+    algorithm = build(settings, world, resumes=saved is not None)
+    if saved:
+        with refusing("checkpoint.npz", "checkpoint of this run"):
+            load_state(algorithm, saved.state)
+    return algorithm
 
 
-def train_into(folder, algorithm, settings, done, inputs, console, stopped):
+def train_into(folder, algorithm, done, inputs, console, stopped):
     """Learn, while the run folder is written and the screen drawn. Returns what `learn` does."""
+    settings = algorithm.settings
     with (MetricsFile(folder.metrics_csv, done) as metrics_file,
           training_progress(console, settings, folder.metrics()) as screen):
         def on_iteration(share, metrics):
             metrics_file.add(metrics)
             screen.add(share, metrics, algorithm.policy)
 
-        def save(now, state):
-            metrics_file.sync()
+        def save_all(now, state):
             algorithm.policy.save(folder.policy)
-            if now != done:  # there is no other checkpoint of that moment
-                folder.save(settings, now, state, inputs)
+            save(folder.checkpoint, settings, now, state, inputs)
 
-        return learn(algorithm, settings, on_iteration, lambda: stopped() or screen.ended, done, save)
+        return learn(algorithm, settings, on_iteration, lambda: stopped() or screen.ended, done, save_all)
 
 
 def summary_of(settings):
     rules = settings.make_rules()
-    return {"algorithm": settings.algorithm, "rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)},
-            "seed": settings.seed, "backend": settings.backend, "processes": settings.processes,
-            "init": settings.init}
+    return {"rules": {"board_size": rules.board_size, "fleet": list(rules.fleet)}} | {
+        name: getattr(settings, name) for name in ("algorithm", "seed", "backend", "processes", "init")}
 
 
 def evaluate_policy(policy, env):
@@ -187,21 +176,20 @@ def draw_curves(settings, metrics, summary, path):
 
 
 def parse(arguments, ranks=None):
-    """(job, quiet). job: settings of a new run; or the folder of a run to go on with, and changes to its settings."""
+    """(settings of a new run, quiet); or ((folder of a run to go on with, changes to its settings), quiet)."""
     parser = Parser("train", __doc__, usage="%(prog)s [option …]", epilog=f"{algorithms_in_words()}\n\n"
                     "In brackets: what a run with these options gets. --algorithm, --rules and\n--network change it.")
-    parser.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
-                        "made this example known; options come on top")
-    parser.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
-                        "options come on top, and the run gets a folder of its own")
-    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, as if it had never been "
-                        f"interrupted; only {', '.join(CHANGEABLE)} may be changed")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--preset", choices=PRESETS, help="article: the settings of the single-file NumPy GRPO that "
+                       "made this example known; options come on top")
+    start.add_argument("--config", metavar="FILE", help="some or all settings, as JSON, such as a run's config.json; "
+                       "options come on top, and the run gets a folder of its own")
+    start.add_argument("--resume", metavar="RUN", help="go on with the run in this folder, as if it had never been "
+                       f"interrupted; only {', '.join(CHANGEABLE)} may be changed")
     parser.add_argument("--quiet", action="store_true", help="a line now and then instead of the live screen")
     add_settings(parser, arguments)
     options = vars(parser.parse_args(arguments))
     preset, config, folder, quiet = (options.pop(name) for name in ("preset", "config", "resume", "quiet"))
-    if sum(given is not None for given in (preset, config, folder)) > 1:
-        parser.error("--preset, --config and --resume each say where settings start from: only one of them")
     if ranks and "processes" in options:
         parser.error("--processes is for one machine: under mpiexec its ranks train together")
     if folder is not None:
@@ -220,10 +208,8 @@ def main(arguments=None):
         job, quiet = parse(arguments, ranks)
         console = stderr_console(force_terminal=False if quiet else None)
         with stop_on_signal() as stopped:
-            if isinstance(job, RunSettings):
-                folder, summary = train(job, console, stopped, ranks)
-            else:
-                folder, summary = resume(*job, console, stopped, ranks)
+            start, job = (train, [job]) if isinstance(job, RunSettings) else (resume, job)
+            folder, summary = start(*job, console, stopped, ranks)
             report(console, summary, folder)
             return 128 + stopped() if stopped() else 0
 

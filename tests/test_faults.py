@@ -18,7 +18,7 @@ import pytest
 
 from battleship_grpo import train
 from battleship_grpo.algorithms.recipes import RECIPES
-from battleship_grpo.policy import MLPPolicy, Policy
+from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.settings import options_of_algorithm
@@ -53,7 +53,7 @@ def measured(folder):
 
 def saved_iterations(folder):
     """How far the newest checkpoint is, 0 without one; whatever happened, it must be valid."""
-    saved = RunFolder(folder).newest_checkpoint(pytest.fail)
+    saved = RunFolder(folder).read_checkpoint()
     return saved.done["iterations"] if saved else 0
 
 
@@ -72,24 +72,24 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
     duration = time.monotonic() - started
     policy, rows = (tmp_path / "whole" / "policy.npz").read_bytes(), measured(tmp_path / "whole")
 
-    kills, ended, runs = [], [], 0
-    while len(kills) < KILLS[name] or not runs:
+    kills, ended, runs = 0, 0, 0
+    while kills < KILLS[name] or not runs:
         runs, folder, before = runs + 1, tmp_path / f"run{runs}", 0
         process = launch(*options, "--output-dir", str(folder))
         while True:
             number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             try:
-                process.wait(chance.uniform(0.05, 0.7) * duration if len(kills) < KILLS[name] else None)
+                process.wait(chance.uniform(0.05, 0.7) * duration if kills < KILLS[name] else None)
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
-                kills.append(number)
+                kills += 1
             shown = process.communicate()[1]
-            ended.append(process.returncode)
             if process.returncode == 0:
                 break
+            ended += 1
             assert process.returncode in (-number, 128 + number), shown
             if not (folder / "config.json").exists():  # before it had begun: a new folder, for this one may be there
-                folder = tmp_path / f"run{runs}-{len(kills)}"
+                folder = tmp_path / f"run{runs}-{kills}"
                 process = launch(*options, "--output-dir", str(folder))
                 continue
             now = saved_iterations(folder)
@@ -103,9 +103,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
         assert saved_iterations(folder) == len(rows)
         assert json.loads((folder / "summary.json").read_text())["shots"] == json.loads(
             (tmp_path / "whole" / "summary.json").read_text())["shots"]
-    assert len(kills) >= KILLS[name] and sum(status != 0 for status in ended) >= KILLS[name] // 2
-    print(f"{name}: {len(kills)} signals, {runs} runs, exit statuses "
-          f"{ {status: ended.count(status) for status in sorted(set(ended))} }")
+    assert kills >= KILLS[name] and ended >= KILLS[name] // 2
 
 
 # ------------------------------------------------------------------------------------- damage
@@ -113,32 +111,25 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
 
 def damage(content, other, chance):
     """A copy of a file with something done to it, and what."""
-    kind = chance.choice(("flip", "flip", "flip", "set", "truncate", "zeros", "splice", "insert", "delete",
-                          "directory", "noise"))
-    data = bytearray(content)
-    start, length = chance.randrange(len(data)), chance.choice((1, 2, 4, 16, 64, 1024))
+    kind = chance.choice(("flip", "flip", "truncate", "replace", "insert", "delete", "directory"))
+    data, start = bytearray(content), chance.randrange(len(content))
+    length = min(chance.choice((1, 2, 4, 16, 64, 1024)), len(data) - start)
     if kind == "flip":
         for _ in range(chance.choice((1, 1, 2, 8))):
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    elif kind == "set":
-        for _ in range(chance.choice((1, 2, 4))):
-            data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
     elif kind == "truncate":
         del data[start:]
-    elif kind == "zeros":
-        data[start : start + length] = bytes(min(length, len(data) - start))
-    elif kind == "splice":  # from elsewhere in this file, or in another
+    elif kind == "replace":  # by zeros, noise, or a part of this file or of another
         source, place = chance.choice((content, other)), chance.randrange(len(content))
-        data[start : start + length] = source[place : place + length]
+        data[start : start + length] = chance.choice(
+            (bytes(length), chance.randbytes(length), source[place : place + length]))
     elif kind == "insert":
         data[start:start] = chance.randbytes(length)
     elif kind == "delete":
         del data[start : start + length]
-    elif kind == "directory":  # the archive's table of contents alone: sizes, checksums, offsets, names
+    else:  # the archive's table of contents alone: sizes, checksums, offsets, names
         for _ in range(chance.choice((1, 2))):
             data[chance.randrange(content.find(b"PK\1\2"), len(data))] = chance.randrange(256)
-    else:
-        data = bytearray(chance.randbytes(start))
     return bytes(data), kind
 
 
@@ -168,7 +159,7 @@ def test_damaged_files_are_refused_or_read_as_they_were(sound_files, tmp_path):
     chance, path = random.Random(1), tmp_path / "damaged.npz"
     kinds = [(folder / name, load, same) for folder in sound_files for name, load, same in (
         ("policy.npz", MLPPolicy.load, same_policy), ("checkpoint.npz", checkpoint.load, same_checkpoint))]
-    accepted, refused = 0, 0
+    refused = 0
     tracemalloc.start()
     for _ in range(DAMAGED_FILES):
         source, load, same = chance.choice(kinds)
@@ -182,29 +173,9 @@ def test_damaged_files_are_refused_or_read_as_they_were(sound_files, tmp_path):
             refused += 1
             continue
         assert same(result, load(source)), f"{kind} of {source.name}: other data"
-        accepted += 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert accepted + refused == DAMAGED_FILES and refused > 0.6 * DAMAGED_FILES and peak < 8 * 2**20
-    print(f"{DAMAGED_FILES} damaged files: {refused} refused, {accepted} read as they were, at most {peak:,} bytes")
-
-
-NASTY = [np.array(np.nan), np.array(np.inf), np.array(-1), np.array(2**62), np.array("x" * 1000), np.zeros((0, 3)),
-         np.zeros((2, 2, 2), np.int8), np.array([[1.5]]), np.array(""), np.array([-(2**62)]), np.array([2] * 5000),
-         np.ones(3, np.complex64), np.array(True), np.zeros((3, 0), np.float32), np.array(["a", "b"]), np.array(10**9)]
-
-
-def test_sound_archives_with_unsound_contents_are_policies_or_refused(sound_files, tmp_path):
-    chance, path = random.Random(3), tmp_path / "nasty.npz"
-    with np.load(sound_files[0] / "policy.npz") as file:
-        good = dict(file)
-    for name in good:
-        for value in NASTY if THOROUGH else chance.sample(NASTY, 8):
-            np.savez(path, **good | {name: value})
-            try:
-                assert isinstance(MLPPolicy.load(path), Policy)
-            except ValueError as error:
-                assert str(path) in str(error) and "\n" not in str(error)
+    assert 0.6 * DAMAGED_FILES < refused < DAMAGED_FILES and peak < 8 * 2**20
 
 
 # ------------------------------------------------------------------------------------- command lines
@@ -262,15 +233,15 @@ def as_options(settings):
 
 def random_json(settings, chance):
     """Settings as a file, sometimes not quite."""
-    odd = ["1", True, None, [1, [2]], {"a": 1}, 10**400, -0.0, [], "\0", float("nan"), 1e999, [True]]
-    safe = {name: value for name, value in settings.items() if chance.random() < 0.9 or name in WORK}
+    odd = ["1", True, None, [1, [2]], {"a": 1}, 10**400, -0.0, [], "\0", float("nan"), [True]]
     if chance.random() < 0.4:
-        safe[chance.choice([*EVERY, "unknown"])] = chance.choice(odd)
-    text = json.dumps(safe)
-    if chance.random() < 0.2:
-        place = chance.randrange(len(text))
-        text = text[:place] + chance.choice(["", "{", "]", "\\", "é", "\n", '"']) + text[place + 1 :]
-    return text
+        settings = settings | {chance.choice([*(name for name in EVERY if name not in WORK), "unknown"]):
+                               chance.choice(odd)}
+    text = json.dumps(settings)
+    if chance.random() < 0.8:
+        return text
+    place = chance.randrange(len(text))
+    return text[:place] + chance.choice(["", "{", "]", "\\", "é"]) + text[place + 1 :]
 
 
 def test_every_command_line_and_config_file_ends_with_status_0_or_2(tmp_path, monkeypatch, capsys):
@@ -300,4 +271,3 @@ def test_every_command_line_and_config_file_ends_with_status_0_or_2(tmp_path, mo
         assert (status == 0) == (tmp_path / folder / "summary.json").exists(), arguments
         statuses.append(status)
     assert min(statuses.count(0), statuses.count(2)) > COMMAND_LINES // 10
-    print(f"{COMMAND_LINES} command lines: {statuses.count(0)} done, {statuses.count(2)} refused")

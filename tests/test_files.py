@@ -18,11 +18,11 @@ from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules
 from battleship_grpo.networks.network import MOST_PARAMETERS
 from battleship_grpo.players.player import Random
-from battleship_grpo.policy import MLPPolicy, Policy
+from battleship_grpo.policy import Policy
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import state_of
-from battleship_grpo.runs.files import LARGEST_FILE, read_arrays, write_text
+from battleship_grpo.runs.files import LARGEST_FILE, write_text
 from battleship_grpo.runs.folder import RunFolder, read_rows
 from battleship_grpo.runs.policy_file import NETWORKS, arrays_of_network, arrays_of_rules
 from battleship_grpo.runs.preferences import play_preferences, read_preferences
@@ -105,22 +105,16 @@ def not_a_text():
 
 LIES = {
     "many ships": ("policy", lambda: of_policy("mlp", fleet=np.ones(10**6, np.int64))),
-    "long text": ("policy", lambda: of_policy("mlp", activation=np.array("x" * 10**6))),
-    "very long text": ("policy", lambda: of_policy("placement", network=np.array("x" * 2 * 10**6))),
+    "long text": ("policy", lambda: of_policy("placement", network=np.array("x" * 2 * 10**6))),
     "not a text at all": ("policy", lambda: of_policy("mlp", network=np.zeros((2,) * 20, np.float32))),
     "not a text": ("policy", lambda: of_policy("placement", encoding=not_a_text())),
     "an empty layer": ("policy", lambda: of_policy(
         "mlp", W1=np.zeros((50, 0), np.float32), b1=np.zeros(0, np.float32), W2=np.zeros((0, 8), np.float32))),
-    "half an input": ("policy", lambda: of_policy("mlp", W1=np.zeros((51, 8), np.float32))),
     "wide": ("policy", lambda: of_policy("mlp", W1=np.zeros((50, 2**15), np.float32))),
     "control characters": ("policy", lambda: of_policy("mlp", **{"\x1b[2J" * 50: np.array([None])})),
-    "many arrays": ("policy", lambda: of_policy("mlp", **{f"extra{i}": np.array(i) for i in range(2000)})),
-    "heavy": ("policy", lambda: of_policy("mlp", W1=np.full((50, 8), 3e38, np.float32))),
-    "heavy placement": ("policy", lambda: of_policy("placement", E1=np.full((8, 2, 3), 3e38, np.float32))),
+    "heavy": ("policy", lambda: of_policy("placement", E1=np.full((8, 2, 3), 3e38, np.float32))),
     "another fleet": ("policy", lambda: of_policy("placement", fleet=np.array([2, 3]))),
-    "heavy network": ("policy", lambda: of_policy("placement", B=np.full((25, 8), 3e38, np.float32))),
     "many games": ("preferences", lambda: of_preferences(300_000)),
-    "large network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8192, 8192))),
     "larger network": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(16384, 16384))),
     "many layers": ("checkpoint", lambda: of_checkpoint(hidden_sizes=(8,) * 10**5)),
 }
@@ -194,12 +188,3 @@ def test_games_that_no_file_can_hold_are_refused_before_they_are_played(tmp_path
     status = preferences.main(["random", "--rules", "classic", "--boards", "1000000", "--output", path])
     shown = capsys.readouterr().err.strip()
     assert status == 2 and "too many to hold at once" in shown and "\n" not in shown
-
-
-def test_a_file_written_at_the_limit_can_be_read_again(tmp_path):
-    """Headers come on top of what the arrays take."""
-    path = tmp_path / "policy.npz"
-    MLPPolicy(25, 25, (8,), rules=Rules()).save(path)
-    with np.load(path) as file:
-        size = sum(array.nbytes for array in file.values())
-    assert len(read_arrays(path, largest=size)) > 4

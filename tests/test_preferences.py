@@ -85,18 +85,13 @@ def shoot_on(arrays):
 @pytest.mark.parametrize(("change", "says"), [
     (swap, "scored no more"), (drop_last, "ends early"), (shoot_on, "after its end"),
     (lambda a: a["loser"].__setitem__((0, 1), a["loser"][0, 0]), "a shot twice"),
-    (lambda a: a["loser"].__setitem__((0, 0), -1), "ends early"),
-    (lambda a: a["loser"].__setitem__((0, 0), 9), "beyond"),
-    (lambda a: a["board"].fill(True), "2 ship cells"),
-    (lambda a: a.update(winner=a["winner"].astype(np.int64)), "int16"),
+    (lambda a: a["loser"].__setitem__((0, 0), 9), "beyond"), (lambda a: a["board"].fill(True), "2 ship cells"),
     (lambda a: a.update(loser=a["loser"][:, :-1]), "int16"),
-    (lambda a: a.update(board=a["board"].astype(int)), "board must be bool"),
     (lambda a: a.update({name: a[name][:0] for name in ("board", "winner", "loser")}), "must be boards"),
     (lambda a: a.update(board=np.array(True)), "unsized"),
     (lambda a: a.update(format_version=np.array(2)), "version 2"),
     (lambda a: a.update(fleet=np.array([3])), "3x3, fleet 3, not 3x3, fleet 2"),
-    (lambda a: a.update(board_size=np.array(4)), "4x4"), (lambda a: a.pop("winner"), "winner"),
-    (lambda a: a.clear(), "format_version"),
+    (lambda a: a.pop("winner"), "winner"),
 ])
 def test_files_that_are_no_preferences_are_refused_with_a_reason(written, change, says):
     path, env, arrays = written
@@ -105,12 +100,6 @@ def test_files_that_are_no_preferences_are_refused_with_a_reason(written, change
     with pytest.raises(ValueError, match=says) as error:
         read_preferences(path, env)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
-
-
-def test_games_that_all_come_out_alike_leave_nothing_to_write():
-    env = BattleshipEnv(Rules(2, (2, 2)))
-    with pytest.raises(ValueError, match="nothing to prefer"):
-        play_preferences(env, Random(env.rules), 5, 4, np.random.default_rng(0))
 
 
 TINY = ["--rules", "tiny", "--iterations", "3", "--hidden-sizes", "8", "--processes", "1"]

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,15 +17,11 @@ import pytest
 from battleship_grpo import train
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.backend import World
-from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.game import NAMED_RULES
-from battleship_grpo.players.player import Random
 from battleship_grpo.runs import checkpoint
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import load_state, state_of
 from battleship_grpo.runs.folder import MetricsFile, RunFolder, read_rows
 from battleship_grpo.runs.loop import learn
-from battleship_grpo.runs.preferences import play_preferences, write_preferences
 from battleship_grpo.runs.settings import make_settings, options_of_algorithm
 from battleship_grpo.runs.world import spawn
 from battleship_grpo.train import main, parse
@@ -63,7 +58,7 @@ def whole_and_interrupted(world, algorithm, folder):
     learn_some(whole, settings, settings.iterations)
     done, state = learn_some(half, settings, 3), state_of(half)
     if world.rank == 0:
-        RunFolder(folder).save(settings, done, state)
+        checkpoint.save(folder / "checkpoint.npz", settings, done, state)
     world.barrier()
     saved = checkpoint.load(folder / "checkpoint.npz")
     other = build(saved.settings, world)
@@ -149,24 +144,11 @@ def refusal(arguments, capsys):
 @pytest.mark.parametrize(("options", "says"), [
     (["--learning-rate", "0.5"], "learning_rate is 0.012 in"), (["--processes", "2"], "processes is 1 in"),
     (["--algorithm", "ppo"], "algorithm is 'grpo'"), (["--output-dir", "elsewhere"], "not 'elsewhere'"),
-    (["--preset", "article"], "only one of them"), (["--config", "x.json"], "only one of them"),
+    (["--preset", "article"], "not allowed with"), (["--config", "x.json"], "not allowed with"),
     (["--iterations", "-1"], "iterations must be ≥ 0"),
 ])
 def test_a_change_that_makes_it_another_run_is_refused(run, options, says, capsys):
     assert says in refusal(["--resume", str(run), *options], capsys)
-
-
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(run, capsys):
-    whole, path = (run / "policy.npz").read_bytes(), run / "checkpoint.npz"
-    path.write_bytes(path.read_bytes()[:-100])
-    assert main(["--resume", str(run)]) == 0
-    assert f"going on from {run / 'checkpoint-previous.npz'}, iteration 3" in capsys.readouterr().err
-    assert (run / "policy.npz").read_bytes() == whole and [row["iteration"] for row in rows_of(run)] == list("1234")
-
-    for name in ("checkpoint.npz", "checkpoint-previous.npz"):
-        (run / name).write_bytes(b"not a checkpoint")
-    shown = refusal(["--resume", str(run)], capsys)
-    assert f"{path}: not a readable" in shown and "checkpoint-previous.npz: not a readable" in shown
 
 
 def test_a_run_ended_before_its_first_checkpoint_starts_again(run, capsys):
@@ -179,7 +161,7 @@ def test_a_run_ended_before_its_first_checkpoint_starts_again(run, capsys):
 
 
 def test_a_checkpoint_is_all_that_a_run_needs_to_go_on(run, tmp_path):
-    """config.json may be damaged, metrics.csv and the policy that the run started from may be gone."""
+    """config.json may be damaged, or say something else; metrics.csv and the policy it started from may be gone."""
     start = str(shutil.copy(run / "policy.npz", tmp_path / "start.npz"))
     common = [*QUICK, "--init", start, "--lr-scheduler-type", "constant", "--iterations"]
     for name, iterations in (("whole", "4"), ("half", "2")):
@@ -191,21 +173,15 @@ def test_a_checkpoint_is_all_that_a_run_needs_to_go_on(run, tmp_path):
     assert main(["--resume", str(half), "--iterations", "4"]) == 0
     assert (half / "policy.npz").read_bytes() == (whole / "policy.npz").read_bytes()
     assert rows_of(half) == rows_of(whole)[2:]
-
-
-def test_a_checkpoint_alone_decides_how_a_run_goes_on(run):
-    """Not the settings in config.json, which are written anew, and not metrics.csv, whose later rows go."""
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"seed": 5, "algorithm": "rloo"}))
-    with open(run / "metrics.csv", "a") as file:
-        file.write((run / "metrics.csv").read_text().splitlines()[-1].replace("4", "5", 1) + "\n")
     assert main(["--resume", str(run), "--iterations", "5"]) == 0
     assert json.loads((run / "config.json").read_text()) == config | {"iterations": 5}
-    assert [row["iteration"] for row in rows_of(run)] == list("12345")
 
 
 @pytest.mark.parametrize(("spoil", "says"), [
     (lambda run: [path.unlink() for path in run.iterdir()], "not a run folder"), (shutil.rmtree, "not a run folder"),
+    (lambda run: (run / "checkpoint.npz").write_bytes(b"not a checkpoint"), "checkpoint.npz: not a readable"),
     (lambda run: (run / "metrics.csv").write_bytes(b"\xff\x00" * 99), "without one, a run goes on"),
     (lambda run: (run / "metrics.csv").write_text("iteration\nx\n"), "without one, a run goes on"),
     (lambda run: (run / "metrics.csv").write_text("other\n1\n"), "without one, a run goes on"),
@@ -234,22 +210,14 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "name"), [
-    (["--algorithm", "sft", "--replay-capacity", "64", "--batch-shots", "64"], "teacher"), ([], "reference"),
-    (["--algorithm", "dpo"], "preferences")])
+    (["--algorithm", "sft", "--replay-capacity", "64", "--batch-shots", "64"], "teacher"), ([], "reference")])
 def test_a_file_that_a_run_learns_from_is_the_same_when_it_goes_on(options, name, run, tmp_path, capsys):
     """Put back as it was it will do."""
-    path = tmp_path / "input.npz"
-    if name == "preferences":
-        env = BattleshipEnv(NAMED_RULES["tiny"])
-        write_preferences(path, env.rules, play_preferences(env, Random(env.rules), 9, 4, np.random.default_rng(0)))
-    else:
-        shutil.copy(run / "policy.npz", path)
+    path = shutil.copy(run / "policy.npz", tmp_path / "input.npz")
     common = [*QUICK, *options, f"--{name}", str(path), "--output-dir", str(tmp_path / "new")]
     assert main([*common, "--iterations", "2"]) == 0
     whole = path.read_bytes()
-    with np.load(path) as file:
-        arrays = dict(file)
-    np.savez(path, **{other: array if array.ndim < 2 else array[::-1] for other, array in arrays.items()})
+    path.write_bytes(whole + b"more")
     go_on = ["--resume", str(tmp_path / "new"), "--iterations", "3"]
     assert f"{name} {path} is not what it was" in refusal(go_on, capsys)
     path.write_bytes(whole)
@@ -274,7 +242,7 @@ def test_every_array_of_a_checkpoint_is_required_and_checked(algorithm, tmp_path
         with pytest.raises((KeyError, ValueError), match=name):
             load_state(learner, state)
     require_equal(state_of(learner), good)
-    RunFolder(tmp_path).save(settings, done, good)
+    checkpoint.save(tmp_path / "checkpoint.npz", settings, done, good)
     require_equal(checkpoint.load(tmp_path / "checkpoint.npz").state, good)
 
 
@@ -283,8 +251,6 @@ def test_every_array_of_a_checkpoint_is_required_and_checked(algorithm, tmp_path
     ({"settings": None}, "holds no settings"), ({"settings": np.array('{"seed": 1}')}, "lack"),
     ({"settings": np.array("{")}, "checkpoint"), ({"seconds": np.array(np.nan)}, "seconds holds a NaN"),
     ({"iterations": np.array(-1)}, "iterations counts"), ({"games": np.array("x")}, "games must be int64"),
-    ({"seconds": np.array(1e308)}, "how far"), ({"games": np.array(2**64 - 1)}, "games must be int64"),
-    ({"shots": np.array(2**62)}, "how far"), ({"policy": np.zeros(7, np.float32)}, "policy must be float32"),
 ])
 def test_a_checkpoint_of_another_make_is_refused(run, change, says):
     path = run / "checkpoint.npz"
@@ -297,10 +263,8 @@ def test_a_checkpoint_of_another_make_is_refused(run, change, says):
 
 def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
     for name, options, says in (
-            ("policy", ["--learning-rate", "1e30"], "loss is nan"),
             ("critic", ["--algorithm", "ppo", "--critic-learning-rate", "1e30"], "value_loss is"),
-            ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN"),
-            ("trpo", ["--algorithm", "trpo", "--learning-rate", "1e30"], "value_loss is")):
+            ("parameters", ["--learning-rate", "1e45", "--num-minibatches", "1"], "policy holds a NaN")):
         folder = tmp_path / name
         assert main([*QUICK, "--iterations", "9", *options, "--output-dir", str(folder)]) == 2
         shown = capsys.readouterr().err.splitlines()[-1]
@@ -308,7 +272,7 @@ def test_a_nan_stops_the_run_with_the_last_good_state_saved(tmp_path, capsys):
         assert f"iteration {saved.done['iterations'] + 1}: {says}" in shown
         advised = {word.removeprefix("--").replace("-", "_") for word in re.findall(r"--[a-z-]+", shown)}
         assert "learning_rate" in advised and advised <= options_of_algorithm(saved.settings.algorithm).keys()
-        assert ("critic_learning_rate" in advised) == (name == "critic") and ("max_kl" in advised) == (name == "trpo")
+        assert ("critic_learning_rate" in advised) == (name == "critic")
         assert len(rows_of(folder)) == saved.done["iterations"]
         assert all(np.isfinite(array).all() for array in saved.state.values())
         load_state(build(saved.settings), saved.state)
@@ -329,17 +293,17 @@ def test_a_crash_at_any_step_of_saving_leaves_a_valid_checkpoint(run, monkeypatc
             return function(*arguments)
         return call
 
-    folder, crashes, newest = RunFolder(run), 0, 4
-    old = folder.newest_checkpoint(pytest.fail)
+    path, crashes, newest = run / "checkpoint.npz", 0, 4
+    old = checkpoint.load(path)
     states = {4: old.state, 5: old.state | {"policy": -old.state["policy"]}}
-    while newest == 4 or crashes < 4:
+    while newest == 4 or crashes < 3:
         with monkeypatch.context() as patch:
             calls = iter([True] * crashes)
             for name in ("fsync", "replace", "unlink"):
                 patch.setattr(os, name, crashing(getattr(os, name), calls))
             with suppress(Crash):
-                folder.save(old.settings, old.done | {"iterations": 5}, states[5])
-        saved = folder.newest_checkpoint(lambda text: None)
+                checkpoint.save(path, old.settings, old.done | {"iterations": 5}, states[5])
+        saved = checkpoint.load(path)
         newest, crashes = saved.done["iterations"], crashes + 1
         require_equal(saved.state, states[newest])
 
@@ -367,20 +331,10 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_elsewhere(tmp_
         status=$?; cp -r "$1/run" "$2"; exit $status""")
     assert status == 2 and "No space left on device" in shown.splitlines()[-1] and "Traceback" not in shown
     assert sum("error" in line for line in shown.splitlines()) == 1 and not list(kept.glob(".*.part"))
-    iteration = RunFolder(kept).newest_checkpoint(pytest.fail).done["iterations"]
+    iteration = checkpoint.load(kept / "checkpoint.npz").done["iterations"]
     assert iteration >= 3
     assert main(["--resume", str(kept), "--iterations", str(iteration + 2)]) == 0
     assert [row["iteration"] for row in rows_of(kept)] == [str(i + 1) for i in range(iteration + 2)]
-
-
-def test_a_folder_without_leave_to_write_is_refused_in_one_line(tmp_path):
-    status, shown, _ = in_a_mount(tmp_path, "4m", f"""
-        "$3" -m battleship_grpo.train {' '.join(QUICK)} --iterations 2 --output-dir "$1/run" 2> /dev/null || exit 98
-        mount -o remount,ro "$1"
-        "$3" -m battleship_grpo.train --resume "$1/run" --iterations 5; first=$?
-        "$3" -m battleship_grpo.train --iterations 5 --output-dir "$1/other"; second=$?
-        exit $((first * 10 + second))""")
-    assert status == 22 and shown.count("Read-only file system") == 2 and len(shown.strip().splitlines()) == 2
 
 
 @pytest.fixture
@@ -413,7 +367,7 @@ def test_a_folder_is_refused_while_another_run_writes_in_it(start, tmp_path, cap
     assert "exists already" in refusal([*QUICK, "--iterations", "1", "--output-dir", str(folder)], capsys)
     process.kill()  # the lock goes with the process
     process.wait()
-    iterations = RunFolder(folder).newest_checkpoint(pytest.fail).done["iterations"]
+    iterations = checkpoint.load(folder / "checkpoint.npz").done["iterations"]
     assert main(["--resume", str(folder), "--iterations", str(iterations + 1)]) == 0
 
 
@@ -429,10 +383,6 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path, monkeypatch)
     first.begin(settings)
     with pytest.raises(ValueError, match="another run is writing in same"):
         second.begin(settings)
-    shutil.rmtree("runs")
-    Path("runs").symlink_to("nowhere")  # a disk that is not mounted
-    with pytest.raises(OSError, match="runs"):
-        RunFolder.create("", "new").begin(settings)
 
 
 def test_a_second_signal_leaves_at_once(start, tmp_path):
@@ -481,17 +431,15 @@ def test_settings_come_from_a_file_and_options_come_on_top(tmp_path, run):
 
 @pytest.mark.parametrize(("text", "says"), [
     ("", "file of settings"), ("[]", "must look like"), ("[" * 100_000, "nested too deeply"), ('{"x": 1}', "'x' is"),
-    ("\xff", "file of settings"), (" " * 2**21, "larger than"), ('{"seed": 1, "seed": 2}', "twice"),
+    ("\xff", "file of settings"), (" " * 2**21, "larger than"),
     ('{"seed": "1"}', "seed must be a whole number, not '1'"), ('{"seed": true}', "seed must be a whole number"),
-    ('{"seed": null}', "seed must be"), ('{"seed": 1' + "0" * 5000 + "}", "file of settings"),
-    ('{"learning_rate": NaN}', "> 0, not nan"), ('{"learning_rate": 1' + "0" * 400 + "}", "rate must be a number"),
+    ('{"seed": 1' + "0" * 5000 + "}", "file of settings"), ('{"learning_rate": NaN}', "> 0, not nan"),
+    ('{"learning_rate": 1' + "0" * 400 + "}", "rate must be a number"),
     ('{"equivariant": 1}', "true or false"), ('{"hidden_sizes": [[8]]}', "list of whole numbers"),
     ('{"hidden_sizes": [' + "8, " * 300_000 + "8]}", "up to 64 hidden layers"),
     ('{"activation": "' + "x" * 10**6 + '"}', "activation must be text"), ('{"' + "x" * 10**6 + '": 1}', "not a sett"),
     ('{"init": "\\u001b[2J"}', "init must be text without control characters"),
-    ('{"init": "' + "x" * 4000 + '"}', "name too long"), ('{"critic_epochs": 7}', "means nothing to grpo"),
-    ('{"replay_capacity": 60000000, "algorithm": "sft"}', "replay_capacity must be ≤"),
-    ('{"board_size": 32, "algorithm": "sft", "fleet": [' + "2, " * 399 + "2]}", "over a billion billion placements"),
+    ('{"init": "' + "x" * 4000 + '"}', "name too long"),
     ('{"board_size": 5, "fleet": [' + "1, " * 10**5 + "1]}", "100,001 ships do not fit"),
 ])
 def test_a_mistake_in_a_file_of_settings_is_one_line(text, says, tmp_path, capsys):
@@ -499,8 +447,3 @@ def test_a_mistake_in_a_file_of_settings_is_one_line(text, says, tmp_path, capsy
     path.write_bytes(text.encode("latin-1"))
     shown = refusal(["--config", str(path)], capsys)
     assert says in shown and len(shown) < 1500 and shown.isprintable()
-
-
-def test_a_file_of_settings_that_cannot_be_read_is_one_line(tmp_path, capsys):
-    assert "no such file" in refusal(["--config", str(tmp_path / "none.json")], capsys)
-    assert "not a regular file" in refusal(["--config", str(tmp_path)], capsys)

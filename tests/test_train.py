@@ -4,13 +4,11 @@ import csv
 import json
 import pickle
 import re
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
 
 from battleship_grpo.algorithms import GRPO, RECIPES
@@ -118,59 +116,29 @@ def test_zero_iterations_judge_the_fresh_policy(tmp_path):
     assert summary["sampled"]["mean_shots"] == pytest.approx(summary["random"]["mean_shots"], abs=0.5)
 
 
-def test_ctrl_c_saves_and_says_so(tmp_path):
-    """A real process, a real signal: exit status 130, and a policy that loads."""
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "battleship_grpo.train", "--rules", "tiny", "--seconds", "60",
-               "--output-dir", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    metrics = folder / "metrics.csv"
-    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    shown = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "trained, greedy" in shown and "Traceback" not in shown
-    assert MLPPolicy.load(folder / "policy.npz").rules.board_size == 4
-    assert json.loads((folder / "summary.json").read_text())["iterations"] == metrics.read_text().count("\n") - 1
-
-
 @pytest.mark.parametrize(("options", "says"), [
     (["--algorithm", "nonsense"], "algorithm must be one of"), (["--rules", "huge"], "rules must be one of"),
     (["--fleet", "2,x"], "2,3,4"), (["--board-size", "3"], "--board-size and --fleet go together"),
     (["--board-size", "3", "--fleet", "4"], "does not fit"),
     (["--board-size", "5", "--fleet", "5,5,5,4,3,3"], "cannot be placed"),
-    (["--learning-rate", "-1"], "learning_rate must be > 0"), (["--learning-rate", "nan"], "learning_rate"),
-    (["--num-generations", "1"], "a group of one"), (["--seconds", "0"], "seconds must be > 0"),
+    (["--learning-rate", "nan"], "learning_rate must be > 0"), (["--num-generations", "1"], "a group of one"),
     (["--epsilon", "1.5"], "epsilon must be ≥ 0 and < 1"), (["--num-minibatches", "129"], "num_minibatches"),
     (["--sync-ref-model", "--reference", "uniform"], "sync_ref_model needs"),
     (["--hidden-sizes", "30"], "multiples of 8"),
     (["--reference", "missing.npz"], "missing.npz: no such file"), (["--max-shots", "99"], "max_shots"),
-    (["--backend", "abacus"], "backend must be one of"), (["--seed", "x"], "seed must be a whole number"),
-    (["--nonsense"], "--nonsense"), (["--hidden-sizes", "0"], "hidden_sizes"),
-    (["--num-boards", "100000000000"], "num_boards"),
+    (["--seed", "x"], "seed must be a whole number"), (["--nonsense"], "--nonsense"),
+    (["--hidden-sizes", "0"], "hidden_sizes"),
     (["--num-boards", "1000000", "--num-generations", "60000"], "not enough memory"),
     (["--algorithm", "ppo", "--surrogate", "sapo"], "surrogate means nothing to ppo: it is for grpo"),
-    (["--algorithm", "trpo", "--max-grad-norm", "1"], "max_grad_norm means nothing to trpo"),
-    (["--algorithm", "dpo", "--scale-rewards", "none"], "scale_rewards means nothing to dpo"),
     (["--algorithm", "sft", "--beta", "1"], "means nothing to sft: it is for dpo, ranked_grpo, grpo"),
-    (["--teacher", "random"], "nothing to grpo: it is for sft, distill"),
     (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of"),
-    (["--algorithm", "reinforce", "--advantage-baseline", "leave_one_out"], "not 'leave_one_out'"),
-    (["--advantage-baseline", "batch_mean"], "advantage_baseline must be one of"),
-    (["--algorithm", "ranked_grpo", "--kl-estimator", "exact"], "kl_estimator must be one of"),
     (["--supervision", "process", "--scale-rewards", "none"], "scale_rewards means nothing with supervision process"),
     (["--algorithm", "grpo_process", "--advantage-baseline", "leave_one_out"], "or step or control_variates with"),
     (["--sapo-temperature-neg", "2"], "sapo_temperature_neg means nothing with surrogate clipped: leave it at 1.05"),
-    (["--algorithm", "sapo", "--epsilon", "0.3"], "epsilon means nothing with surrogate sapo"),
-    (["--algorithm", "simpo", "--reference", "uniform"], "reference means nothing with preference_loss simpo"),
-    (["--max-resamples", "2"], "max_resamples means nothing with dynamic_sampling False"),
-    (["--lr-scheduler-type", "constant", "--warmup-ratio", "0.1"], "warmup_ratio means nothing with lr_scheduler_type"),
-    (["--preset", "article", "--config", "x.json"], "only one of them"),
+    (["--preset", "article", "--config", "x.json"], "not allowed with"),
     (["--preset", "article", "--algorithm", "ppo"], "means nothing to ppo"),
     (["--algorithm", "ranked_grpo", "--num-generations", "1"], "a group of one"),
     (["--algorithm", "ipo", "--beta", "0"], "beta must be > 0 with ipo"),
-    (["--algorithm", "dpo", "--simpo-gamma", "1"], "simpo_gamma means nothing"),
     (["--algorithm", "dpo", "--preferences", "missing.npz"], "missing.npz: no such file"),
     (["--algorithm", "ppo", "--critic-hidden-sizes", "12"], "critic_hidden_sizes must be multiples of 8"),
     (["--init", "missing"], "missing: no such file"),
@@ -278,11 +246,3 @@ def test_importing_the_package_loads_numpy_and_nothing_else():
     script = ("import sys, battleship_grpo, battleship_grpo.algorithms, battleship_grpo.players.evaluation;"
               "print([m for m in ('matplotlib', 'rich', 'threadpoolctl', 'scipy', 'torch') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def test_the_bytes_of_a_policy_do_not_depend_on_when_it_is_saved(tmp_path):
-    policy = MLPPolicy(4, 4, (8,), rng=np.random.default_rng(0))
-    policy.save(tmp_path / "a.npz")
-    time.sleep(2.1)  # the clock of a zip file ticks every two seconds
-    policy.save(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

@@ -9,9 +9,8 @@ from ..algorithms.grpo import WITHOUT_REFERENCE
 from ..backend import load_backend
 from ..env import BattleshipEnv
 from ..networks.symmetry import make_symmetric, tie
-from ..players import BASELINES, find_player, load_policy
+from ..players import find_player, load_policy
 from ..policy import Policy
-from .files import open_regular, refusing
 from .policy_file import FILE_NAME, NETWORKS
 from .preferences import read_preferences
 from .settings import RunSettings, checked, options_of
@@ -95,16 +94,13 @@ def make_preferences(settings, env, policy):
     return read_preferences(settings.preferences, env, policy.xp) if settings.preferences else None
 
 
-NO_FILES = {"reference": ("uniform", "initial"), "teacher": BASELINES, "preferences": ("",)}  # what else they may be
-
-
 def input_digests(settings):
-    """What tells the files that a run reads besides its own from others: setting that names one → digest, as text."""
+    """Digests of the files that a run reads besides its own, by the name of the setting that names the file."""
     digests = {}
-    for name, others in NO_FILES.items():
-        path = getattr(settings, name, None)
-        if path is not None and path not in others and os.path.exists(path):
-            path = os.path.join(path, FILE_NAME) if os.path.isdir(path) else path
-            with refusing(path, "file of arrays"), open_regular(path) as file:
+    for name in ("reference", "teacher", "preferences"):
+        path = getattr(settings, name, "")
+        path = os.path.join(path, FILE_NAME) if os.path.isdir(path) else path
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
                 digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

@@ -7,57 +7,49 @@
 
 Random numbers need no place here: every iteration draws its own from the seed (see `runs.loop`).
 
-The last two checkpoints are kept. A new one gets its name once it is whole and on disk, so there is a valid one
-whenever a process is killed or a disk is full. Damage shows in the checksums that every .npz has.
+A new one gets its name once it is whole and on disk, so there is a valid one whenever a process is killed or a disk is
+full. Damage shows in the checksums that every .npz has.
 """
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..backend import array_module, only, to_numpy
 from .files import checked_array, read_arrays, refusing, write_arrays
-from .settings import RunSettings, from_json, num_parameters, whole_settings
+from .settings import RunSettings, from_json, whole_settings
 
 FORMAT_VERSION = 2
 LARGEST_CHECKPOINT = 2**32  # bytes: replay buffers are bounded to less
 DONE = {"iterations": int, "games": int, "shots": int, "seconds": float}
-LARGEST_DONE = 2**53  # up to here a float64 tells whole numbers apart
 
 
 class Checkpoint(NamedTuple):
-    path: Path
     settings: RunSettings
     done: dict  # iterations, games, shots, seconds
     state: dict  # name → array, for `load_state`
     inputs: dict  # setting → digest of the file that it names
 
 
-def save(path, previous, settings, done, state, inputs):
-    """Write a checkpoint; the one before goes to `previous`. Raises OSError, ValueError if it is too large."""
-    write_arrays(path, state | {name: np.array(done[name]) for name in DONE} | {
-        "settings": np.array(json.dumps(asdict(settings))), "inputs": np.array(json.dumps(inputs or {})),
-        "format_version": np.array(FORMAT_VERSION)}, LARGEST_CHECKPOINT, previous)
+def save(path, settings, done, state, inputs=None):
+    """Write a checkpoint."""
+    texts = {"settings": json.dumps(asdict(settings)), "inputs": json.dumps(inputs or {})}
+    numbers = {name: done[name] for name in DONE} | {"format_version": FORMAT_VERSION}
+    write_arrays(path, state | {name: np.array(value) for name, value in (texts | numbers).items()})
 
 
 def load(path):
     """The `Checkpoint` in a file. Raises ValueError, in one line, for anything else."""
     with refusing(path, "checkpoint"):
-        arrays = read_arrays(path, LARGEST_CHECKPOINT)
-        version = only(arrays.pop("format_version"))
+        state = read_arrays(path, LARGEST_CHECKPOINT)
+        version = only(state.pop("format_version"))
         if version != FORMAT_VERSION:
             raise ValueError(f"format version {version}; this program reads {FORMAT_VERSION}")
-        settings = whole_settings(from_json(only(arrays.pop("settings"))))
-        inputs = from_json(only(arrays.pop("inputs")))
-        done = {name: kind(checked_array(arrays, name, (), kind)) for name, kind in DONE.items()}
-        if not all(0 <= number <= LARGEST_DONE for number in done.values()):
-            raise ValueError(f"{done} is not how far a run can be")
-        for name, length in num_parameters(settings).items():  # before networks of that size are made
-            checked_array(arrays, name, (length,), np.float32)
-    return Checkpoint(Path(path), settings, done, {n: a for n, a in arrays.items() if n not in DONE}, inputs)
+        settings, inputs = (from_json(only(state.pop(name))) for name in ("settings", "inputs"))
+        done = {name: kind(checked_array(state, name, (), kind)) for name, kind in DONE.items()}
+        return Checkpoint(whole_settings(settings), done, {n: a for n, a in state.items() if n not in DONE}, inputs)
 
 
 # ------------------------------------------------------------------------------------- the state of a learner

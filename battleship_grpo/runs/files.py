@@ -17,7 +17,6 @@ import numpy as np
 LARGEST_FILE = 2**30  # bytes of array data in one file
 OVERHEAD = 2**20  # bytes of headers that come on top
 MOST_UNPACKED = 100  # bytes for each that a file takes on disk, beyond `OVERHEAD`
-MOST_ARRAYS = 1000  # in one file
 PACKINGS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED  # of np.savez and np.savez_compressed
 LONGEST_TEXT = 2**20  # bytes of a file of text
 LONGEST_REASON = 300  # characters of what is said to be wrong with a file
@@ -25,11 +24,11 @@ UNFINISHED = ".*.part"  # what `replacing` leaves where a process is killed
 
 
 @contextmanager
-def replacing(path, keep_as=None):
+def replacing(path):
     """A temporary path to write to; it replaces `path` in one step once the block ends well, and is gone otherwise.
 
-    What is written has reached the disk before it gets its name. The file it replaces becomes `keep_as`, if given.
-    Raises OSError, which names `path`, also where `path` is there and is no regular file: a device is not replaced.
+    What is written has reached the disk before it gets its name. Raises OSError, which names `path`, also where `path`
+    is there and is no regular file: a device is not replaced.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
@@ -39,8 +38,6 @@ def replacing(path, keep_as=None):
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        if keep_as and path.exists():
-            os.replace(path, keep_as)
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
@@ -54,12 +51,9 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_arrays(path, arrays, largest=LARGEST_FILE, keep_as=None):
-    """Save named NumPy arrays as one .npz, as `replacing` does. Raises ValueError for more than `largest` bytes."""
-    size = sum(array.nbytes for array in arrays.values())
-    if size > largest:
-        raise ValueError(f"{path} would hold {size:,} bytes of arrays; at most {largest:,} can be read again")
-    with replacing(path, keep_as) as temporary, open(temporary, "wb") as file:
+def write_arrays(path, arrays):
+    """Save named NumPy arrays as one .npz, as `replacing` does."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -105,18 +99,14 @@ def read_arrays(path, largest=LARGEST_FILE):
         size = os.fstat(file.fileno()).st_size
         members = archive.infolist()
         declared = sum(member.file_size for member in members)
-        most = min(largest, MOST_UNPACKED * size) + OVERHEAD
-        packed = all(member.compress_size <= size and member.compress_type in PACKINGS for member in members)
-        if not packed or declared > most or len(members) > MOST_ARRAYS:
-            raise ValueError(f"it declares {len(members):,} arrays of {declared:,} bytes, more than NumPy packs into "
-                             f"{size:,} bytes")
+        packed = all(member.compress_type in PACKINGS for member in members)
+        if not packed or declared > min(largest, MOST_UNPACKED * size) + OVERHEAD:
+            raise ValueError(f"it declares {declared:,} bytes, more than NumPy packs into {size:,}")
         arrays = {}
         for member in members:
             with archive.open(member) as part:  # `archive.read` would unpack all that is there, whatever was declared
                 content = part.read(member.file_size)
             arrays[member.filename.removesuffix(".npy")] = array_of(content, member.filename)
-    if len(arrays) < len(members):
-        raise ValueError("it holds a name twice")
     return arrays
 
 

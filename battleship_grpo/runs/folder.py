@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import count
@@ -29,7 +28,6 @@ class RunFolder(AbstractContextManager):
     metrics_csv = property(lambda self: self.path / "metrics.csv")
     policy = property(lambda self: self.path / FILE_NAME)
     checkpoint = property(lambda self: self.path / "checkpoint.npz")
-    previous = property(lambda self: self.path / "checkpoint-previous.npz")
     summary = property(lambda self: self.path / "summary.json")
     curves = property(lambda self: self.path / "curves.png")
 
@@ -56,7 +54,7 @@ class RunFolder(AbstractContextManager):
     def resume(cls, name):
         """The folder of a run to go on with. Raises ValueError where it is none, or another process has it."""
         folder = cls(name)
-        if not any(path.is_file() for path in (folder.config, folder.checkpoint, folder.previous)):
+        if not any(path.is_file() for path in (folder.config, folder.checkpoint)):
             raise ValueError(f"{folder} holds neither config.json nor a checkpoint: it is not a run folder")
         folder._take()
         return folder
@@ -104,28 +102,9 @@ class RunFolder(AbstractContextManager):
         rows = read_rows(self.metrics_csv)
         return extended({}, [{name: float(text) for name, text in row.items() if text} for row in rows])
 
-    def save(self, settings, done, state, inputs=None):
-        """A new checkpoint.npz; the one before is kept. Raises OSError, or ValueError if it is too large."""
-        checkpoint.save(self.checkpoint, self.previous, settings, done, state, inputs)
-
-    def newest_checkpoint(self, say):
-        """The newest valid `Checkpoint`; None where the run ended before its first.
-
-        `say(text)` is told where the newest is not valid. Raises ValueError if there are some, and none is valid.
-        """
-        problems = []
-        for path in filter(Path.exists, (self.checkpoint, self.previous)):
-            try:
-                found = checkpoint.load(path)
-            except ValueError as error:
-                problems.append(str(error))
-            else:
-                for problem in problems:
-                    say(f"{problem}; going on from {path}, iteration {found.done['iterations']}")
-                return found
-        if problems:
-            raise ValueError("; ".join(problems))
-        return None
+    def read_checkpoint(self):
+        """The `Checkpoint`; None where the run ended before its first. Raises ValueError where it is damaged."""
+        return checkpoint.load(self.checkpoint) if self.checkpoint.exists() else None
 
     def write_summary(self, summary):
         write_json(self.summary, summary)
@@ -167,9 +146,7 @@ class MetricsFile(AbstractContextManager):
         """Replace the file by one with these rows, and open it for more."""
         names = list(dict.fromkeys(name for row in rows for name in row))
         with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            if rows:
-                csv.DictWriter(file, names).writeheader()
-            csv.DictWriter(file, names).writerows(rows)
+            csv.DictWriter(file, names).writerows([dict(zip(names, names, strict=True)), *rows] if rows else [])
         self._file = open(self.path, "a", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115 (see `__exit__`)
         self._writer = csv.DictWriter(self._file, names)
 
@@ -181,11 +158,6 @@ class MetricsFile(AbstractContextManager):
         else:
             self._file.close()
             self._write([*read_rows(self.path), row])
-
-    def sync(self):
-        """Have what was written survive a power cut."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def __exit__(self, *_):
         self._file.close()

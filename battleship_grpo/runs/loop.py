@@ -51,12 +51,17 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         factor = schedule(settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio)
         learning_rate = settings.learning_rate * factor
         rng = make_generator(xp, settings.seed, done["iterations"], world.rank)
+        before = snapshot(learner)
         try:
-            measured = over_ranks(world, step_or_undo(learner, rng, learning_rate, deadline))
+            measured = step(learner, rng, learning_rate, deadline)
+            require_finite_arrays(learner)
         except FloatingPointError as error:
+            restore(learner, before)
             checkpoint()
+            options = " or ".join("--" + name.replace("_", "-") for name in learner.step_bounds)
             raise FloatingPointError(f"iteration {iteration}: {error}; what was before it is saved. Try a lower "
-                                     f"{advice(learner)}") from None
+                                     f"{options}") from None
+        measured = over_ranks(world, measured)
         seconds = time.perf_counter() - start
         rate = measured["shots"] / (seconds - done["seconds"])
         totals = {name: done[name] + measured[name] for name in ("games", "shots")}
@@ -69,28 +74,10 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         on_iteration(share_done(settings, done), metrics)
 
 
-def advice(learner):
-    """The options that bound the steps of an algorithm, in words."""
-    *others, last = ("--" + name.replace("_", "-") for name in learner.step_bounds)
-    return f"{', '.join(others)} or {last}"
-
-
 def share_done(settings, done):
     """The share of training that is done, by iterations or by the clock, whichever is further."""
     limits = {"iterations": settings.iterations, "seconds": settings.seconds}
     return max(done[name] / limit if limit else 1.0 for name, limit in limits.items() if limit is not None)
-
-
-def step_or_undo(learner, rng, learning_rate, deadline):
-    """A step of the algorithm; or none, and FloatingPointError, where it would leave a NaN or an infinity."""
-    before = snapshot(learner)
-    try:
-        measured = step(learner, rng, learning_rate, deadline)
-        require_finite_arrays(learner)
-    except FloatingPointError:
-        restore(learner, before)
-        raise
-    return measured
 
 
 def over_ranks(world, measured):

@@ -12,8 +12,9 @@ import re
 import reprlib
 from dataclasses import MISSING, asdict, dataclass, fields, make_dataclass
 from functools import lru_cache, partial
-from numbers import Integral, Real
 from typing import Any, NamedTuple, get_args
+
+import numpy as np
 
 from ..algorithms import RECIPES
 from ..algorithms.learner import setting
@@ -31,8 +32,6 @@ LARGEST_FLOAT = 2**1000  # a whole number far above has no float
 TEXT = re.compile("[^\0-\x1f\x7f-\x9f]{0,4096}")  # no longer than a path can be
 KINDS = {str: "text without control characters, at most 4096", bool: "true or false", int: "a whole number",
          float: "a number", tuple: "a list of whole numbers such as 2,3,4"}
-FAMILIES = ", ".join(f"{','.join(map(str, family.default_hidden_sizes))} in {name}"
-                     for name, family in NETWORKS.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +67,7 @@ class RunSettings:
                                     low=1)
     # the policy
     network: str = setting(MLP.name, "the family of the network", choices=NETWORKS)
-    hidden_sizes: tuple | None = setting(None, "units of each hidden layer, in placement at each cell "
-                                         f"(default of a family: {FAMILIES})")
+    hidden_sizes: tuple | None = setting(None, "units of each hidden layer, in placement at each cell")
     activation: str = setting("relu", "activation of the hidden layers", choices=ACTIVATIONS)
     encoding: str = setting("planes", "input: planes [hit | miss], or one signed number per cell, −1 miss, +1 hit",
                             choices=ENCODINGS)
@@ -171,16 +169,14 @@ def make_settings(**given):
         users = ", ".join(users_of(name))
         raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
                          f"{reprlib.repr(name)} is not a setting: train --help-all lists them")
-    given = {name: value for name, value in given.items()
-             if value is not None or name not in ("hidden_sizes", "critic_hidden_sizes")}
     values = {name: option.default for name, option in options.items() if option.default is not MISSING}
     values |= (recipe.large if board_size_of(given) > LARGEST_SMALL_BOARD else {}) | recipe.settings
     values["learning_rate"] /= recipe.init_slowdown if given.get("init") else 1
-    network = checked("network", given.get("network", values["network"]), every["network"])
-    for name in {"hidden_sizes", "critic_hidden_sizes"} & options.keys():
-        if network != MLP.name or values[name] is None:  # those of a recipe are for an MLP
-            values[name] = NETWORKS[network].default_hidden_sizes
     values |= given
+    network = checked("network", values["network"], every["network"])
+    for name in {"hidden_sizes", "critic_hidden_sizes"} & options.keys():
+        if given.get(name) is None and (network != MLP.name or values[name] is None):  # those of a recipe: for an MLP
+            values[name] = NETWORKS[network].default_hidden_sizes
     if values["iterations"] is None and values["seconds"] is None:
         values["iterations"] = ITERATIONS
     return settings_class(recipe.kind)(**values)
@@ -225,19 +221,13 @@ def checked(name, value, option):
 
 def typed(name, value, kind):
     """The value as one of this kind. Raises ValueError where it is another."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    whole = number and isinstance(value, Integral)
-    if kind is str and isinstance(value, str) and TEXT.fullmatch(value):
-        return value
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is int and whole:
-        return int(value)
-    if kind is float and number and not (whole and abs(value) > LARGEST_FLOAT):
-        return float(value)
-    if kind is tuple and isinstance(value, list | tuple) and all(type(part) is int for part in value):
-        return tuple(value)
-    raise ValueError(f"{name} must be {KINDS[kind]}, not {reprlib.repr(value)}")
+    found = value.item() if isinstance(value, np.generic) else value
+    if (kind, type(found)) in ((float, int), (tuple, list)) and not (kind is float and abs(found) > LARGEST_FLOAT):
+        found = kind(found)
+    if type(found) is not kind or (kind is str and not TEXT.fullmatch(found)) or (
+            kind is tuple and not all(type(part) is int for part in found)):
+        raise ValueError(f"{name} must be {KINDS[kind]}, not {reprlib.repr(value)}")
+    return found
 
 
 def check(settings):
@@ -246,11 +236,7 @@ def check(settings):
     if (s.board_size is None) != (s.fleet is None):
         raise ValueError("--board-size and --fleet go together")
     cells = s.make_rules().cells
-    num_parameters(s)
-    for name in ("hidden_sizes", "critic_hidden_sizes"):
-        sizes = getattr(s, name, ())
-        if s.equivariant and any(size % ORDER for size in sizes):
-            raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or --no-equivariant")
+    check_networks(s)
     fewest = s.kind.fewest_boards(s) * (s.processes or 1)
     if s.num_boards < fewest:
         raise ValueError(f"num_boards must be ≥ {fewest}, not {s.num_boards}: each process needs boards of its own, "
@@ -265,21 +251,20 @@ def check(settings):
                 raise ValueError(f"{name} means nothing with {other} {getattr(s, other)}: leave it at {default}")
 
 
-def num_parameters(settings):
-    """How many parameters each network will have, by name.
-
-    Raises ValueError, by the name of the setting, where there can be no such network.
-    """
-    rules, found = settings.make_rules(), {}
-    for network, name, outputs in (("policy", "hidden_sizes", rules.cells), ("critic", "critic_hidden_sizes", 1)):
-        if hasattr(settings, name):
-            try:
-                found[network] = NETWORKS[settings.network](
-                    rules.cells, outputs, getattr(settings, name), settings.activation, settings.encoding,
-                    fleet=rules.fleet).num_parameters
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-    return found
+def check_networks(settings):
+    """Raise ValueError, by the name of the setting, where there can be no network of these sizes."""
+    rules = settings.make_rules()
+    for name, outputs in (("hidden_sizes", rules.cells), ("critic_hidden_sizes", 1)):
+        if not hasattr(settings, name):
+            continue
+        sizes = getattr(settings, name)
+        try:
+            NETWORKS[settings.network](rules.cells, outputs, sizes, settings.activation, settings.encoding,
+                                       fleet=rules.fleet)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if settings.equivariant and any(size % ORDER for size in sizes):
+            raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or --no-equivariant")
 
 
 # ------------------------------------------------------------------------------------- files of settings
@@ -293,14 +278,8 @@ def read_config(path):
 
 def from_json(text):
     """Some or all settings, as a dict, from JSON. Raises ValueError for anything else."""
-    def without_repeats(pairs):
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("it has a name twice")
-        return found
-
     try:
-        found = json.loads(text, object_pairs_hook=without_repeats)
+        found = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):

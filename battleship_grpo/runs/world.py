@@ -24,10 +24,7 @@ import numpy as np
 
 from ..backend import World, array_module, to_numpy
 
-MOST_PROCESSES = 64
-LAUNCHERS = (  # what launchers of MPI call the number of ranks, and a rank
-    ("PMI_SIZE", "PMI_RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"))
+LAUNCHERS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"  # what they call the number of ranks
 PATIENCE = 5.0  # seconds that a rank which failed waits for the others to end, before it ends them
 add_up = partial(reduce, np.add)  # vectors in the order of ranks: it gives the same bits wherever it is done
 MISTAKES = ValueError, ArithmeticError, MemoryError, OSError
@@ -139,7 +136,7 @@ def spawn(world_size, program, *arguments, ranks=None):
 
     `program` must be importable. On leaving the block the others are waited for; after an exception they are killed.
     Where one of them ends early, the next exchange raises ChildProcessError. With `ranks` of MPI nothing is started:
-    they `receive` the arguments. Raises ValueError where there cannot be so many.
+    they `receive` the arguments. Raises ValueError where these are not so many.
     """
     if ranks and world_size != ranks.world_size:
         raise ValueError(f"{world_size} processes train here together: use mpiexec -n {world_size}")
@@ -147,8 +144,6 @@ def spawn(world_size, program, *arguments, ranks=None):
         ranks.send(arguments)
         yield ranks
         return
-    if world_size > MOST_PROCESSES:
-        raise ValueError(f"{world_size} processes are too many for one machine: start them by mpiexec -n {world_size}")
     if world_size == 1:
         yield World()
         return
@@ -206,19 +201,17 @@ def signals_held_back(*numbers):
 def find_ranks():
     """The `Ranks` that MPI started together, this process among them; for a `with` block, which has None without MPI.
 
-    Where MPI does not connect as many as were started, it raises ValueError in the first, and the others end.
+    Raises ValueError where MPI does not connect as many as were started.
     """
-    size, rank = next((names for names in LAUNCHERS if int(os.environ.get(names[0], 1)) > 1), (None, None))
-    if size is None:
+    size = next((int(os.environ[name]) for name in LAUNCHERS if name in os.environ), 1)
+    if size == 1:
         return nullcontext()
     try:
         from mpi4py import MPI
-        if MPI.COMM_WORLD.size != int(os.environ[size]):
-            raise RuntimeError(f"{MPI.COMM_WORLD.size} of {os.environ[size]} ranks are connected by "
+        if MPI.COMM_WORLD.size != size:
+            raise RuntimeError(f"{MPI.COMM_WORLD.size} of {size} ranks are connected by "
                                + MPI.Get_library_version().split("\n")[0].strip("\0 "))
     except (ImportError, RuntimeError) as error:
-        if os.environ[rank] != "0":
-            sys.exit(2)
         raise ValueError("training over MPI needs mpi4py (python -m pip install -e '.[mpi]'), and the mpiexec that "
                          f"belongs to it: {error}") from None
     if MPI.COMM_WORLD.rank:
@@ -236,8 +229,7 @@ def keep_freed_memory():
 
     Every temporary array of more than 128 KiB would otherwise cost a page fault per 4 KiB, a tenth of a training step.
     """
-    trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(trim_threshold, 2**30)
-        mallopt(mmap_threshold, 2**25)
+    with suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
