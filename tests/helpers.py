@@ -42,15 +42,15 @@ def random_legal(rng, shots, actions):
     return legal
 
 
-def numerical_gradient(function, point, step=1e-6):
-    """Central differences of a scalar function, one coordinate after the other, in float64."""
-    gradient = np.empty_like(point)
-    for i in range(point.size):
-        moved = point.copy()
-        moved.flat[i] += step
-        above = function(moved)
-        moved.flat[i] -= 2 * step
-        gradient.flat[i] = (above - function(moved)) / (2 * step)
+def numerical_gradient(function, array, step=1e-6):
+    """d function() / d array by central differences: each entry of a float64 array is moved, and put back."""
+    gradient = np.empty_like(array)
+    for i, value in enumerate(array.flat):
+        array.flat[i] = value + step
+        above = function()
+        array.flat[i] = value - step
+        gradient.flat[i] = (above - function()) / (2 * step)
+        array.flat[i] = value
     return gradient
 
 
@@ -112,6 +112,15 @@ def small_learner(algorithm, rng, rows=50, **changes):
     for network in learner.networks.values():
         network.parameters += symmetrise(network, rng.normal(size=network.parameters.shape) * 0.5)
     return learner
+
+
+def played(algorithm, seed=0, moved=0.0, **changes):
+    """A small learner and a batch that it played; then its policy was moved by random steps of about this size."""
+    rng = np.random.default_rng(seed)
+    learner = small_learner(algorithm, rng, **changes)
+    batch = learner.collect(rng)
+    learner.policy.parameters += moved * rng.normal(size=learner.policy.parameters.shape)
+    return learner, batch
 
 
 def critic(s, env, policy):

@@ -29,15 +29,10 @@ class ndarray:
         self._inner = np.asarray(inner)
 
     def __array__(self, *_, **__):
-        raise TypeError("implicit conversion to a NumPy array is not allowed; use asnumpy")
+        raise TypeError("NumPy functions take no arrays of this library, nor are their elements iterated over: "
+                        "use asnumpy")
 
-    def __array_ufunc__(self, *_, **__):
-        raise TypeError("NumPy functions do not take arrays of this library")
-
-    __array_function__ = __array_ufunc__
-
-    def __iter__(self):
-        raise TypeError("iterating over the elements of a device array copies each to the host")
+    __array_ufunc__ = __array_function__ = __iter__ = __array__
 
     def __len__(self):
         return len(self._inner)
@@ -47,18 +42,6 @@ class ndarray:
 
     def __setitem__(self, key, value):
         self._inner[_key(key)] = _bare(value)
-
-    def __bool__(self):
-        _count()
-        return self._inner.__bool__()
-
-    def __float__(self):
-        _count()
-        return float(self._inner)
-
-    def __int__(self):
-        _count()
-        return int(self._inner)
 
     shape, dtype, size, ndim, nbytes = (
         property(lambda self, name=name: getattr(self._inner, name))
@@ -97,6 +80,14 @@ def _through(function):
     return call
 
 
+def _to_host(name):
+    def convert(self):
+        _count()
+        return getattr(self._inner, name)()
+
+    return convert
+
+
 def _in_place(name):
     operation = getattr(np.ndarray, name)
 
@@ -114,6 +105,8 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor
         setattr(ndarray, f"__i{_name}__", _in_place(f"__i{_name}__"))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne", "neg", "invert", "abs"):
     setattr(ndarray, f"__{_name}__", _through(getattr(np.ndarray, f"__{_name}__")))
+for _name in ("__bool__", "__int__", "__float__"):
+    setattr(ndarray, _name, _to_host(_name))
 for _name in ("sum", "mean", "std", "var", "max", "min", "any", "all", "argmax", "argmin", "astype", "reshape", "copy",
               "transpose", "ravel", "argsort", "cumsum", "clip", "take"):
     setattr(ndarray, _name, _through(getattr(np.ndarray, _name)))
@@ -121,23 +114,19 @@ for _name in ("sum", "mean", "std", "var", "max", "min", "any", "all", "argmax",
 _FUNCTIONS = (
     "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip", "concatenate",
     "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log", "log1p", "matmul",
-    "maximum", "mean", "minimum", "ones", "ones_like", "pad", "quantile", "searchsorted", "sin", "sqrt", "stack",
-    "sum", "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
+    "maximum", "mean", "minimum", "nonzero", "ones", "ones_like", "pad", "quantile", "searchsorted", "sin", "sqrt",
+    "stack", "sum", "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
 )
 for _name in _FUNCTIONS:
     globals()[_name] = _through(getattr(np, _name))
 
 
-def asarray(values, dtype=None):  # uploads: NumPy arrays come in here, and in `array`, on purpose
-    return ndarray(np.asarray(values._inner if isinstance(values, ndarray) else values, dtype))
+def asarray(values, dtype=None, copy=None):  # an upload: NumPy arrays come in here, and in `array`, on purpose
+    return ndarray(np.array(values._inner if isinstance(values, ndarray) else values, dtype, copy=copy))
 
 
 def array(values, dtype=None):
-    return ndarray(np.array(values._inner if isinstance(values, ndarray) else values, dtype))
-
-
-def nonzero(values):
-    return tuple(ndarray(index) for index in np.nonzero(values._inner))
+    return asarray(values, dtype, copy=True)
 
 
 def repeat(values, repeats, axis=None):

@@ -4,13 +4,13 @@ The device is a stand-in as strict as CuPy; where CuPy and a GPU are at hand, th
 """
 
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import strict_arrays
 from helpers import settings_of
 
-from battleship_grpo import backend
 from battleship_grpo.algorithms.learner import step
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
@@ -154,31 +154,25 @@ def test_without_cupy_it_says_so_and_auto_falls_back_to_numpy(monkeypatch, capsy
     assert "--backend numpy" in shown and "\n" not in shown
 
 
+@pytest.fixture
+def cupy(monkeypatch):
+    """A CuPy that finds three GPUs."""
+    fake = Mock()
+    fake.cuda.runtime.getDeviceCount.return_value = 3
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    return fake
+
+
 @pytest.mark.parametrize("local_rank", range(4))
-def test_the_processes_of_a_machine_take_its_gpus_in_turn(local_rank, monkeypatch):
-    class Device(int):
-        def use(self):
-            taken.append(self)
-
-    class Cupy:
-        class cuda:
-            class runtime:
-                getDeviceCount = staticmethod(lambda: 3)
-
-    Cupy.cuda.Device, taken = Device, [0]  # where every process starts
-    monkeypatch.setitem(sys.modules, "cupy", Cupy)
-    assert load_backend("cupy", local_rank) is Cupy and taken[-1] == local_rank % 3
+def test_the_processes_of_a_machine_take_its_gpus_in_turn(local_rank, cupy):
+    assert load_backend("cupy", local_rank) is cupy
+    used = cupy.cuda.Device.return_value.use.called
+    assert (cupy.cuda.Device.call_args.args[0] if used else 0) == local_rank % 3  # every process starts on the first
 
 
-def test_cupy_without_a_gpu_says_so(monkeypatch):
-    class Cupy:
-        class cuda:
-            class runtime:
-                @staticmethod
-                def getDeviceCount():
-                    raise RuntimeError("cudaErrorNoDevice: no CUDA-capable\n device is detected")
-
-    monkeypatch.setitem(sys.modules, "cupy", Cupy)
+def test_cupy_without_a_gpu_says_so(cupy):
+    error = RuntimeError("cudaErrorNoDevice: no CUDA-capable\n device is detected")
+    cupy.cuda.runtime.getDeviceCount.side_effect = error
     with pytest.raises(ValueError, match=r"no usable GPU .*no CUDA-capable device is detected"):
         load_backend("cupy")
-    assert backend.load_backend("auto") is np
+    assert load_backend("auto") is np

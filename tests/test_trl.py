@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import seeds, small_learner
+from helpers import played, seeds
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -24,11 +24,11 @@ def padded(batch, values):
 
 
 def log_softmax(learner, batch):
-    """Of every action, −inf where it is illegal: (S, A)."""
+    """Of every action, −inf where it is illegal, (S, A); and the entropy, (S,)."""
     logits = learner.policy.network.forward(batch.observations)[0] / learner.settings.temperature
     logits = np.where(batch.legal, logits, -np.inf)
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return log_probs, -(np.exp(log_probs) * np.where(batch.legal, log_probs, 0)).sum(axis=1)
 
 
 def trl_loss(s, batch, steps_per_batch, total_tokens, new, entropies):
@@ -77,15 +77,11 @@ BOUNDS = {"clipped": st.fixed_dictionaries({"epsilon_high": st.none() | st.float
 def test_the_loss_of_a_step_and_what_is_logged_are_trl_s(seed, data, level, loss_type, temperature, beta, entropy_coef):
     """Of each of two steps, after the policy has moved."""
     surrogate = data.draw(st.sampled_from([*BOUNDS]))
-    rng = np.random.default_rng(seed)
-    learner = small_learner("grpo", rng, surrogate=surrogate, importance_sampling_level=level, loss_type=loss_type,
-                            temperature=temperature, beta=beta, entropy_coef=entropy_coef, num_minibatches=2,
-                            **data.draw(BOUNDS[surrogate]))
-    batch = learner.collect(rng)
-    learner.policy.parameters += rng.normal(size=learner.policy.parameters.shape) * 0.2
+    learner, batch = played("grpo", seed, moved=0.2, surrogate=surrogate, importance_sampling_level=level,
+                            loss_type=loss_type, temperature=temperature, beta=beta, entropy_coef=entropy_coef,
+                            num_minibatches=2, **data.draw(BOUNDS[surrogate]))
     for minibatch in with_counts(learner.world, batch.minibatches(2)):
-        log_probs = log_softmax(learner, minibatch)
-        entropies = -(np.exp(log_probs) * np.where(minibatch.legal, log_probs, 0)).sum(axis=1)
+        log_probs, entropies = log_softmax(learner, minibatch)
         expected = trl_loss(learner.settings, minibatch, 2, batch.num_shots,
                             log_probs[np.arange(minibatch.num_shots), minibatch.actions], entropies)
         measured = gradient(learner, minibatch)[1]
@@ -106,11 +102,8 @@ def test_advantages_are_trl_s(seed, scale_rewards, num_generations):
 
 @given(seeds, st.floats(0.05, 0.95))
 def test_the_shots_that_count_are_those_at_or_above_trl_s_quantile(seed, share):
-    rng = np.random.default_rng(seed)
-    learner = small_learner("grpo", rng, top_entropy_quantile=share)
-    batch = learner.collect(rng)
-    log_probs = log_softmax(learner, batch)
-    entropies = -(np.exp(log_probs) * np.where(batch.legal, log_probs, 0)).sum(axis=1)
+    learner, batch = played("grpo", seed, top_entropy_quantile=share)
+    _, entropies = log_softmax(learner, batch)
     threshold = np.quantile(entropies, 1 - share)
     assume(np.abs(entropies - threshold)[entropies != threshold].min() > 1e-9)  # rounding decides nothing
     everywhere = group_advantages(batch.scores, batch.num_generations)[batch.games]
