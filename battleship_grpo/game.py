@@ -81,24 +81,15 @@ def ship_placements(board_size, length):
     return horizontal if length == 1 else np.concatenate([horizontal, vertical])
 
 
-def _bits(cells):
-    """A bool array as an integer, the first cell its lowest bit."""
-    return sum(1 << int(cell) for cell in np.flatnonzero(cells))
-
-
 @lru_cache(maxsize=64)
-def _masks(board_size, length):
-    return [_bits(placement) for placement in ship_placements(board_size, length)]
-
-
-@lru_cache(maxsize=64)
-def _fits(board_size, fleet, taken=0):
-    """Depth-first search for a legal placement of `fleet`, longest ship first, on cells not `taken`: bits of an int."""
-    if sum(fleet) > board_size**2 - taken.bit_count():
+def _fits(board_size, fleet):
+    """Depth-first search for a legal placement of `fleet`, longest ship first."""
+    if sum(fleet) > board_size**2:
         return False
-    masks = {length: [mask for mask in _masks(board_size, length) if not mask & taken] for length in {*fleet}}
+    masks = {length: [sum(1 << int(cell) for cell in np.flatnonzero(placement))  # cells as the bits of a whole number
+                      for placement in ship_placements(board_size, length)] for length in {*fleet}}
     steps = 0
-    stack = [(taken, 0, 0)]  # (cells taken, ship to place next, its first placement to try)
+    stack = [(0, 0, 0)]  # (cells taken, ship to place next, its first placement to try)
     while stack and steps < SEARCH_STEPS:
         taken, ship, first = stack.pop()
         if ship == len(fleet):
@@ -112,11 +103,6 @@ def _fits(board_size, fleet, taken=0):
                 stack.append((taken | options[choice], ship + 1, choice + 1 if twin_next else 0))
                 break
     return bool(stack)  # true also where `SEARCH_STEPS` positions did not settle it: `random_boards` then speaks up
-
-
-def is_legal(rules, board):
-    """Whether a board, bool (board_size, board_size), is one of the fleet."""
-    return board.sum() == rules.ship_cells and _fits(rules.board_size, rules.longest_first, _bits(~board))
 
 
 NAMED_RULES = {"tiny": Rules(4, (2, 3)), "mini": Rules(5, (2, 3, 4)), "classic": Rules(10, (2, 3, 3, 4, 5))}

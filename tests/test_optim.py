@@ -31,8 +31,6 @@ def test_adamw_agrees_with_pytorch(hyper_parameters, expected):
         assert params == pytest.approx(after, rel=1e-12)
 
 
-
-
 @given(seeds, st.floats(0.01, 10))
 def test_clipping_shortens_and_keeps_the_direction(seed, max_norm):
     gradient = np.random.default_rng(seed).normal(size=8)
