@@ -108,15 +108,12 @@ class World:
         padded = self.all_gather(xp.concatenate([vector, padding]))
         return xp.concatenate([padded[rank, :length] for rank, length in enumerate(lengths)])
 
-    def barrier(self):
-        """Return once every process has called it."""
-
     def broadcast(self, vector):
         """The vector of rank 0, in every process."""
         return self.all_reduce(vector * (self.rank == 0))
 
     def all(self, flag):
-        """Whether `flag` is true in every process."""
+        """Whether `flag` is true in every process; it returns once all have called it."""
         return float(self.all_reduce(numpy.array([float(flag)]))[0]) == self.world_size
 
     def all_reduce_mean(self, vector, numbers):

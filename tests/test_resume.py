@@ -59,7 +59,7 @@ def whole_and_interrupted(world, algorithm, folder):
     done, state = learn_some(half, settings, 3), state_of(half)
     if world.rank == 0:
         checkpoint.save(folder / "checkpoint.npz", settings, done, state)
-    world.barrier()
+    world.all(True)
     saved = checkpoint.load(folder / "checkpoint.npz")
     other = build(saved.settings, world)
     load_state(other, saved.state)

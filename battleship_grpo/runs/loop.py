@@ -35,7 +35,7 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         if save:
             save(dict(done), state)
 
-    world.barrier()  # the clock starts when every rank is here
+    world.all(True)  # the clock starts when every rank is here
     start, saved = time.perf_counter() - done["seconds"], done["seconds"]
     deadline = math.inf if settings.seconds is None else start + settings.seconds
     while True:

@@ -47,9 +47,6 @@ class Processes(World):
     def all_gather(self, array):
         return self._exchange(array.ravel(), np.concatenate).reshape(self.world_size, *array.shape)
 
-    def barrier(self):
-        self.all_gather(np.zeros(0))
-
     def _exchange(self, vector, combine):
         """`combine` of the vectors (n,) of all processes, in the order of ranks."""
         try:
@@ -88,9 +85,6 @@ class Ranks(World, AbstractContextManager):
         gathered = np.empty((self.world_size, *array.shape), array.dtype)
         self._ranks.Allgather(np.ascontiguousarray(to_numpy(array)), gathered)
         return array_module(array).asarray(gathered)
-
-    def barrier(self):
-        self._ranks.Barrier()
 
     def send(self, arguments):
         self._sent = True

@@ -57,7 +57,7 @@ class Stopwatch:
     def wait_for_all(self):
         if self.xp.__name__ != "numpy":
             self.xp.cuda.Device().synchronize()
-        self.world.barrier()
+        self.world.all(True)
 
     def rate(self, amount, function):
         """`amount` per second, the median of several runs after one that warms up."""
