@@ -59,7 +59,7 @@ def play_all(players, options, results, console):
             status.update(f"{player.name} plays")
             for result in enough_games(player, options.seed, options.games, options.precision):
                 results[player.name] = result
-                status.update(f"{player.name}: {len(result.shots):,} games, {with_interval(result.summary())} shots")
+                status.update(f"{player.name}: {len(result.shots):,} games, {with_interval(result.summary())}")
 
 
 def row_of(player, result, best, best_mean_shots):
@@ -72,7 +72,7 @@ def row_of(player, result, best, best_mean_shots):
 
 def show(players, results, options, console):
     rules, best = players[0].rules, (None, None)
-    if all(player.name in results for player in players):  # else it was stopped: `bayes` may take long to play
+    if all(player.name in results for player in players):  # else it was stopped, and `bayes` may take long
         best = best_known(rules, {name: result.mean_shots for name, result in results.items()})
     rows = [row_of(player, results[player.name], *best) for player in players if player.name in results]
     if options.json:

@@ -222,7 +222,7 @@ def test_every_player_stands_in_for_a_policy(name):
 
 
 @pytest.mark.parametrize("name, rules, clue", [
-    ("bayes", CLASSIC, "up to 600,000; of 10x10, fleet .* more: density can run"),
+    ("bayes", CLASSIC, "up to 600,000 placements .*10x10, fleet .* more: density can run"),
     ("optimal", MINI, "up to a 4×4 board: bayes or density can run"),
     ("magic", MINI, "magic is neither a run folder.*hunt_target"),
 ])

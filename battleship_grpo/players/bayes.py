@@ -39,8 +39,8 @@ class Bayes(Player):
     def __init__(self, rules, xp=np):
         super().__init__(rules, xp)
         if too_many_for_bayes(rules):
-            raise ValueError(f"bayes lists all placements of the fleet, up to {MOST_LAYOUTS:,}; of {rules.describe()} "
-                             "there are more: density can run instead")
+            raise ValueError(f"bayes lists up to {MOST_LAYOUTS:,} placements of the fleet; {rules.describe()} "
+                             "has more: density can run instead")
         layouts = all_boards(rules)
         first, kinds = distinct(layouts)
         times = np.bincount(kinds)[:, None]

@@ -30,8 +30,8 @@ LARGEST_SEARCHED = 4  # board size
 def fewest_shots(rules):
     """C of every position: int32 (3,) * cells, read-only. Raises ValueError, at once, where it would not fit."""
     if rules.board_size > LARGEST_SEARCHED:
-        raise ValueError(f"optimal searches all 3^{rules.cells} positions, which can be done up to a "
-                         f"{LARGEST_SEARCHED}×{LARGEST_SEARCHED} board: bayes or density can run instead")
+        raise ValueError(f"optimal searches all 3^{rules.cells} positions, up to a {LARGEST_SEARCHED}×"
+                         f"{LARGEST_SEARCHED} board: bayes or density can run instead")
     costs = _agreeing_placements(rules)  # W, which becomes C slice by slice
     hits = sum((seen == IS_HIT).astype(np.int8) for seen in np.indices((3,) * rules.cells, sparse=True))
     costs[hits == rules.ship_cells] = 0  # the fleet is sunk
@@ -94,7 +94,8 @@ class Optimal(Player):
 
     def __init__(self, rules, xp=np):
         super().__init__(rules, xp)
-        self.exact_mean_shots = float(fewest_shots(rules)[(IN_FOG,) * rules.cells] / len(all_boards(rules)))
+        total = fewest_shots(rules)[(IN_FOG,) * rules.cells]
+        self.exact_mean_shots = float(total / len(all_boards(rules)))
 
     def preferred(self, observations, legal):
         costs = array_module(legal).asarray(costs_of_firing(self.rules, to_numpy(observations)))

@@ -35,7 +35,7 @@ from .speed import BATCH_GAMES, BATCHES
 DIFFERENT = {"init", "network", "hidden_sizes", "activation", "encoding", "equivariant", "output_gain"}
 SAME_FOR_ALL = options_of(RunSettings).keys() - DIFFERENT  # or the runs could not be compared
 WINDOW = 5000  # games: as many for every algorithm, so that the same noise is left in every curve
-SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as one; 3 seeds against 3 never come that far
+SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as one; 3 seeds never show one
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
 
 
@@ -43,7 +43,7 @@ MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini
 
 
 def plan(entrants, seeds, folder, options):
-    """All runs, settings → entrant, each with a folder of its own within `folder`; of every entrant one early on.
+    """All runs, settings → entrant, each with a folder of its own within `folder`, one seed after the other.
 
     options: settings of all, name → value. Raises ValueError for an entrant that makes no sense.
     """
@@ -100,7 +100,7 @@ class NewProcesses(ProcessPoolExecutor):
 
 
 def prepare(reader, scratch):
-    """In a new process: keep temporary files in `scratch`, and end once nothing can be written to `reader` any more."""
+    """In a new process: temporary files go to `scratch`; it ends once the other end of `reader` is closed."""
     def watch():
         with suppress(OSError):  # so says Windows that the other end is closed
             reader.poll(None)
@@ -113,7 +113,7 @@ def prepare(reader, scratch):
 
 
 def carry_out(run_one, runs, finished, failures, executor):
-    """Carry out what is not in `finished`, run → (summary, metrics), and write each run's folder. Yields each run then.
+    """Carry out what is not in `finished`, run → (summary, metrics). Yields each run once its folder is written.
 
     run_one(settings) → summary, and the bytes of files by name. `finished` and `failures`, run → reason, grow.
     """
@@ -146,7 +146,7 @@ def keep(run, summary, files):
 
 
 def results_of(run):
-    """(summary, metrics) of a run; None if it is not finished. Raises ValueError for a folder of something else."""
+    """(summary, metrics) of a run; None if unfinished. Raises ValueError for a folder of something else."""
     folder = RunFolder(run.output_dir)
     if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
         return None
@@ -158,8 +158,9 @@ def results_of(run):
         if not folder.summary.is_file():
             return None
         summary, metrics = folder.read_summary(), folder.metrics()
-        numbers = [summary["bayes"], *row_of("", [(summary, metrics)], math.inf).values(), *curve_of(metrics).ravel()]
-        if len(metrics["iteration"]) != summary["iterations"] or any(map(math.isnan, filter(None, numbers))):
+        row = row_of("", [(summary, metrics)], reach=math.inf)
+        numbers = filter(None, [summary["bayes"], *row.values(), *curve_of(metrics).ravel()])
+        if any(map(math.isnan, numbers)) or len(metrics["iteration"]) != summary["iterations"]:
             raise ValueError("results that are damaged")
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         reason = error if isinstance(error, ValueError) else "no results of a comparison"
@@ -278,14 +279,14 @@ TABLES = {
         Column("p_value", "p", ".2f", 1, "p-value of a rank-sum permutation test of its runs against those of the "
                f"best; up to {SIGNIFICANT} counts as a difference"),
         Column("sampled_mean_shots", "sampled", ".2f", 1, "mean shots of sampled play at the end"),
-        Column("gap_closed", "gap\nclosed", ".1%", 1, "by greedy play: 0% random play, 100% exact Bayesian play"),
+        Column("gap_closed", "gap\nclosed", ".1%", 1, "of greedy play: 0% random, 100% exact Bayesian play"),
     ),
     "how it learns": (
         Column("threshold", "learnt\nat", ".1f", 1, "mean shots that count as having learnt the game"),
         Column("shots_to_threshold", "Mshots\nto learn", ".2f", 1e6, "million training shots until the last "
                f"{WINDOW:,} games took so many on average; median over seeds"),
-        Column("drawdown", "drawdown", ".2f", 1, f"largest rise of the mean of the last {WINDOW:,} games above its "
-               "best so far; largest over seeds"),
+        Column("drawdown", "drawdown", ".2f", 1, f"largest rise of the mean of the last {WINDOW:,} games "
+               "above its best so far; largest over seeds"),
         Column("gradient_variance", "gradient\nnoise", ".2f", 1, "relative variance of the policy gradient at the "
                f"start, E‖g − ḡ‖²/‖ḡ‖², over {BATCHES} batches of {BATCH_GAMES} games"),
         Column("shots", "Mshots", ".2f", 1e6, "million training shots of a run"),
@@ -296,7 +297,7 @@ TABLES = {
         Column("parameters", "parameters", ",.0f", 1, "of all networks"),
         Column("seconds_per_update", "ms per\nupdate", ",.1f", 1e-3, "mean over training"),
         Column("shots_per_second", "kshots\nper s", ",.0f", 1e3, "training shots, in one process on one core"),
-        Column("peak_memory_mb", "MB", ",.0f", 1, "peak memory of the process while learning, program included"),
+        Column("peak_memory_mb", "MB", ",.0f", 1, "peak memory of the process while learning"),
     ),
 }
 

@@ -66,10 +66,10 @@ class Stopwatch:
 
 
 def products_alone(policy, rows, times):
-    """A function that does the matrix products of playing, and of learning from, `rows` shots, `times` times over."""
+    """A function that does the matrix products of a step of `rows` shots, so many `times`."""
     xp, rng = policy.xp, np.random.default_rng(0)
-    layers = [[xp.asarray(rng.random(shape, dtype=np.float32)) for shape in ((rows * r, n), (n, m), (rows * r, m)) * 2]
-              for r, n, m in policy.network.products()]  # inputs, weights and outputs, and where results go
+    layers = [[xp.asarray(rng.random(shape, dtype=np.float32))  # inputs, weights, outputs, and where results go
+               for shape in ((rows * r, n), (n, m), (rows * r, m)) * 2] for r, n, m in policy.network.products()]
 
     def products():
         for depth, (x, layer, dz, dx, d_layer, z) in list(enumerate(layers)) * times:
@@ -83,7 +83,7 @@ def products_alone(policy, rows, times):
 
 
 def measure_case(world, options):
-    """Shots per second of one case: collecting, learning, whole training steps, and their products alone."""
+    """Shots per second of one case: collecting, learning, whole training steps, their products alone."""
     learner = build(make_settings(**options, equivariant=False, processes=world.world_size), world)
     s, policy = learner.settings, learner.policy
     stopwatch = Stopwatch(world, policy.xp)
@@ -106,7 +106,7 @@ def measure_case(world, options):
 
 
 def measure_game(world, xp, rules, count):
-    """Boards per second, and environment steps per second under random play, `count` games side by side."""
+    """Boards, and environment steps of random play, per second: `count` games side by side."""
     env, rng, stopwatch = BattleshipEnv(rules), make_generator(xp, 0, world.rank), Stopwatch(world, xp)
     boards = env.tasks(count, rng)
 
