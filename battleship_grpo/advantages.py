@@ -6,13 +6,10 @@ ranks: `all_gatherv` and `all_reduce` are those of a `World`.
 
 import numpy as np
 
-from .backend import array_module, to_numpy
+from .backend import World, array_module, to_numpy
 
 SCALES = ("group", "batch", "centred", "mean", "none")
-
-
-def of_one_process(values):
-    return values
+ALONE = World()
 
 
 # ------------------------------------------------------------------------------------- the group
@@ -24,8 +21,8 @@ def groups_with_variance(scores, num_generations):
     return groups.max(axis=1) > groups.min(axis=1)
 
 
-def group_advantages(scores, num_generations, scale_rewards="group", baseline="group_mean", all_gatherv=of_one_process,
-                     eps=1e-4):
+def group_advantages(scores, num_generations, scale_rewards="group", baseline="group_mean",
+                     all_gatherv=ALONE.all_gatherv, eps=1e-4):
     """Group-relative advantages (N,) from scores (N,), group after group of `num_generations` games.
 
     baseline       "group_mean":    r − mean of the group                       (DeepSeekMath, §4.1.2)
@@ -66,7 +63,7 @@ def process_advantages(rollout, eps=1e-4):
     return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
 
 
-def step_advantages(rollout, variates=None, all_gatherv=of_one_process, all_reduce=of_one_process, eps=1e-4):
+def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_reduce=ALONE.all_reduce, eps=1e-4):
     """What a shot and those after it earned, less what the other games on its board earned from the same step on; over
     the standard deviation of all: (S,). The step-wise baseline is that of Greensmith et al. 2004.
 
@@ -118,7 +115,7 @@ def discounted_sums(rollout, values, discount):
     return sums[rollout.position, rollout.games]
 
 
-def normalised(values, baseline="batch_mean", scale="batch", all_gatherv=of_one_process, eps=1e-8):
+def normalised(values, baseline="batch_mean", scale="batch", all_gatherv=ALONE.all_gatherv, eps=1e-8):
     """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
     whole = all_gatherv(values)
     centred = values - whole.mean() if baseline == "batch_mean" else values
