@@ -191,9 +191,10 @@ def test_every_accepted_step_of_trpo_keeps_within_the_bound_and_improves(seed, m
 
 
 @pytest.mark.parametrize("changes", [
-    {"max_kl": 1e-300}, {"board_size": 2, "fleet": (2, 2), "scale_rewards": "none", "gae_lambda": 1.0}])
-def test_a_step_of_trpo_that_cannot_improve_leaves_the_policy_bit_for_bit(changes):
-    """So short a step changes no bit; where the fleet fills the board, no shot is better than another."""
+    {"max_kl": 1.0, "line_search_steps": 1}, {"max_kl": 1e-300},
+    {"board_size": 2, "fleet": (2, 2), "scale_rewards": "none", "gae_lambda": 1.0}])
+def test_a_step_of_trpo_that_does_not_improve_leaves_the_policy_bit_for_bit(changes):
+    """Too far; too short to change a bit; and where the fleet fills the board, so no shot is better than another."""
     rng = np.random.default_rng(0)
     learner = small_learner("trpo", rng, **changes)
     learner.critic.parameters[:] = 0
