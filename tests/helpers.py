@@ -1,4 +1,4 @@
-"""What several tests need: random inputs, derivatives by central differences, and learners small enough for them."""
+"""What several tests need: random inputs, derivatives by differences, learners small enough for them."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def random_legal(rng, shots, actions):
 
 
 def numerical_gradient(function, array, step=1e-6):
-    """d function() / d array by central differences: each entry of a float64 array is moved, and put back."""
+    """By central differences, as each entry of a float64 array is moved and put back."""
     gradient = np.empty_like(array)
     for i, value in enumerate(array.flat):
         array.flat[i] = value + step
@@ -59,14 +59,15 @@ def relative_error(actual, expected):
 
 
 def chi_square_bound(degrees, sigmas=6.0):
-    """A value that a chi-square variable exceeds with a probability below 1e-6 (Wilson & Hilferty's cube, 6 sigmas)."""
+    """What a chi-square variable exceeds with a probability below 1e-6 (Wilson & Hilferty's cube, 6 sigmas)."""
     return degrees * (1 - 2 / (9 * degrees) + sigmas * np.sqrt(2 / (9 * degrees))) ** 3
 
 
 @st.composite
 def networks(draw, tied=None, dtype=np.float64, outputs=("cells", 1, 3)):
     """A network of any family for a board of up to 4×4, with random weights, and a random generator."""
-    rng, family = np.random.default_rng(draw(seeds)), NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))]
+    rng = np.random.default_rng(draw(seeds))
+    family = NETWORKS[draw(st.sampled_from(sorted(NETWORKS)))]
     size = draw(st.integers(1 + (family is Placement), 4))  # on a single cell there is nothing to find out
     tied = draw(st.booleans()) if tied is None else tied
     hidden = draw(st.lists(st.sampled_from([8, 16]) if tied else st.integers(1, 6),
@@ -115,7 +116,7 @@ def small_learner(algorithm, rng, rows=50, **changes):
 
 
 def played(algorithm, seed=0, moved=0.0, **changes):
-    """A small learner and a batch that it played; then its policy was moved by random steps of about this size."""
+    """A small learner and a batch that it played. Then its policy was moved, at random, about so far."""
     rng = np.random.default_rng(seed)
     learner = small_learner(algorithm, rng, **changes)
     batch = learner.collect(rng)
@@ -127,12 +128,6 @@ def critic(s, env, policy):
     network = MLP(env.observation_size, 1, s.critic_hidden_sizes, s.activation, s.encoding,
                   np.random.default_rng([s.seed, 1]), np.float64, s.output_gain)
     return make_symmetric(network) if s.equivariant else network
-
-
-def with_settings(learner, **changes):
-    """The same algorithm on the same networks, under other settings."""
-    s = replace(learner.settings, **changes)
-    return s.kind(s, learner.env, learner.policy, **{name: getattr(learner, name) for name in s.kind.needs})
 
 
 def play_randomly(rules, seed, num_boards=4, num_generations=3, max_shots=None):

@@ -1,14 +1,14 @@
 """An array library as strict as CuPy, for machines without a GPU.
 
-It computes with NumPy behind a wall: its arrays never turn into NumPy arrays by themselves, do not mix with them, are
-not iterated over element by element, and functions that CuPy lacks are not there. Every copy to the host is counted.
+It computes with NumPy behind a wall: its arrays never turn into NumPy arrays by themselves, do not mix with
+them, are not iterated over, and functions that CuPy lacks are not there. Every copy to the host is counted.
 """
 
 import numpy as np
 
 __name__ = "strict_arrays"
 
-copies = 0  # from the device to the host, by asnumpy or by asking an array for a Python number or truth value
+copies = 0  # from the device to the host, by asnumpy or by asking an array for a number or truth value
 
 bool, float32, float64 = np.bool_, np.float32, np.float64
 int8, int16, int64, uint8 = np.int8, np.int16, np.int64, np.uint8
@@ -29,8 +29,7 @@ class ndarray:
         self._inner = np.asarray(inner)
 
     def __array__(self, *_, **__):
-        raise TypeError("NumPy functions take no arrays of this library, nor are their elements iterated over: "
-                        "use asnumpy")
+        raise TypeError("an array of this library goes into no NumPy function and no loop: use asnumpy")
 
     __array_ufunc__ = __array_function__ = __iter__ = __array__
 
@@ -114,14 +113,14 @@ for _name in ("sum", "mean", "std", "var", "max", "min", "any", "all", "argmax",
 _FUNCTIONS = (
     "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip", "concatenate",
     "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log", "log1p", "matmul",
-    "maximum", "mean", "minimum", "nonzero", "ones", "ones_like", "pad", "quantile", "searchsorted", "sin", "sqrt",
-    "stack", "sum", "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
+    "maximum", "mean", "minimum", "nonzero", "ones", "ones_like", "pad", "quantile", "searchsorted", "sin",
+    "sqrt", "stack", "sum", "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
 )
 for _name in _FUNCTIONS:
     globals()[_name] = _through(getattr(np, _name))
 
 
-def asarray(values, dtype=None, copy=None):  # an upload: NumPy arrays come in here, and in `array`, on purpose
+def asarray(values, dtype=None, copy=None):  # NumPy arrays come in here and in `array`
     return ndarray(np.array(values._inner if isinstance(values, ndarray) else values, dtype, copy=copy))
 
 

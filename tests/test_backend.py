@@ -1,6 +1,6 @@
 """One code for every array library: training on a device agrees with NumPy, and stays on the device.
 
-The device is a stand-in as strict as CuPy; where CuPy and a GPU are at hand, the same tests run on them as well.
+The device is a stand-in as strict as CuPy; with CuPy and a GPU, the same tests run on them as well.
 """
 
 import sys
@@ -73,7 +73,7 @@ CASES = {name: {"algorithm": name} for name in RECIPES} | COMBINATIONS
 
 
 def train_a_little(xp, changes, steps=3, num_boards=6):
-    """A few steps of an algorithm on `tiny`, built as a run is, from random numbers that are the same everywhere."""
+    """A few steps of an algorithm on `tiny`, built as a run is, from the same random numbers everywhere."""
     options = {"rules": "tiny", "num_boards": num_boards, "num_generations": 4, "num_minibatches": 2,
                "hidden_sizes": (16,), "critic_hidden_sizes": (8,), "batch_shots": 64, "output_gain": 1.0}
     settings = settings_of(changes["algorithm"], options | changes)
@@ -124,7 +124,8 @@ def test_boards_and_play_stay_on_the_device(xp):
 def test_every_player_plays_on_the_device_as_it_does_on_numpy(xp, name):
     """Deterministic players exactly; others, from other random numbers, within a shot: 5 standard errors."""
     rules = NAMED_RULES["tiny"]
-    env, trained = BattleshipEnv(rules), MLPPolicy(16, 16, (8,), rules=rules, rng=np.random.default_rng(0))
+    env = BattleshipEnv(rules)
+    trained = MLPPolicy(16, 16, (8,), rules=rules, rng=np.random.default_rng(0))
     kinds = {"greedy": Trained, "sampled": Sampled}
 
     def mean_shots(xp):
@@ -166,8 +167,9 @@ def cupy(monkeypatch):
 @pytest.mark.parametrize("local_rank", range(4))
 def test_the_processes_of_a_machine_take_its_gpus_in_turn(local_rank, cupy):
     assert load_backend("cupy", local_rank) is cupy
-    used = cupy.cuda.Device.return_value.use.called
-    assert (cupy.cuda.Device.call_args.args[0] if used else 0) == local_rank % 3  # every process starts on the first
+    device = cupy.cuda.Device
+    taken = device.call_args.args[0] if device.return_value.use.called else 0  # where every process starts
+    assert taken == local_rank % 3
 
 
 def test_cupy_without_a_gpu_says_so(cupy):

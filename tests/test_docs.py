@@ -85,7 +85,7 @@ def test_a_surrogate_of_ones_own_has_the_slope_that_it_says_and_learns():
     tempered = example("docs/extending.md", "A surrogate")["tempered"]
     log_ratio, advantages = np.random.default_rng(0).normal(size=(2, 20))
     loss, slope = tempered(log_ratio, log_ratio, advantages, None)
-    expected = numerical_gradient(lambda: tempered(log_ratio, log_ratio, advantages, None).loss.sum(), log_ratio)
+    expected = numerical_gradient(lambda: tempered(0, log_ratio, advantages, None).loss.sum(), log_ratio)
     assert relative_error(slope, expected) < 1e-6 and loss.shape == slope.shape
     assert mean_shots_after_training(surrogate="tempered") < 11.5
 
@@ -106,7 +106,8 @@ def test_an_algorithm_of_ones_own_learns_and_goes_on_from_its_checkpoint(tmp_pat
 
 
 def test_an_algorithm_in_a_script_trains_in_several_processes(tmp_path):
-    script, run = tmp_path / "own.py", ["--output-dir", tmp_path / "run", "--processes", "2", "--iterations", "1"]
+    script = tmp_path / "own.py"
+    run = ["--output-dir", tmp_path / "run", "--processes", "2", "--iterations", "1"]
     assert indent(END_OF_A_SCRIPT.strip(), "    ") in (TOP / "docs/extending.md").read_text(encoding="utf-8")
     script.write_text(code("docs/extending.md", "An algorithm") + END_OF_A_SCRIPT, encoding="utf-8")
     for errors in (0, 1):  # the second time there is such a folder
@@ -118,8 +119,10 @@ def test_an_algorithm_in_a_script_trains_in_several_processes(tmp_path):
 
 def test_a_network_of_ones_own_learns_by_every_algorithm_and_comes_back_from_its_file(tmp_path):
     """Its derivatives agree with differences, and jvp is the adjoint of backward."""
-    linear, rng = example("docs/extending.md", "A network")["Linear"], np.random.default_rng(0)
-    network, observations = linear(9, 4, (), rng=rng, dtype=np.float64), rng.integers(-1, 2, (7, 9))
+    linear = example("docs/extending.md", "A network")["Linear"]
+    rng = np.random.default_rng(0)
+    network = linear(9, 4, (), rng=rng, dtype=np.float64)
+    observations = rng.integers(-1, 2, (7, 9))
     (outputs, tape), u = network.forward(observations), rng.normal(size=(7, 4))
     gradient, point = network.backward(tape, u), network.parameters
     expected = numerical_gradient(lambda: (network.forward(observations)[0] * u).sum(), point)

@@ -44,12 +44,6 @@ def test_a_game_cut_short_ends_there_and_scores_zero(rules, seed):
     assert (env.scores(state) == 0).all()
 
 
-def test_same_seed_same_boards():
-    env = BattleshipEnv()
-    one, two = (env.tasks(50, np.random.default_rng(3)) for _ in range(2))
-    assert (one == two).all() and not (one == env.tasks(50, np.random.default_rng(4))).all()
-
-
 @pytest.mark.parametrize("max_shots", [0, 26, -1])
 def test_max_shots_must_lie_on_the_board(max_shots):
     with pytest.raises(ValueError, match="max_shots"):

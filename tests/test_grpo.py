@@ -1,4 +1,4 @@
-"""GRPO: rollouts that can be trusted, a loss that starts at 0, dynamic sampling, and a reference that may move."""
+"""GRPO: rollouts that can be trusted, the loss that it starts from, dynamic sampling, a moving reference."""
 
 from dataclasses import FrozenInstanceError, replace
 
@@ -23,9 +23,6 @@ def small_policy(env, rng):
     return policy
 
 
-# ------------------------------------------------------------------------------------- rollouts
-
-
 @given(small_rules(), seeds, st.integers(1, 4), st.integers(2, 5))
 def test_rollouts_are_whole_legal_games_on_shared_boards(rules, seed, num_boards, num_generations):
     rng = np.random.default_rng(seed)
@@ -37,16 +34,18 @@ def test_rollouts_are_whole_legal_games_on_shared_boards(rules, seed, num_boards
     again = policy.distribution(rollout.observations, rollout.legal)
     assert np.allclose(again.log_prob(rollout.actions), rollout.log_probs, atol=1e-4)
     for game in range(rollout.num_games):
-        shots, board = rollout.actions[rollout.games == game], boards[game // num_generations]
+        shots = rollout.actions[rollout.games == game]
+        board = boards[game // num_generations]
         assert len(set(shots)) == len(shots)  # no cell twice
-        assert board[shots].sum() == rules.ship_cells and board[shots[-1]]  # ends on the hit that sinks the fleet
+        assert board[shots].sum() == rules.ship_cells and board[shots[-1]]  # the last one sinks the fleet
         misses = (~board[shots]).sum()
         assert rollout.scores[game] == pytest.approx(1 - misses / (rules.cells - rules.ship_cells + 1))
         expected = np.zeros(rules.cells)
-        for shot, seen, legal in zip(shots, *(a[rollout.games == game] for a in (rollout.observations, rollout.legal)),
-                                     strict=True):
-            assert (seen == expected).all() and (legal == (expected == 0)).all()
+        seen = rollout.observations[rollout.games == game]
+        for t, shot in enumerate(shots):
+            assert (seen[t] == expected).all()
             expected[shot] = 1 if board[shot] else -1
+    assert (rollout.legal == (rollout.observations == 0)).all()
 
 
 def same(one, other):
@@ -59,8 +58,13 @@ def same(one, other):
 def test_games_can_be_played_apart_divided_selected_and_put_together(seed, num_boards, rows):
     """How many are played at a time changes nothing in them."""
     env = BattleshipEnv(Rules(3, (2,)))
-    policy, tasks = small_policy(env, np.random.default_rng(seed)), env.tasks(num_boards, np.random.default_rng(seed))
-    rollout, again = (sample_groups(env, policy, tasks, 3, np.random.default_rng(seed), rows=n) for n in (10**6, rows))
+    policy = small_policy(env, np.random.default_rng(seed))
+
+    def play(rows):
+        rng = np.random.default_rng(seed)
+        return sample_groups(env, policy, env.tasks(num_boards, rng), 3, rng, rows=rows)
+
+    rollout, again = play(10**6), play(rows)
     assert (again.actions == rollout.actions).all() and (again.scores == rollout.scores).all()
     cut = num_boards // 2
     halves = [rollout.part(slice(0, cut)), rollout.part(slice(cut, num_boards))]
@@ -68,12 +72,9 @@ def test_games_can_be_played_apart_divided_selected_and_put_together(seed, num_b
     assert same(rollout.select_games(np.arange(cut * 3, num_boards * 3), 3), halves[1])
 
 
-# ------------------------------------------------------------------------------------- the loss
-
-
 @given(seeds)
 def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
-    """Why does the loss start at 0? On policy the ratio is 1 and advantages cancel in the group: the KL is left."""
+    """On policy the ratio is 1 and the advantages of a group cancel: the KL is left, at first 0."""
     grpo, rollout = played("grpo", seed, loss_type="grpo", beta=0.5)
     loss = gradient(grpo, rollout)[1]["loss"]
     d = rollout.log_probs - rollout.ref_log_prob
@@ -81,20 +82,18 @@ def test_with_one_pass_the_loss_is_beta_times_the_kl(seed):
     assert loss == pytest.approx(0.5 * per_game.mean(), rel=1e-9)
 
 
-# ------------------------------------------------------------------------------------- dynamic sampling, reference
-
-
 def test_dynamic_sampling_leaves_no_board_without_variance():
     """One ship of two on 2×2: many boards end equal. Every board kept teaches, and the batch is full."""
-    _, batch = played("grpo", board_size=2, num_boards=32, num_generations=2, dynamic_sampling=True, max_resamples=50)
+    _, batch = played("grpo", board_size=2, num_boards=32, num_generations=2,
+                      dynamic_sampling=True, max_resamples=50)
     assert groups_with_variance(batch.scores, 2).all() and batch.num_boards == 32
     assert 0 < batch.measured["zero_variance"] < 1 and batch.measured["games"] > 64
 
 
 def test_dynamic_sampling_gives_up_in_the_end():
-    """A fleet that fills the board: every game is the same, nothing teaches, and yet a step ends, moving nothing."""
-    grpo, _ = played("grpo", board_size=2, fleet=(2, 2), num_generations=2, dynamic_sampling=True, max_resamples=3,
-                     beta=0)
+    """A fleet that fills the board: all games are the same, nothing teaches, yet a step ends, moving nothing."""
+    grpo, _ = played("grpo", board_size=2, fleet=(2, 2), num_generations=2, beta=0,
+                     dynamic_sampling=True, max_resamples=3)
     before = grpo.policy.parameters.copy()
     measured = step(grpo, np.random.default_rng(0), 0.1)
     assert measured["games"] == 4 * 2 * (1 + 3)

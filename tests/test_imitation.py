@@ -1,4 +1,4 @@
-"""Learning from a teacher: a memory that forgets the oldest, lessons that say what they should, and runs that chain."""
+"""Learning from a teacher: the replay buffer, lessons that say what they should, and runs from runs."""
 
 import json
 
@@ -19,16 +19,16 @@ from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.assembly import build, make_policy
 from battleship_grpo.runs.settings import make_settings
 
-# ------------------------------------------------------------------------------------- the replay buffer
-
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 40), seeds)
 def test_the_buffer_holds_exactly_the_newest_shots(added, capacity, seed):
-    """However they come: fewer and more at once than it can hold. Samples are drawn from all of them and no others.
+    """However they come: fewer and more at once than it can hold. Samples are of all these and no others.
 
-    2000 draws from at most 40 shots: that one is missing has a probability below 40 · (39/40)²⁰⁰⁰ < 1e-20.
+    2000 draws from at most 40 shots miss one of them with a probability below 40 · (39/40)²⁰⁰⁰ < 1e-20.
     """
-    buffer, total = ReplayBuffer({"legal": np.zeros((capacity, 2), int), "number": np.zeros(capacity, int)}), 0
+    columns = {"legal": np.zeros((capacity, 2), int), "number": np.zeros(capacity, int)}
+    total = 0
+    buffer = ReplayBuffer(columns)
     for count in added:
         numbers = np.arange(total, total + count)
         buffer.add(legal=np.stack([numbers, numbers], axis=1), number=numbers)
@@ -38,9 +38,6 @@ def test_the_buffer_holds_exactly_the_newest_shots(added, capacity, seed):
         sampled = buffer.sample(2000, np.random.default_rng(seed))
         assert set(sampled["number"].tolist()) == newest
         assert (sampled["legal"] == sampled["number"][:, None]).all()  # shots stay whole
-
-
-# ------------------------------------------------------------------------------------- lessons
 
 
 def positions(rules, seed, count=60):
@@ -61,14 +58,16 @@ def test_bayes_teaches_its_posterior_and_as_it_cools_its_preferred_cells(seed):
     posterior = np.where(legal, player.posterior(observations), 0)
     soft = player.soft_distribution(observations, legal)
     assert np.allclose(soft.probs, posterior / posterior.sum(axis=1, keepdims=True), atol=1e-5)
-    cold, preferred = player.soft_distribution(observations, legal, 1e-5).probs, player.preferred(observations, legal)
+    cold = player.soft_distribution(observations, legal, 1e-5).probs
+    preferred = player.preferred(observations, legal)
     assert np.allclose(cold, preferred / preferred.sum(axis=1, keepdims=True), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_teacher_teaches_legal_shots_that_it_would_fire(name):
     rules = Rules(3, (2,))
-    player, (observations, legal) = find_player(name, rules), positions(rules, 0)
+    player = find_player(name, rules)
+    observations, legal = positions(rules, 0)
     probs = player.soft_distribution(observations, legal, 0.5).probs
     assert np.allclose(probs.sum(axis=1), 1, atol=1e-5) and (probs[~legal] == 0).all()
     assert (probs[player.preferred(observations, legal)] > 0).all()
@@ -95,7 +94,7 @@ def test_lambda_is_the_share_of_boards_that_the_student_plays(lmbda, own):
 
 
 def test_offline_it_is_the_students_own_play_that_is_shown():
-    """Untrained it takes 23.4 shots, its teacher 18.6. Six deviations of the mean of 64 games, each about 1.9."""
+    """Untrained it takes 23.4 shots, its teacher 18.6. The bound: six deviations, 1.9 each, of 64 games' mean."""
     settings = make_settings(algorithm="sft", teacher="hunt_target", lmbda=0.0, num_boards=64, num_minibatches=2)
     rollout = build(settings).play_games(np.random.default_rng(0))
     assert rollout.measured["shots"] == rollout.num_shots < 20 * rollout.num_games
@@ -108,8 +107,6 @@ def test_lessons_stay_with_their_positions():
     expected = learner.teacher.soft_distribution(batch.observations, batch.legal).probs
     assert np.allclose(batch.teacher_probs, expected)
 
-
-# ------------------------------------------------------------------------------------- runs from runs
 
 TINY = ["--rules", "tiny", "--hidden-sizes", "16", "--iterations", "2", "--num-boards", "8", "--num-minibatches", "2",
         "--processes", "1"]
@@ -141,7 +138,8 @@ def saved(path, **changes):
 def test_a_run_starts_from_the_policy_that_init_names(tmp_path):
     path = saved(tmp_path / "policy.npz")
     assert train.main([*TINY, "--iterations", "0", "--init", path, "--output-dir", str(tmp_path / "run")]) == 0
-    one, other = MLPPolicy.load(path), MLPPolicy.load(tmp_path / "run" / "policy.npz")
+    one = MLPPolicy.load(path)
+    other = MLPPolicy.load(tmp_path / "run" / "policy.npz")
     assert (one.parameters == other.parameters).all()
     tied = make_policy(make_settings(rules="tiny", hidden_sizes=(16,), init=path),
                              BattleshipEnv(one.rules))

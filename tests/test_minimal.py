@@ -19,7 +19,7 @@ def flat(parameters):
 
 
 def a_batch(seed):
-    """Minimal's parameters in float64, moved since they played, and the package's GRPO with the same, and its batch."""
+    """Minimal's parameters in float64, moved since they played; the package's GRPO with the same; its batch."""
     rng, rules = np.random.default_rng(seed), NAMED_RULES["mini"]
     parameters = [part + 0.1 * rng.normal(size=part.shape) for part in minimal.initial_parameters(rng, np.float64)]
     policy = MLPPolicy(25, 25, (minimal.HIDDEN,), rules=rules, rng=rng, dtype=np.float64)
@@ -55,9 +55,11 @@ def test_the_gradient_is_the_slope_of_the_loss():
     parameters, _, batch = a_batch(1)
     some = slice(0, 200)
     shots = batch.observations[some], batch.actions[some], batch.log_probs[some], batch.advantages[some]
-    gradient, rng = minimal.gradient(parameters, *shots)[0], np.random.default_rng(0)
+    gradient = minimal.gradient(parameters, *shots)[0]
+    rng = np.random.default_rng(0)
     directions = rng.normal(size=(5, len(flat(parameters))))
-    cuts, steps = np.cumsum([part.size for part in parameters])[:-1], np.zeros(5)
+    cuts = np.cumsum([part.size for part in parameters])[:-1]
+    steps = np.zeros(5)
 
     def loss():
         moved = zip(parameters, np.split(steps @ directions, cuts), strict=True)
@@ -77,7 +79,7 @@ def test_a_symmetric_policy_plays_turned_boards_alike():
 
 
 def test_it_learns_in_two_seconds():
-    """Untrained it needs about 23.4 shots on the 9,024 boards; its deviation over seeds is below 0.2: 22 is far off."""
+    """Untrained it needs about 23.4 shots, with a deviation over seeds below 0.2: 22 is far off."""
     lines = []
     parameters = minimal.train(seconds=2, tell=lines.append)
     assert minimal.judge(parameters) < 22 and lines

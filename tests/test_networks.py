@@ -1,4 +1,4 @@
-"""Networks of every family: derivatives, symmetry, play shot by shot and files; the beliefs of a placement one."""
+"""Networks of every family: derivatives, symmetry, play shot by shot, and what their files say."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,13 @@ def test_backward_and_jvp_are_the_derivative(drawn):
     network, rng = drawn
     observations = some_observations(network, rng, 2)
     outputs, tape = network.forward(observations)
-    u, vector = rng.normal(size=outputs.shape), rng.normal(size=network.parameters.shape)
-    expected = numerical_gradient(lambda: (network.forward(observations)[0] * u).sum(), network.parameters)
+    u = rng.normal(size=outputs.shape)
+    vector = rng.normal(size=network.parameters.shape)
+
+    def value():
+        return (network.forward(observations)[0] * u).sum()
+
+    expected = numerical_gradient(value, network.parameters)
     for _ in range(2):
         gradient = network.backward(tape, u)
         assert relative_error(gradient, expected) < 1e-6
@@ -128,13 +133,14 @@ def test_a_placement_network_is_what_its_file_says(drawn, encoding, channels):
 
 @given(boards())
 def test_beliefs_and_their_slopes(drawn):
-    """Placement by placement, also where a miss is all but certain. Slopes by central differences, and the adjoint."""
+    """Placement by placement, also where a miss is all but certain. Slopes by differences, and the adjoint."""
     size, fleet, rng = drawn
     evidence, along = rng.normal(size=(2, 2, len(fleet), 4, size**2))
     chances, beliefs = believe(evidence, fleet)
-    differences = (believe(evidence + 1e-6 * along, fleet)[1] - believe(evidence - 1e-6 * along, fleet)[1]) / 2e-6
-    forward, u = believe_slope(chances, along, fleet).sum(axis=0), rng.normal(size=beliefs.shape)
-    assert relative_error(forward, differences) < 1e-6
+    above, below = (believe(evidence + step * along, fleet)[1] for step in (1e-6, -1e-6))
+    forward = believe_slope(chances, along, fleet).sum(axis=0)
+    u = rng.normal(size=beliefs.shape)
+    assert relative_error(forward, (above - below) / 2e-6) < 1e-6
     backward = believe_slope(chances, np.stack([u, u]), fleet)
     assert (forward * u).sum() == pytest.approx((backward * along).sum(), abs=1e-9)
     evidence = 3 * evidence - 1e3 * (rng.random((4, size**2)) < 0.2)

@@ -16,12 +16,12 @@ def kinds(cell):
     return {output.get("name") or tuple(sorted(output.get("data", [output.output_type]))) for output in cell.outputs}
 
 
-@pytest.mark.filterwarnings("ignore:Proactor event loop:RuntimeWarning")  # on Windows, of Jupyter's own making
+@pytest.mark.filterwarnings("ignore:Proactor event loop:RuntimeWarning")  # Jupyter's, on Windows
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_was_committed_with_its_outputs(path, tmp_path, monkeypatch):
-    """A cell that raises fails the run. BATTLESHIP_GRPO_QUICK has notebooks train just long enough to see it work.
+    """A cell that raises fails the run. BATTLESHIP_GRPO_QUICK has notebooks train just long enough.
 
-    Outputs that hold an error, are missing, or come from cells run out of order would be no record of a run.
+    Outputs that hold an error, are missing, or are of cells run out of order would be no record of a run.
     """
     committed = nbformat.read(path, as_version=4)
     nbformat.validate(committed)

@@ -1,4 +1,4 @@
-"""Every objective's one number per shot is the derivative of its loss, and its loss is what the papers say."""
+"""Every objective's one number per shot is the derivative of its loss; advantages are what papers say."""
 
 import numpy as np
 import pytest
@@ -22,37 +22,39 @@ from battleship_grpo.objectives import (
 from battleship_grpo.policy import MaskedSoftmax
 from battleship_grpo.runs.settings import make_settings
 
-LOSSES = {  # of x, a log π, margin or value per shot; the old one, or a reference; advantages or returns; two settings
+KL, PAIRS = ("k1", "k2", "k3"), PREFERENCE_LOSSES
+LOSSES = {  # of x: log π, values or margins; the old ones or a reference; advantages or returns; two settings
     "clipped": lambda x, old, A, p, q: clipped_surrogate(x - old, A, p),
     "clipped, higher above, delta": lambda x, old, A, p, q: clipped_surrogate(x - old, A, p, q, 1.5 + q),
     "cispo, its weight held": lambda x, old, A, p, q: cispo(old, x, A, 3 * p),
     "sapo": lambda x, old, A, p, q: sapo(x - old, A, 3 * p, 3 * q),
-} | {name: lambda x, old, A, p, q, name=name: kl_penalty(x, old, name) for name in ("k1", "k2", "k3")} | {
-    name: lambda x, old, A, p, q, name=name: preference_loss(x, name, 3 * p, q) for name in PREFERENCE_LOSSES}
+} | {name: lambda x, old, A, p, q, name=name: kl_penalty(x, old, name) for name in KL} | {
+    name: lambda x, old, A, p, q, name=name: preference_loss(x, name, 3 * p, q) for name in PAIRS}
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @given(seeds)
 def test_a_slope_is_the_derivative_of_its_loss(loss, seed):
-    """Of every shot at once, for each loss depends on its own x alone; but for those where the loss has a corner."""
+    """Of all shots at once, for each loss depends on its own x alone; but not where the loss has a corner."""
     rng = np.random.default_rng(seed)
     x, old, advantages = rng.normal(size=(3, 60))
     rest = old, advantages * rng.integers(0, 2, 60), *rng.uniform(0.05, 0.9, 2)
     below, (here, actual), above = (loss(x + step, *rest) for step in (-1e-6, 0, 1e-6))
     smooth = np.abs(above[0] - 2 * here + below[0]) < 1e-8
-    assert smooth.sum() > 50 and relative_error(actual[smooth], ((above[0] - below[0]) / 2e-6)[smooth]) < 1e-6
+    expected = (above[0] - below[0]) / 2e-6
+    assert smooth.sum() > 50 and relative_error(actual[smooth], expected[smooth]) < 1e-6
 
 
 @given(st.booleans(), st.none() | st.floats(1.5, 4.0))
 def test_every_clip_state_has_the_slope_that_the_smaller_term_has(good, delta):
-    """Below, within and above the clip, and beyond δ: bad shots below and good ones above are held, and those beyond δ.
+    """Below, within and above the clip, and beyond δ: bad shots below, good ones above and those beyond are held.
 
-    A good shot below the clip still pushes, and so does a bad one above it: there the clip would make the loss better.
+    A good shot below the clip still pushes, and so does a bad one above: the clip would make the loss better.
     """
     ratio, advantage = np.array([0.5, 1.0, 1.4, 5.0]), 1.0 if good else -1.0
     loss, d_log_prob = clipped_surrogate(np.log(ratio), np.full(4, advantage), 0.2, 0.3, delta)
-    follows = np.array([True, True, False, False]) if good else np.array([False, True, True, delta is None])
-    held_at = np.array([0.8, 1, 1.3, 1.3]) if good else np.array([0.8, 1, 1.4, delta or 5.0])
+    follows = [True, True, False, False] if good else [False, True, True, delta is None]
+    held_at = [0.8, 1, 1.3, 1.3] if good else [0.8, 1, 1.4, delta or 5.0]
     assert np.allclose(d_log_prob, np.where(follows, -ratio * advantage, 0))
     assert np.allclose(loss, -np.where(follows, ratio, held_at) * advantage)
 
@@ -67,38 +69,41 @@ def test_at_a_ratio_of_one_every_surrogate_has_the_slope_of_the_policy_gradient(
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
 def test_an_estimate_of_the_kl_stays_finite_where_a_shot_has_become_impossible(estimator):
-    """A step at a low temperature may take log π anywhere; float32 cannot hold the ratio. Also a sum of 100,000."""
+    """A step at a low temperature may take log π anywhere, where float32 holds no ratio. So is a sum of 100,000."""
     estimate = kl_penalty(np.float32([-1e4, -200, -90, -60, 0]), np.float32(-3), estimator)
     assert all(np.isfinite(values * np.float32(1e5)).all() for values in estimate)
 
 
 @given(seeds)
 def test_kl_estimators_have_the_mean_they_claim(seed):
-    """In expectation over π: k1 and k3 are KL(π‖ref) exactly; the slope of k1 vanishes, and those of k2 and k3 are
-    the gradients of KL(π‖ref) and KL(ref‖π)."""
+    """In expectation over π, k1 and k3 are KL(π‖ref). The slope of k1 vanishes; those of k2 and k3 are the
+    gradients of KL(π‖ref) and KL(ref‖π)."""
     rng, legal = np.random.default_rng(seed), np.ones((6, 6), bool)
     now, reference = (MaskedSoftmax(np.tile(rng.normal(size=6), (6, 1)), legal) for _ in range(2))
-    probs, actions, ref_log_probs = now.probs[0], np.arange(6), reference.log_probs()
-    estimates = {name: kl_penalty(now.log_prob(actions), ref_log_probs[0], name) for name in ("k1", "k2", "k3")}
-    for name in ("k1", "k3"):
-        assert probs @ estimates[name].loss == pytest.approx(now.kl(ref_log_probs)[0])
-    for name, slope in (("k1", 0), ("k2", now.kl_slope(ref_log_probs)[0]), ("k3", (now.probs - reference.probs)[0])):
-        assert np.allclose(now.backward(actions, probs * estimates[name].d_log_prob).sum(axis=0), slope)
+    probs = now.probs[0]
+    actions = np.arange(6)
+    ref_log_probs = reference.log_probs()
+    kl, kl_slope = now.kl(ref_log_probs)[0], now.kl_slope(ref_log_probs)[0]
+    reverse_kl_slope = probs - reference.probs[0]
+    for name, mean, mean_slope in (("k1", kl, 0), ("k2", None, kl_slope), ("k3", kl, reverse_kl_slope)):
+        loss, d_log_prob = kl_penalty(now.log_prob(actions), ref_log_probs[0], name)
+        assert mean is None or probs @ loss == pytest.approx(mean)
+        assert np.allclose(now.backward(actions, probs * d_log_prob).sum(axis=0), mean_slope)
 
 
 # ------------------------------------------------------------------------------------- pairs and ranks
 
 
 @given(seeds, st.integers(1, 4), st.integers(2, 6), st.floats(0.1, 3.0))
-def test_ranking_is_the_mean_of_the_preference_loss_over_all_pairs_of_a_group(seed, num_boards, num_generations, beta):
+def test_ranking_is_the_mean_of_the_preference_loss_over_all_pairs_of_a_group(seed, boards, games, beta):
     """Few different scores: most groups have ties. A group of equal scores has loss and slope exactly 0."""
-    rng, shape = np.random.default_rng(seed), (num_boards, num_generations)
+    rng, shape = np.random.default_rng(seed), (boards, games)
     log_probs, scores = rng.normal(size=shape), rng.integers(0, 3, shape)
     loss, slope = ranking_loss(log_probs, scores, beta)
     for group, group_scores, found in zip(log_probs, scores, loss, strict=True):
         better = group_scores[:, None] > group_scores
-        margins = (group[:, None] - group)[better]
-        assert found == (pytest.approx(preference_loss(margins, "sigmoid", beta)[0].mean()) if better.any() else 0)
+        pairs, _ = preference_loss((group[:, None] - group)[better], "sigmoid", beta)
+        assert found == (pytest.approx(pairs.mean()) if better.any() else 0)
     expected = numerical_gradient(lambda: ranking_loss(log_probs, scores, beta)[0].sum(), log_probs)
     assert relative_error(slope, expected) < 1e-6 and (slope[loss == 0] == 0).all()
     assert np.allclose(slope.sum(axis=1), 0)  # what one game is given, others give
@@ -107,7 +112,8 @@ def test_ranking_is_the_mean_of_the_preference_loss_over_all_pairs_of_a_group(se
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sigmoids_do_not_overflow(dtype):
     """Warnings are errors here. In between they are what they are called."""
-    extreme, usual = np.array([-1e4, 1e4], dtype), np.linspace(-8, 8, 50).astype(dtype)
+    extreme = np.array([-1e4, 1e4], dtype)
+    usual = np.linspace(-8, 8, 50).astype(dtype)
     assert sigmoid(extreme).tolist() == [0, 1] and log_sigmoid(extreme).tolist() == [-1e4, 0]
     assert sigmoid(usual) == pytest.approx(1 / (1 + np.exp(-usual)), rel=1e-3)
     assert log_sigmoid(usual) == pytest.approx(np.log(1 / (1 + np.exp(-usual))), rel=1e-3)
@@ -126,10 +132,11 @@ group_scores = st.integers(2, 9).flatmap(lambda g: st.tuples(st.just(g), st.list
 def test_advantages_are_scores_less_a_baseline_over_a_scale(case):
     g, scores = case
     groups = np.array(scores)
-    centred = groups - groups.mean(axis=1, keepdims=True)
+    means = groups.mean(axis=1, keepdims=True)
+    centred = groups - means
     others = (groups.sum(axis=1, keepdims=True) - groups) / (g - 1)
     for baseline, expected in (("group_mean", centred), ("leave_one_out", groups - others)):
-        scales = {"centred": expected.std(ddof=1), "mean": groups.mean(axis=1, keepdims=True), "none": 1 - 1e-4}
+        scales = {"centred": expected.std(ddof=1), "mean": means, "none": 1 - 1e-4}
         for scale, divisor in scales.items():
             actual = group_advantages(groups.reshape(-1), g, scale, baseline).reshape(-1, g)
             assert np.allclose(actual, expected / (divisor + 1e-4))

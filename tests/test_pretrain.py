@@ -21,7 +21,8 @@ SMALL_RULES = [Rules(3, (2,)), Rules(3, (2, 2)), Rules(4, (2, 3)), Rules(3, (3, 
 def fleets_after_some_shots(rules, seed, count):
     """All fleets, and what is seen of each after the same shots."""
     fleets = all_fleets(rules)
-    boards, shots = covered(rules, fleets) > 0, np.random.default_rng(seed).permutation(rules.cells)[:count]
+    boards = covered(rules, fleets) > 0
+    shots = np.random.default_rng(seed).permutation(rules.cells)[:count]
     seen = np.zeros(boards.shape, np.int8)
     seen[:, shots] = 2 * boards[:, shots].astype(np.int8) - 1
     return fleets, seen
@@ -38,7 +39,8 @@ def means_of_alike(seen, values):
 def test_privileged_posteriors_are_those_of_the_ships_one_by_one_and_on_average_the_posterior(rules, seed, count):
     """After any shots: the mean over all fleets that agree with them; and each by counting, ship by ship."""
     fleets, seen = fleets_after_some_shots(rules, seed, count)
-    posterior, fog = BattleshipEnv(rules).privileged_posterior(fleets, seen), seen == 0
+    posterior = BattleshipEnv(rules).privileged_posterior(fleets, seen)
+    fog = seen == 0
     assert np.allclose(means_of_alike(seen, posterior), Bayes(rules).posterior(seen) * fog, atol=1e-5)
 
     ships = [ship_placements(rules.board_size, n) for n in rules.fleet]

@@ -1,4 +1,4 @@
-"""What docs/trl.md calls the same: the formulas of TRL 1.16.0, on padded (games, longest) arrays as in its trainers."""
+"""What docs/trl.md calls the same: the formulas of TRL 1.16.0, on arrays padded as in its trainers."""
 
 import re
 from pathlib import Path
@@ -77,9 +77,9 @@ BOUNDS = {"clipped": st.fixed_dictionaries({"epsilon_high": st.none() | st.float
 def test_the_loss_of_a_step_and_what_is_logged_are_trl_s(seed, data, level, loss_type, temperature, beta, entropy_coef):
     """Of each of two steps, after the policy has moved."""
     surrogate = data.draw(st.sampled_from([*BOUNDS]))
-    learner, batch = played("grpo", seed, moved=0.2, surrogate=surrogate, importance_sampling_level=level,
-                            loss_type=loss_type, temperature=temperature, beta=beta, entropy_coef=entropy_coef,
-                            num_minibatches=2, **data.draw(BOUNDS[surrogate]))
+    learner, batch = played("grpo", seed, 0.2, surrogate=surrogate, importance_sampling_level=level,
+                            loss_type=loss_type, temperature=temperature, beta=beta,
+                            entropy_coef=entropy_coef, num_minibatches=2, **data.draw(BOUNDS[surrogate]))
     for minibatch in with_counts(learner.world, batch.minibatches(2)):
         log_probs, entropies = log_softmax(learner, minibatch)
         expected = trl_loss(learner.settings, minibatch, 2, batch.num_shots,
