@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from .env import BattleshipEnv
 from .players import BASELINES, find_player
-from .players.evaluation import best_known, evaluate_in_rounds, gap_closed
+from .players.evaluation import FEWEST_GAMES, best_known, evaluate_in_rounds, gap_closed
 from .runs.world import number_of_cores
 from .screens.command import command, status_of
 from .screens.options import Parser, add_rules_options, rules_from
@@ -25,7 +25,6 @@ from .study.comparison import NewProcesses
 
 MOST_GAMES = 20_000  # that a player plays where nothing else is asked for
 MOST_SECONDS = 60
-FEWEST_GAMES = 100  # from which a spread says how exact a mean is
 
 
 def find_players(names, rules):
@@ -62,19 +61,22 @@ def play_all(players, options, results, console):
                 status.update(f"{player.name}: {len(result.shots):,} games, {with_interval(result.summary())}")
 
 
-def row_of(player, result, best, best_mean_shots):
-    """As JSON has it. best: the player that closes the gap."""
+def row_of(player, result, first, best, best_mean_shots):
+    """As JSON has it. first: the result of the first entrant. best: the player that closes the gap."""
     optimum = {"exact_mean_shots": player.exact_mean_shots} if hasattr(player, "exact_mean_shots") else {}
     gap = gap_closed(result.mean_shots, player.rules, best_mean_shots)
-    return {"name": player.name, **result.summary(), "median_shots": float(np.median(result.shots)),
-            "p95_shots": float(np.percentile(result.shots, 95)), "gap_closed": gap, "gap_closed_to": best, **optimum}
+    difference, ci95 = result.less(first)
+    return {"name": player.name, **result.summary(), "difference": difference, "difference_ci95": ci95,
+             "median_shots": float(np.median(result.shots)), "p95_shots": float(np.percentile(result.shots, 95)),
+            "gap_closed": gap, "gap_closed_to": best, **optimum}
 
 
 def show(players, results, options, console):
     rules, best = players[0].rules, (None, None)
     if all(player.name in results for player in players):  # else it was stopped, and `bayes` may take long
         best = best_known(rules, {name: result.mean_shots for name, result in results.items()})
-    rows = [row_of(player, results[player.name], *best) for player in players if player.name in results]
+    first = results[players[0].name]
+    rows = [row_of(player, results[player.name], first, *best) for player in players if player.name in results]
     if options.json:
         print(json.dumps(rows, indent=2))
     else:

@@ -4,6 +4,7 @@ Play and learn until time or iterations run out; then evaluate the policy and co
 training after the current iteration, and saves; `--resume` continues, to the bit, as if nothing had happened.
 """
 
+import os
 import shlex
 import sys
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .backend import load_backend
+from .players import load_policy
 from .players.evaluation import Sampled, Trained, bayes_mean_shots, evaluate, gap_closed, reference_scores
 from .players.player import Random
 from .runs.assembly import build, input_digests, with_inherited
@@ -78,6 +80,7 @@ def run(folder, settings, saved, console, stopped, ranks):
     """Train, from the start or from the checkpoint `saved`, then evaluate. Returns (folder, summary)."""
     settings = settled(settings, ranks)
     inputs = input_digests(settings)
+    start = load_policy(settings.init, settings.make_rules()) if os.path.exists(settings.init) else None
     for name in saved.inputs if saved else ():
         if inputs.get(name) != saved.inputs[name]:
             raise ValueError(f"{name} {getattr(settings, name, '')} is not what it was when {folder.checkpoint} was "
@@ -93,7 +96,7 @@ def run(folder, settings, saved, console, stopped, ranks):
         console.print(f"stopped after {totals['iterations']:,} iterations; to go on: "
                       f"python -m battleship_grpo.train --resume {shlex.quote(str(folder))}")
     console.print(f"evaluating greedy, sampled and random play, on every placement or {EVALUATION_GAMES:,} boards")
-    summary = summary_of(settings) | totals | evaluate_policy(algorithm.policy, algorithm.env)
+    summary = summary_of(settings) | totals | evaluate_policy(algorithm.policy, algorithm.env, start)
     folder.write_summary(summary)
     draw_curves(settings, folder.metrics(), summary, folder.curves)
     return folder, summary
@@ -153,16 +156,24 @@ def summary_of(settings):
         name: getattr(settings, name) for name in ("algorithm", "seed", "backend", "processes", "init")}
 
 
-def evaluate_policy(policy, env):
+def evaluate_policy(policy, env, start):
     """Greedy, sampled and random play, on every placement where they are few; and the share of the gap closed.
 
+    start: the policy of `init`, or None. "before" is its greedy play, and how many shots more it takes now.
     The gap is between mean shots to sink the fleet: unknown where `max_shots` ends games before.
     """
-    players = Trained("greedy", policy), Sampled("sampled", policy), Random(env.rules, policy.xp)
-    found = {player.name: evaluate(player, env, EVALUATION_GAMES, EVALUATION_SEED, every_board=True).summary()
-             for player in players}
+    def played(player):
+        return evaluate(player, env, EVALUATION_GAMES, EVALUATION_SEED, every_board=True)
+
+    greedy, before = played(Trained("greedy", policy)), None
+    if start:
+        result = played(Trained("before", start.copy(policy.xp)))
+        difference, ci95 = greedy.less(result)
+        before = result.summary() | {"difference": difference, "difference_ci95": ci95}
     bayes = bayes_mean_shots(env.rules) if env.max_steps == env.rules.cells else None
-    return {**found, "bayes": bayes, "gap_closed": gap_closed(found["greedy"]["mean_shots"], env.rules, bayes)}
+    return {"greedy": greedy.summary(), "sampled": played(Sampled("sampled", policy)).summary(),
+            "random": played(Random(env.rules, policy.xp)).summary(), "before": before, "bayes": bayes,
+            "gap_closed": gap_closed(greedy.mean_shots, env.rules, bayes)}
 
 
 def draw_curves(settings, metrics, summary, path):

@@ -8,7 +8,7 @@ import pytest
 from battleship_grpo import evaluate, train
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.evaluate import main
-from battleship_grpo.game import NAMED_RULES, Rules, all_boards
+from battleship_grpo.game import NAMED_RULES, Rules, all_boards, all_fleets
 from battleship_grpo.players import evaluation, find_player
 from battleship_grpo.players.evaluation import Sampled, Trained, bayes_mean_shots, best_known, gap_closed, play_out
 from battleship_grpo.policy import MLPPolicy
@@ -34,8 +34,31 @@ def test_greedy_play_is_exact_on_every_placement_and_sampled_play_has_an_interva
     assert greedy.exact and greedy.ci95 == 0 and len(greedy.shots) == len(all_boards(TINY)) == 264
     sampled = evaluation.evaluate(Sampled("sampled", policy), env, games=5000, seed=0)
     assert not sampled.exact and len(sampled.shots) == 5000
-    assert sampled.ci95 == pytest.approx(1.96 * sampled.shots.std(ddof=1) / 5000**0.5)
+    assert sampled.ci95 == pytest.approx(1.96 * sampled.fair_shots.std(ddof=1) / 5000**0.5)
     assert abs(sampled.mean_shots - TINY.random_mean_shots) < 5 * sampled.ci95 / 1.96  # it plays almost at random
+
+
+@pytest.mark.parametrize("name", ["bayes", "hunt_target", "random"])
+def test_luck_is_0_on_average_over_all_fleets_and_explains_much_of_the_shots(name):
+    """Whatever the player does. By what it explains the interval shrinks; false alarms below 1e-6."""
+    env, player, fleets = BattleshipEnv(TINY), find_player(name, TINY), all_fleets(TINY)
+    seeds = range(1 if player.deterministic else 100)
+    shots, scores, luck = (np.concatenate(column) for column in zip(*(
+        evaluation.play_round(player, env, all_boards(TINY), fleets, 0, seed) for seed in seeds), strict=True))
+    if player.deterministic:
+        assert np.abs(luck.mean(axis=0)).max() < 1e-6
+    assert (np.abs(luck.mean(axis=0)) < 5 * luck.std(axis=0) / len(luck) ** 0.5).all()
+    result = evaluation.Result(shots, scores, luck, exact=False)
+    assert result.ci95 < 0.9 * evaluation.interval(shots)
+    assert abs(result.mean_shots - shots.mean()) < 5 / 1.96 * evaluation.interval(shots)
+
+
+def test_a_difference_is_that_of_the_same_boards(policy):
+    env, other = BattleshipEnv(TINY), find_player("bayes", TINY)
+    greedy, best = (evaluation.evaluate(player, env, 10, 0) for player in (Trained("greedy", policy), other))
+    assert greedy.less(best) == (greedy.mean_shots - best.mean_shots, 0)
+    sampled = evaluation.evaluate(Sampled("sampled", policy), env, 400, 0)
+    assert sampled.less(sampled) == (0, 0) and sampled.less(best)[1] == sampled.ci95
 
 
 def test_shots_and_scores_belong_to_their_boards_and_choosers_are_told_which_games_go_on():
@@ -46,7 +69,7 @@ def test_shots_and_scores_belong_to_their_boards_and_choosers_are_told_which_gam
         told.append(games)
         return legal.argmax(axis=1), None
 
-    shots, scores = play_out(env, boards, choose)
+    shots, scores, _ = play_out(env, boards, choose)
     last = 16 - boards[:, ::-1].argmax(axis=1)
     assert (shots == last).all() and np.allclose(scores, 1 - (last - 5) / 12)
     assert all((games == np.flatnonzero(shots > step)).all() for step, games in enumerate(told))
@@ -106,7 +129,7 @@ def test_gap_is_none_where_all_play_is_alike(board_size, fleet, tmp_path, monkey
 
 
 def test_gap_is_none_where_games_are_cut_short(policy):
-    assert train.evaluate_policy(policy, BattleshipEnv(TINY, max_shots=1))["gap_closed"] is None
+    assert train.evaluate_policy(policy, BattleshipEnv(TINY, max_shots=1), None)["gap_closed"] is None
 
 
 def test_evaluation_of_a_run_is_that_at_the_end_of_training(tmp_path, capsys):

@@ -38,6 +38,10 @@ def with_interval(result):
     return f"{result['mean_shots']:.3f}" + ("" if result["exact"] else f" ± {result['ci95']:.3f}")
 
 
+def with_difference(result):
+    return f"{result['difference']:+.3f} ± {result['difference_ci95']:.3f}"
+
+
 def percent(share):
     return "–" if share is None else f"{round(share, 3) + 0:.1%}"  # + 0: no minus before 0.0%
 
@@ -51,6 +55,9 @@ def report(console, summary, folder):
         games = f"every placement, {result['games']:,}" if result["exact"] else f"{result['games']:,} games"
         table.add_row(name, with_interval(result), f"{result['score']:.3f}", games)
     console.print("", table)
+    if summary["before"]:
+        console.print(f"greedy play takes {with_difference(summary['before'])} shots more than that of "
+                      f"{summary['init']}, {with_interval(summary['before'])}")
     if summary["gap_closed"] is not None:
         console.print(f"gap closed between random and exact Bayesian play ({summary['bayes']:.3f} shots): "
                       f"{percent(summary['gap_closed'])}")
@@ -82,6 +89,9 @@ def show_evaluation(rows, rules, best):
     make_console(width=WIDEST).print(table)
     console = make_console()
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
+    first, *others = rows
+    for row in others:
+        console.print(f"{row['name']} takes {with_difference(row)} shots more than {first['name']}.")
     name, mean_shots = best
     if name:
         console.print(f"Gap closed: 0% random play, 100% {IN_WORDS[name]} ({mean_shots:.2f} shots).")
