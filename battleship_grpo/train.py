@@ -34,14 +34,14 @@ EVALUATION_SEED = 12345
 CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on: all else would make it another run
 
 
-def train(settings, *context):
-    """Run `settings` into a new run folder. `context` and what is returned: see `run`."""
+def train(settings, console, stopped=lambda: False, ranks=None):
+    """Run `settings` into a new run folder. What is returned: see `run`."""
     default = f"{settings.algorithm}-{settings.rules_name()}-seed{settings.seed}"
     with RunFolder.create(settings.output_dir, default) as folder:
-        return run(folder, settings, None, *context)
+        return run(folder, settings, None, console, stopped, ranks)
 
 
-def resume(name, changes, console, *context):
+def resume(name, changes, console, stopped, ranks):
     """Go on with the run in a folder, with changes to those settings that may change."""
     with RunFolder.resume(name) as folder:
         saved = folder.read_checkpoint()
@@ -51,7 +51,7 @@ def resume(name, changes, console, *context):
         elif share_done(settings, saved.done) >= 1:
             console.print(f"nothing left to train after {saved.done['iterations']:,} iterations and "
                           f"{saved.done['seconds']:.1f} s: set more --iterations or --seconds to go on")
-        return run(folder, settings, saved, console, *context)
+        return run(folder, settings, saved, console, stopped, ranks)
 
 
 def changed(settings, changes, folder):

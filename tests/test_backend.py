@@ -55,7 +55,6 @@ def replayed(xp, seed):
 COMBINATIONS = {
     "placements, tied": {
         "algorithm": "ppo", "network": "placement", "hidden_sizes": (8, 8), "critic_hidden_sizes": (8, 8)},
-    "a window, tied": {"algorithm": "ppo", "network": "window", "hidden_sizes": (8, 8), "critic_hidden_sizes": (8,)},
     "dr_grpo, two passes": {"algorithm": "dr_grpo", "num_iterations": 2},
     "bnpo, batch scale, k2, delta": {"algorithm": "bnpo", "scale_rewards": "batch", "kl_estimator": "k2", "delta": 2.0},
     "leave one out, k1, moving reference": {
