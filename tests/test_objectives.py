@@ -40,7 +40,7 @@ def test_a_slope_is_the_derivative_of_its_loss(loss, seed):
     x, old, advantages = rng.normal(size=(3, 60))
     rest = old, advantages * rng.integers(0, 2, 60), *rng.uniform(0.05, 0.9, 2)
     below, (here, actual), above = (loss(x + step, *rest) for step in (-1e-6, 0, 1e-6))
-    smooth = np.abs(above[0] - 2 * here + below[0]) < 1e-8
+    smooth = np.abs(above[0] - 2 * here + below[0]) < 1e-9
     expected = (above[0] - below[0]) / 2e-6
     assert smooth.sum() > 50 and relative_error(actual[smooth], expected[smooth]) < 1e-6
 
