@@ -184,7 +184,7 @@ HOSTILE = ["", "nan", "inf", "-inf", "-1", "0", "1e400", "1e-320", "x", "None", 
            "9" * 30, "-" + "9" * 5000, "🌊", "../..", "%s", "--", "[markup]"]
 LARGE = [10**6, 2**31, 2**63, 10**40, -5, 0]  # refused wherever much work or memory would follow
 WORK = {"iterations": [0, 1], "seconds": [0.01], "num_iterations": [1, 2, 0], "num_boards": [1, 2, 8, 2**40],
-        "num_generations": [1, 2, 4, 2**40], "validation_boards": [1, 2**40], "validation_generations": [1, 2**40],
+        "num_generations": [1, 2, 4, 2**40],
         "critic_epochs": [1, 0], "cg_iterations": [1, 3, 0], "line_search_steps": [1, 0], "max_resamples": [1, 0],
         "batch_shots": [1, 64, 2**40], "replay_capacity": [1, 16, 2**40], "num_minibatches": [1, 2, 10**40],
         "hidden_sizes": [[8], [], [16, 8], [7], [0], [10**9]], "critic_hidden_sizes": [[8], [3], [10**9]],

@@ -103,7 +103,7 @@ def rows_of(folder):
 
 
 def test_a_finished_run_is_evaluated_again_and_goes_on_with_more_iterations(tmp_path, capsys):
-    common = [*QUICK, "--lr-scheduler-type", "constant", "--validate-every", "2"]
+    common = [*QUICK, "--lr-scheduler-type", "constant"]
     for name, iterations in (("whole", "7"), ("run", "4")):
         assert main([*common, "--iterations", iterations, "--output-dir", str(tmp_path / name)]) == 0
     run, before = tmp_path / "run", (tmp_path / "run" / "policy.npz").read_bytes()

@@ -8,10 +8,7 @@ import numpy as np
 from ..algorithms.learner import step
 from ..backend import make_generator
 from ..optim import schedule
-from ..rollout import sample_groups
 from .checkpoint import require_finite_arrays, restore, snapshot, state_of
-
-VALIDATION = 2**32 - 1  # stands where a rank does, in the seed of validation's random numbers
 
 
 def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=lambda: False, done=None, save=None):
@@ -68,9 +65,6 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         done = {"seconds": seconds, "iterations": iteration, **totals}
         metrics = {"iteration": iteration, "seconds": seconds, **measured, **totals,
                    "learning_rate": learning_rate, "shots_per_second": rate}
-        if world.rank == 0 and settings.validate_every and iteration % settings.validate_every == 0:
-            metrics |= validate(learner, settings, make_generator(xp, settings.seed, iteration, VALIDATION))
-            done["seconds"] = time.perf_counter() - start
         on_iteration(share_done(settings, done), metrics)
 
 
@@ -85,12 +79,3 @@ def over_ranks(world, measured):
     totals = dict(zip(measured, world.all_reduce(np.array(list(measured.values()))).tolist(), strict=True))
     return {name: int(total) if name in ("games", "shots") else total / world.world_size
             for name, total in totals.items()}
-
-
-def validate(learner, settings, rng):
-    """Mean shots and score of sampled play on fresh boards."""
-    tasks = learner.env.tasks(settings.validation_boards, rng)
-    rollout = sample_groups(learner.env, learner.policy, tasks, settings.validation_generations, rng,
-                            rows=learner.policy.network.rows)
-    return {"validation_mean_shots": float(rollout.lengths.mean()),
-            "validation_mean_score": float(rollout.scores.mean())}

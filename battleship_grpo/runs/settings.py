@@ -53,11 +53,6 @@ class RunSettings:
                                     "number of cores, at most 8; under mpiexec, its ranks)", low=1, high=2**16)
     checkpoint_seconds: float = setting(30.0, "save everything this often, in seconds; 0: after every iteration. "
                                         "--resume goes on from there", low=0)
-    validate_every: int = setting(0, "play validation games every this many iterations; 0 for never", low=0)
-    validation_boards: int = setting(64, "fresh random boards per validation", low=1, high=2**20,
-                                     unless={"validate_every": (0,)})
-    validation_generations: int = setting(8, "sampled games per validation board", low=1, high=2**16,
-                                          unless={"validate_every": (0,)})
     # the game
     rules: str = setting("mini", "named rules: tiny 4×4 fleet 2,3; mini 5×5 fleet 2,3,4; classic 10×10 fleet "
                          "2,3,3,4,5", choices=NAMED_RULES)
@@ -98,8 +93,8 @@ class RunSettings:
 
 
 PRESETS = {  # name → what changes against the defaults
-    # a small tanh network, 4 boards × 16 games, 10 full-batch steps, validation every iteration: the setting of the
-    # single-file NumPy GRPO that made this example known
+    # a small tanh network, 4 boards × 16 games, 10 full-batch steps: the setting of the single-file NumPy GRPO that
+    # made this example known
     "article": {
         "iterations": 2000, "network": "mlp", "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
         "equivariant": False,
@@ -107,7 +102,7 @@ PRESETS = {  # name → what changes against the defaults
         "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
         "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
         "learning_rate": 4e-4, "lr_scheduler_type": "constant", "weight_decay": 0.01,
-        "max_grad_norm": None, "validate_every": 1,
+        "max_grad_norm": None,
     },
 }
 

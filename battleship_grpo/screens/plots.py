@@ -54,7 +54,7 @@ def mark_levels(axes, levels, left=False):
 
 
 PANELS = (  # of a run: title, label of y, and which columns of metrics.csv
-    ("Fewer shots to sink the fleet", "mean shots per game", ("mean_shots", "validation_mean_shots")),
+    ("Fewer shots to sink the fleet", "mean shots per game", ("mean_shots",)),
     ("It makes up its mind", "nats per shot", ("entropy", "kl_ref", "kl_old", "step_kl")),
     ("Shares", "share", ("clip_low", "clip_high", "zero_variance", "accuracy", "precision", "explained_variance",
                          "accepted_step")),
