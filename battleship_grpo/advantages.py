@@ -12,9 +12,6 @@ SCALES = ("group", "batch", "centred", "mean", "none")
 ALONE = World()
 
 
-# ------------------------------------------------------------------------------------- the group
-
-
 def groups_with_variance(scores, num_generations):
     """Which boards have games with different scores, bool (B,): the others teach nothing."""
     groups = scores.reshape(-1, num_generations)
@@ -93,9 +90,6 @@ def least_squares(columns, values, all_reduce):
     both = xp.concatenate([columns, values[:, None]], axis=1).astype(np.float64)
     products = to_numpy(all_reduce((both.T @ both).reshape(-1))).reshape(both.shape[1], -1)
     return xp.asarray(np.linalg.pinv(products[:-1, :-1]) @ products[:-1, -1], values.dtype)
-
-
-# ------------------------------------------------------------------------------------- the batch, and a critic
 
 
 def shot_rewards(rollout, supervision):

@@ -9,7 +9,6 @@ import math
 import sys
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -71,7 +70,7 @@ def row_of(player, result, first, best, best_mean_shots):
             "gap_closed": gap, "gap_closed_to": best, **optimum}
 
 
-def show(players, results, options, console):
+def show(players, results, options):
     rules, best = players[0].rules, (None, None)
     if all(player.name in results for player in players):  # else it was stopped, and `bayes` may take long
         best = best_known(rules, {name: result.mean_shots for name, result in results.items()})
@@ -81,11 +80,6 @@ def show(players, results, options, console):
         print(json.dumps(rows, indent=2))
     else:
         show_evaluation(rows, rules, best)
-    if options.plot:
-        from .screens.plots import save, shots_distributions
-
-        save(shots_distributions({name: result.shots for name, result in results.items()}, rules), options.plot)
-        console.print(f"drawn in {options.plot}")
 
 
 def parse(arguments):
@@ -100,7 +94,6 @@ def parse(arguments):
                         help="play until the 95%% interval of the mean shots is ± this")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="seed of the random boards and shots [0]")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one object per entrant")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the distributions of shots side by side")
     options = parser.parse_args(arguments)
     if (options.games is not None and options.games < 2) or options.seed < 0:
         parser.error(f"games must be ≥ 2 and seed ≥ 0, not {options.games} and {options.seed}")
@@ -113,10 +106,6 @@ def parse(arguments):
 def main(arguments=None):
     options, console, results = parse(arguments), stderr_console(), {}
     players, status = find_players(options.entrants, rules_from(options)), 0
-    if options.plot:
-        from .screens.plots import require_plottable
-
-        require_plottable(options.plot)
     try:
         play_all(players, options, results, console)
     except KeyboardInterrupt as stop:
@@ -124,7 +113,7 @@ def main(arguments=None):
             raise
         console.print("stopped: this is what was played", style="red")
         status = status_of(stop)
-    show(players, results, options, console)
+    show(players, results, options)
     return status
 
 

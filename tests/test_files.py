@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import small_learner
 
-from battleship_grpo import evaluate, play, preferences
+from battleship_grpo import play, preferences
 from battleship_grpo.algorithms.imitation import LARGEST_BUFFER
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.env import BattleshipEnv
@@ -60,8 +60,7 @@ def test_only_regular_files_are_read(reader, kind, tmp_path):
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 @pytest.mark.parametrize("command", [
     lambda path: preferences.main(["random", "--rules", "tiny", "--boards", "5", "--output", path]),
-    lambda path: evaluate.main(["random", "--rules", "tiny", "--games", "5", "--plot", path]),
-    lambda path: play.main(["random", "--rules", "tiny", "--save", path])], ids=["preferences", "evaluate", "play"])
+    lambda path: play.main(["random", "--rules", "tiny", "--save", path])], ids=["preferences", "play"])
 def test_only_regular_files_are_replaced(command, kind, tmp_path, capsys):
     path = not_regular(kind, tmp_path / "out.gif")
     before = os.lstat(path).st_ino

@@ -1,7 +1,6 @@
 """Pictures, for commands and notebooks: matplotlib Figures and animations."""
 
 import io
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from ..runs.files import replacing, require_writable
+from ..runs.files import replacing
 from .boards import COLUMNS
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and in print.
@@ -118,23 +117,6 @@ def spread_over_seeds(axes, seeds, colour, label, points=300):
     return axes.plot(grid, values.mean(axis=0), label=label, **how)[0]
 
 
-def shots_distributions(shots, rules):
-    """How many shots each player's games took. shots: player's name → int (games,)."""
-    figure = Figure(figsize=(10, 1.5 + 1.3 * len(shots)), layout="constrained")
-    ranked = sorted(shots.items(), key=lambda item: item[1].mean())
-    best, taken = ranked[0]
-    figure.suptitle(f"{best} sinks the fleet in {taken.mean():.2f} shots on average", fontsize=16, fontweight="bold")
-    bins = np.arange(rules.ship_cells - 0.5, max(map(np.max, shots.values())) + 1)
-    panels = figure.subplots(len(shots), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for axes, (name, taken), colour in zip(panels, ranked, cycle(EIGHT), strict=False):
-        axes.hist(taken, bins, weights=np.full(len(taken), 1 / len(taken)), color=colour)
-        axes.axvline(taken.mean(), color="black", linestyle="--", linewidth=1.5)
-        style(axes, f"{name}: {taken.mean():.2f}", "", "share")
-    panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    panels[-1].set_xlabel(f"shots in a game (dashed: mean), at least {rules.ship_cells}", fontsize=11)
-    return figure
-
-
 FOG, MISSED, FIRED = "#BBD9EC", "#F1F1F1", "#E2E2E2"
 
 
@@ -204,20 +186,10 @@ def to_rgb(colours):
     return to_rgba_array(colours)[:, :3]
 
 
-def require_plottable(path):
-    """Raises OSError or ValueError where `save` would, before any work is done for it."""
-    require_writable(path)
-    Figure().savefig(io.BytesIO(), format=format_of(path))
-
-
-def format_of(path):
-    return Path(path).suffix[1:].lower() or "png"
-
-
 def save(figure, path, dpi=100):
     """Write a figure in the format that the name asks for, whole or not at all. Raises OSError or ValueError."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=format_of(path))
+        figure.savefig(temporary, dpi=dpi, format=Path(path).suffix[1:] or "png")
 
 
 def save_animation(path, frames, speed, linger):

@@ -91,7 +91,7 @@ def show_evaluation(rows, rules, best):
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
     first, *others = rows
     for row in others:
-        console.print(f"{row['name']} takes {with_difference(row)} shots more than {first['name']}.")
+        console.print(f"{row['name']} takes {with_difference(row)} shots more than {first['name']}.", soft_wrap=True)
     name, mean_shots = best
     if name:
         console.print(f"Gap closed: 0% random play, 100% {IN_WORDS[name]} ({mean_shots:.2f} shots).")
