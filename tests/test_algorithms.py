@@ -119,8 +119,9 @@ def test_a_game_s_ratio_weighs_every_shot_by_itself(seed, surrogate):
 
 @pytest.mark.parametrize("value_clip", [None, 0.05])
 def test_the_gradient_of_the_critic(value_clip):
-    """After it has left the values that it had when the batch was played."""
-    learner, batch = played("ppo", 2, value_clip=value_clip)
+    """After it has left the values that it had when the batch was played. With λ = 1 it learns the rewards to come."""
+    learner, batch = played("ppo", 2, value_clip=value_clip, gae_lambda=1.0)
+    assert np.allclose(batch.returns, discounted_sums(batch, batch.rewards, 1.0), atol=1e-6)
     parameters = learner.critic.parameters
     parameters += np.random.default_rng(2).normal(size=parameters.shape) * 0.1
     actual, _ = value_gradient(learner, batch)
