@@ -353,6 +353,8 @@ def test_ppo_leaves_a_batch_once_the_policy_is_far_enough():
         step(learner, np.random.default_rng(2), 1e-2)
         steps[target_kl] = learner.optimiser.steps
         assert learner.critic_optimiser.steps == learner.optimiser.steps
+        share = 1e-2 / learner.settings.learning_rate  # the critic follows the policy's schedule
+        assert learner.critic_optimiser.learning_rate == pytest.approx(learner.settings.critic_learning_rate * share)
     assert steps[None] == 50 and 1 < steps[1e-4] < 50
 
 
