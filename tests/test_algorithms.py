@@ -118,7 +118,9 @@ def test_a_game_s_ratio_weighs_every_shot_by_itself(seed, surrogate):
 
 
 def test_the_gradient_of_the_critic():
-    learner, batch = played("ppo", 2)
+    """With λ = 1 it learns the rewards to come."""
+    learner, batch = played("ppo", 2, gae_lambda=1.0)
+    assert np.allclose(batch.returns, discounted_sums(batch, batch.rewards, 1.0), atol=1e-6)
     parameters = learner.critic.parameters
     parameters += np.random.default_rng(2).normal(size=parameters.shape) * 0.1
     actual, _ = value_gradient(learner, batch)
@@ -350,6 +352,8 @@ def test_ppo_leaves_a_batch_once_the_policy_is_far_enough():
         step(learner, np.random.default_rng(2), 1e-2)
         steps[target_kl] = learner.optimiser.steps
         assert learner.critic_optimiser.steps == learner.optimiser.steps
+        share = 1e-2 / learner.settings.learning_rate  # the critic follows the policy's schedule
+        assert learner.critic_optimiser.learning_rate == pytest.approx(learner.settings.critic_learning_rate * share)
     assert steps[None] == 50 and 1 < steps[1e-4] < 50
 
 
