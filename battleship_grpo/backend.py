@@ -80,9 +80,8 @@ def split(count, parts):
 class World:
     """The processes that train together: here one. `runs.world` has several, which override what moves data.
 
-    Each runs the same program on its own boards with its own random numbers. Where learning needs a sum over all
-    boards, every process contributes its part and receives the total. Parameters start equal and receive equal updates,
-    so they stay equal to the last bit.
+    Each runs the same program on its own boards with its own random numbers. Sums are over all of them, so parameters
+    start equal, receive equal updates, and stay equal to the last bit.
     """
 
     rank = local_rank = 0  # among all processes, and among those of the same machine

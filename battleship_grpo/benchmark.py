@@ -1,7 +1,7 @@
 """How fast is it, and how close to the machine's limit?  python -m battleship_grpo.benchmark [--json]
 
-The limit is measured in the same run: the matrix products of a training step, alone, on the same shapes and in as many
-processes. "share" is how much of their speed a stage keeps when everything else is done as well.
+The limit is measured in the same run: the matrix products of a training step, alone, in as many processes. "share" is
+how much of their speed a step keeps when everything else is done as well.
 """
 
 import json

@@ -3,12 +3,11 @@
     python -m battleship_grpo.compare grpo ppo reinforce --seeds 4 --seconds 30
     python -m battleship_grpo.compare grpo grpo:beta=0 grpo:epsilon=0.1:epsilon_high=0.3 --seeds 8 --iterations 300
 
-Each is trained from every seed, each run in a process of its own, `--jobs` of them side by side. The folder then holds
-compare.csv, compare.png and a folder for each run. Ctrl-C keeps what is finished; the same command goes on from there.
+Each is trained from every seed, each run in a process of its own. The folder then holds compare.csv, compare.png and a
+folder for each run. Ctrl-C keeps what is finished; the same command goes on from there.
 One is called better only where the seeds tell them apart.
 
-From Python `compare` takes any `concurrent.futures.Executor`, such as that of a cluster: work goes out as settings and
-comes back as bytes and numbers, so its machines need not share a disk with this one.
+From Python `compare` takes any `concurrent.futures.Executor`, such as that of a cluster, which need not share a disk.
 """
 
 import sys

@@ -179,9 +179,8 @@ def _pick(table, count, rng):
 def random_boards(rules, count, rng):
     """`count` boards, uniform over all legal placements of the fleet: bool (count, board_size, board_size).
 
-    Few layouts are listed and drawn from; otherwise every ship is laid at random and the *whole fleet* is redrawn on
-    overlap: redrawing one ship would skew the boards. They live where `rng` does. Raises ValueError where legal fleets
-    are too rare to meet and too many to list.
+    Few layouts are listed and drawn from; otherwise the *whole fleet* is redrawn on overlap: redrawing one ship would
+    skew the boards. They live where `rng` does. Raises ValueError where legal fleets are too rare and too many to list.
     """
     table = _listed(rules, array_module(rng), all_boards)
     boards = _redrawn(rules, count, rng)[1] if table is None else _pick(table, count, rng)

@@ -40,7 +40,7 @@ TURNS = np.array([np.rot90(grid, turns).reshape(-1) for grid in (GRID, GRID.T) f
 BACK = TURNS.argsort(axis=1)  # (8, 25): each turn undone
 
 
-# ------------------------------------------------------------------------------------- 1. the game
+# -------------------------------------------------------------------- 1. the game
 
 def all_boards():
     """Every legal way to place the fleet, ship after ship: bool (9024, 25)."""
@@ -70,7 +70,7 @@ def play(parameters, boards, rng=None):
     return [np.concatenate(column) for column in zip(*record, strict=True)]
 
 
-# ------------------------------------------------------------------------------------- 2. the policy
+# -------------------------------------------------------------------- 2. the policy
 
 def initial_parameters(rng, dtype=np.float32):
     """W1, b1, W2, b2. The last layer is small, so that play starts close to random."""
@@ -120,7 +120,7 @@ def symmetric(parameters):
     return [by_cell[: 2 * CELLS], b1, by_cell[2 * CELLS :].T, b2]
 
 
-# ------------------------------------------------------------------------------------- 3. GRPO
+# -------------------------------------------------------------------- 3. GRPO
 
 def group_advantages(scores):
     """A = (score − mean of the group) / standard deviation of the group: (B·G,)."""
@@ -156,7 +156,7 @@ def gradient(parameters, observations, actions, log_pi_old, A):
     return backward(parameters, layers, d_logits), loss.mean()
 
 
-# ------------------------------------------------------------------------------------- 4. AdamW
+# -------------------------------------------------------------------- 4. AdamW
 
 def adamw(parameters, gradients, moments, step, learning_rate, betas=(0.9, 0.99), eps=1e-8, decay=0.01):
     """θ ← θ − η·(m̂ / (√v̂ + ε) + λθ), in place. The moments m and v: running means of the gradient g and of g²."""
@@ -167,7 +167,7 @@ def adamw(parameters, gradients, moments, step, learning_rate, betas=(0.9, 0.99)
         theta -= learning_rate * (m_hat / (np.sqrt(v_hat) + eps) + decay * theta)
 
 
-# ------------------------------------------------------------------------------------- 5. training
+# -------------------------------------------------------------------- 5. training
 
 def train(seconds=60, seed=0, tell=print):
     """Learn for so many seconds, and `tell` every two seconds how it goes. Returns the parameters."""

@@ -1,7 +1,7 @@
 """Objectives: log-probabilities in, one number per shot out, dL/dlogπ(a|s). Losses are minimised.
 
-A loss looks at a shot (surrogates of the ratio ρ = π/π_old, estimates of KL(π‖π_ref)), at two games (preferences: one
-was better than the other) or at a whole group (ranking: all of its pairs at once).
+A loss looks at a shot (surrogates of the ratio ρ = π/π_old, estimates of KL(π‖π_ref)), at two games (preferences) or
+at a whole group (ranking: all of its pairs at once).
 """
 
 from collections.abc import Callable

@@ -49,9 +49,8 @@ def clip_by_global_norm(gradient, max_norm):
 def schedule(name, progress, iteration, warmup_ratio=0.0):
     """The factor on the learning rate of an iteration, counted from 0, when a share `progress` of the training is done.
 
-    It climbs to 1 over the first `warmup_ratio` of the run and `SHORTEST_WARMUP` iterations at least, for AdamW's first
-    moments rest on a few gradients. Then it stays ("constant_with_warmup") or falls to 0 along a line or half a cosine;
-    "constant" is 1 throughout. The names are Hugging Face's.
+    It climbs to 1 over the first `warmup_ratio` of the run, at least `SHORTEST_WARMUP` iterations. Then it stays
+    ("constant_with_warmup") or falls to 0 along a line or half a cosine; "constant" is 1 throughout.
     """
     if name == "constant":
         return 1.0

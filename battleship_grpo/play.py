@@ -67,7 +67,7 @@ def save_game(frames, options, console):
     console.print(f"{options.save}: {written}, {options.save.stat().st_size / 1000:,.0f} kB", soft_wrap=True)
 
 
-# ------------------------------------------------------------------------------------- a person
+# -------------------------------------------------------------------- a person
 
 
 class HumanGame:
@@ -148,7 +148,7 @@ class HumanGame:
         self.console.print("", render(frame, self.glyphs, self.console.width, panels=panels))
 
 
-# ------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------- the command
 
 
 def parse(arguments):

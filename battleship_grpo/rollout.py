@@ -12,7 +12,7 @@ import numpy as np
 from .backend import array_module, rows_that_fit, split, to_numpy
 from .policy import MaskedSoftmax
 
-# ------------------------------------------------------------------------------------- the record
+# -------------------------------------------------------------------- the record
 
 
 class Counts(NamedTuple):
@@ -174,7 +174,7 @@ def concatenate(rollouts):
     return replace(first, columns=columns, lengths=lengths, scores=xp.concatenate([one.scores for one in rollouts]))
 
 
-# ------------------------------------------------------------------------------------- playing
+# -------------------------------------------------------------------- playing
 
 
 class Turn(NamedTuple):
@@ -233,8 +233,7 @@ def record(env, tasks, choose, num_generations):
 def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, rows=None):
     """Play `num_generations` games on each of `tasks` by sampling from a policy, or from a player's `distribution`.
 
-    Every game has its own column of random numbers, drawn beforehand, so that how many are played at a time (`rows`,
-    by default what fits a cache) changes nothing in it.
+    Every game has its own column of random numbers: how many are played at a time (`rows`) changes nothing.
     """
     xp, num_games = array_module(tasks), len(tasks) * num_generations
     uniforms = rng.random((env.max_steps, num_games), dtype=np.float32)
@@ -250,8 +249,7 @@ class Chooser:
     """What a policy fires at in one `play`: the most probable actions, or actions sampled with the random numbers
     `uniforms`, (T, N), one for each step of each game.
 
-    Where a shot changes one number of the observation, a network's first sums are not computed anew but kept up to
-    date (its `stepper`): one row of weights to add instead of a product with all of them.
+    Where a shot changes one number of the observation, a network's `stepper` keeps its first sums up to date.
     """
 
     def __init__(self, policy, uniforms=None, temperature=None, reveals_one_cell=True):

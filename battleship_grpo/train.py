@@ -1,7 +1,7 @@
 """Train a policy:  python -m battleship_grpo.train [--preset article] [--seconds 60] [--seed 1] [--resume RUN] …
 
-Play and learn until time or iterations run out; then evaluate the policy and complete the run folder. Ctrl-C ends
-training after the current iteration, and saves; `--resume` continues, to the bit, as if nothing had happened.
+Play and learn until time or iterations run out, then evaluate the policy. Ctrl-C ends training after the current
+iteration, and saves; `--resume` continues, to the bit, as if nothing had happened.
 """
 
 import os

@@ -204,7 +204,7 @@ def with_variance(rollout):
     return rollout.select_games(xp.nonzero(xp.repeat(teaches, size))[0], size)
 
 
-# ------------------------------------------------------------------------------------- the reference
+# -------------------------------------------------------------------- the reference
 
 
 def add_reference(learner, reference):

@@ -1,7 +1,7 @@
 """Learning from answers: pretraining, supervised fine-tuning (SFT) and distillation.
 
-**Pretraining** predicts what is hidden. A language model predicts what comes next, and the labels are free, for they
-stand in the text; here the hidden fleet is known once a game is over.
+**Pretraining** predicts what is hidden. A language model's labels are free, for they stand in the text; here the hidden
+fleet is known once a game is over.
 
     a batch of games that the policy plays nearly greedily, so that it sees where its best shots lead
     for every position on the way, the target: each ship cell not yet hit, equally
@@ -75,7 +75,7 @@ def cross_entropy(distribution, targets, share):
     return d_logits, {"loss": loss.sum() * share, "entropy": entropy.sum() * share}
 
 
-# ------------------------------------------------------------------------------------- imitation
+# -------------------------------------------------------------------- imitation
 
 
 @dataclass(frozen=True, kw_only=True)

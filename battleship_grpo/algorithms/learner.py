@@ -7,7 +7,7 @@ An algorithm is a class with three methods, each of which can be called alone:
     objective(distribution, shots, counts)   dL/dlogits (S, A) of some shots of a minibatch, and statistics by name
 
 A minibatch is worked on in chunks that fit a core's cache. The objective divides by the `Counts` of the minibatch, so
-gradients and statistics of chunks add up, over the chunks and over the ranks.
+gradients and statistics add up, over chunks and ranks.
 """
 
 import math
@@ -23,7 +23,7 @@ from ..optim import SCHEDULES, AdamW, clip_by_global_norm
 from ..policy import MaskedSoftmax
 from ..rollout import Counts, sample_groups
 
-# ------------------------------------------------------------------------------------- settings
+# -------------------------------------------------------------------- settings
 
 
 def setting(default, meaning, **limits):
@@ -76,7 +76,7 @@ class EntropySettings:
     entropy_coef: float = setting(0.0, "weight of the entropy bonus", low=0)
 
 
-# ------------------------------------------------------------------------------------- the learner
+# -------------------------------------------------------------------- the learner
 
 
 class Learner:
@@ -165,7 +165,7 @@ def measure(rollout):
     return measured
 
 
-# ------------------------------------------------------------------------------------- learning
+# -------------------------------------------------------------------- learning
 
 
 def passes(learner, batch, count):

@@ -92,7 +92,7 @@ class PPO(Learner):
         return d_logits, {name: values.sum() / count for name, values in sums.items()}
 
 
-# ------------------------------------------------------------------------------------- the critic, TRPO's as well
+# -------------------------------------------------------------------- the critic, TRPO's as well
 
 
 def add_critic(learner, critic):

@@ -1,9 +1,8 @@
 """Every algorithm by name: where it comes from, its key idea in a line, and the settings that make it.
 
-Most of GRPO's descendants are GRPO with a setting or two changed, so they are rows of this table and not files. A
-default is that of `kind.Settings`, or else stands here: `settings` hold on all boards; `large` are those of the class
-on boards above 6×6, where networks and batches are others. What defines an algorithm comes from its paper; step sizes
-were tuned on `mini`.
+Most of GRPO's descendants are GRPO with a setting or two changed: rows of this table, not files. A default is that of
+`kind.Settings`, or else stands here: `settings` hold on all boards, `large` above 6×6, where networks and batches are
+others. What defines an algorithm comes from its paper; step sizes were tuned on `mini`.
 """
 
 from typing import NamedTuple

@@ -6,10 +6,9 @@
     h₂ = φ(h₁·W₂ + b₁·U₂ + β₂)    the ships believed to lie at a cell add to what surrounds it
     e₂ = e₁ + h₂·E₂           and so on; the logit is the logarithm of how many ships are believed to lie at a cell
 
-A placement across a miss is all but impossible from the start. A plain network has to learn that a ship is straight, of
-its length, and in one place only; here this is the form of the answer. Beliefs that are passed on, and revised by the
-others, are what belief propagation is made of (Pearl 1988); here the messages are learnt (as in Yoon et al. 2018,
-"Inference in probabilistic graphical models by graph neural networks").
+A plain network has to learn that a ship is straight, of its length, and in one place only; here this is the form of the
+answer. It is belief propagation (Pearl 1988) with learnt messages (as in Yoon et al. 2018, "Inference in probabilistic
+graphical models by graph neural networks").
 
 Beliefs say where ships are, not what a shot is worth. So reward has parameters of its own, g and r: to be more decided
 than the beliefs, and to prefer a cell that tells more to one that is likelier to be hit. They start at 0. AdamW moves

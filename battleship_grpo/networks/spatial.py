@@ -1,8 +1,8 @@
 """What `placement` is made of: a convolution over a board, and beliefs about ships; pure functions and their slopes.
 
-**The convolution** has a kernel that reaches over the whole board from every cell: the same weights look at all that
-surrounds it. It is linear, so it is one dense product with the kernel unrolled over the board. With n the board's size,
-C = n² cells row by row, P planes of input and c channels:
+**The convolution** has a kernel that reaches over the whole board from every cell. It is linear, so it is one dense
+product with the kernel unrolled over the board. With n the board's size, C = n² cells row by row, P planes of input and
+c channels:
 
     K (P, 2n−1, 2n−1, c), B (C, c)    sums[v] = B[v] + Σ_p Σ_u x[p, u]·K[p, d(u, v)],  d = u − v + n−1
 
@@ -51,7 +51,7 @@ def convolve_backward(inputs, d_sums, d):
     d["B"].reshape(-1)[:] = xp.einsum("nc->c", d_sums)
 
 
-# ------------------------------------------------------------------------------------- beliefs
+# -------------------------------------------------------------------- beliefs
 
 
 def believe(evidence, fleet):

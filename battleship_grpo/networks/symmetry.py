@@ -1,8 +1,8 @@
 """The eight symmetries of a square board, and the parameters of a network that they make equal.
 
-Turn or mirror a board, and the best shots turn with it. A network that respects this, an *equivariant* one (Cohen &
-Welling 2016), learns from each game what others learn from eight. It is an ordinary network: weights that a symmetry
-maps onto each other start equal, and each gradient is averaged over them, so that they stay equal.
+Turn or mirror a board, and the best shots turn with it. An *equivariant* network respects this (Cohen & Welling 2016),
+and learns from each game what others learn from eight. Weights that a symmetry maps onto each other start equal, and
+each gradient is averaged over them, so that they stay equal.
 """
 
 from math import isqrt

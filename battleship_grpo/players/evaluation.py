@@ -1,8 +1,7 @@
 """How good is a player? Mean shots: exact where greedy play meets every placement, an estimate elsewhere.
 
-An estimate from random boards is less what was luck: `BattleshipEnv.control_variates` are 0 on average, whatever is
-fired at, so what they explain of the shots by least squares can be taken off (AIVAT, Burch et al. 2018). On 10×10 it is
-0.6 of the variance, and one board is worth two and a half.
+On random boards luck is taken off: what `BattleshipEnv.control_variates` explain of the shots by least squares, for
+they are 0 on average whatever is fired at (AIVAT, Burch et al. 2018). On 10×10 one board is then worth two and a half.
 """
 
 import math
@@ -103,8 +102,8 @@ def evaluate(player, env, games, seed, every_board=False):
 def evaluate_in_rounds(player, env, games, seed, every_board=False, run=map, at_once=1):
     """Yields the `Result` of all games so far after every few rounds of games; without end if `games` is None.
 
-    Fewer games are the first of more: the boards are one sequence, and every round has random numbers of its own. Where
-    every placement is played there is one result, at the end. `run`: `map`, or an executor's, of `at_once` rounds.
+    The boards are one sequence, and every round has random numbers of its own: fewer games are the first of more. Where
+    every placement is played there is one result. `run`: `map`, or an executor's, of `at_once` rounds.
     """
     every_board = (player.deterministic or every_board) and placement_count(env.rules) <= EVERY_BOARD_BELOW
     if every_board:
@@ -153,7 +152,7 @@ def play_out(env, boards, choose, fleets=None):
     return tuple(map(to_numpy, (*results(with_luck(play(env, boards, choose)), boards), luck)))
 
 
-# ------------------------------------------------------------------------------------- what results are compared with
+# -------------------------------------------------------------------- what results are compared with
 
 
 @lru_cache(maxsize=16)

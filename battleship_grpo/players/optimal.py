@@ -2,8 +2,8 @@
 
 A position is what the player sees: each cell is fog, a miss or a hit. Let W be the number of placements of the fleet
 that agree with it, and C the fewest shots still to fire, *summed* over those W games, so that C / W is their mean.
-Counted this way all numbers are whole, and Bellman's equation is one line: each of the W games pays for the next shot,
-and the shot divides them into misses and hits,
+Counted this way all numbers are whole, and Bellman's equation is one line. Each of the W games pays for the next shot,
+which divides them into misses and hits,
 
     C(position) = W(position) + min over cells c in the fog of [ C(position, c a miss) + C(position, c a hit) ],
 

@@ -52,7 +52,7 @@ def load(path):
         return Checkpoint(whole_settings(settings), done, {n: a for n, a in state.items() if n not in DONE}, inputs)
 
 
-# ------------------------------------------------------------------------------------- the state of a learner
+# -------------------------------------------------------------------- the state of a learner
 
 
 def arrays_of(learner):

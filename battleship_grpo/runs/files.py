@@ -1,7 +1,7 @@
 """Files that are either whole or not there; and files from anywhere, read without trusting what they declare.
 
 Only regular files are opened: a device may never end, a pipe never begin. What a file declares is bounded before
-anything is built from it, and what is wrong with it becomes, by `refusing`, one short line.
+anything is built from it; what is wrong with it becomes one short line.
 """
 
 import errno
@@ -70,7 +70,7 @@ def require_writable(path):
         raise OSError(errno.EACCES, "its folder is not there, or not to be written to", str(path))
 
 
-# ------------------------------------------------------------------------------------- reading
+# -------------------------------------------------------------------- reading
 
 
 def open_regular(path):

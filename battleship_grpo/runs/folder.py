@@ -126,7 +126,7 @@ def locked(folder):
         raise ValueError(f"another run is writing in {folder}") from None
 
 
-# ------------------------------------------------------------------------------------- metrics.csv
+# -------------------------------------------------------------------- metrics.csv
 
 
 class MetricsFile(AbstractContextManager):

@@ -107,7 +107,7 @@ PRESETS = {  # name → what changes against the defaults
 }
 
 
-# ------------------------------------------------------------------------------------- what there is to set
+# -------------------------------------------------------------------- what there is to set
 
 
 class Option(NamedTuple):
@@ -148,7 +148,7 @@ def users_of(name):
     return [algorithm for algorithm in first.values() if name in options_of_algorithm(algorithm)][::-1]
 
 
-# ------------------------------------------------------------------------------------- making settings
+# -------------------------------------------------------------------- making settings
 
 
 def make_settings(**given):
@@ -193,7 +193,7 @@ def board_size_of(given):
     return size or NAMED_RULES[rules].board_size
 
 
-# ------------------------------------------------------------------------------------- checking them
+# -------------------------------------------------------------------- checking them
 
 
 SIGNS = {"low": ("≥", operator.ge), "above": (">", operator.gt),
@@ -262,7 +262,7 @@ def check_networks(settings):
             raise ValueError(f"{name} must be multiples of {ORDER}, not {reprlib.repr(sizes)}, or --no-equivariant")
 
 
-# ------------------------------------------------------------------------------------- files of settings
+# -------------------------------------------------------------------- files of settings
 
 
 def read_config(path):

@@ -3,8 +3,7 @@
     python -m battleship_grpo.train --processes 8     on one machine: `Processes`, over pipes
     mpiexec -n 8 python -m battleship_grpo.train      on one machine or many: `Ranks`, over MPI
 
-Both add vectors in the order of ranks, so either gives the same bits. They are processes rather than threads because
-small array operations spend much of their time under Python's interpreter lock.
+Both add vectors in the order of ranks, so either gives the same bits.
 """
 
 import atexit
@@ -70,9 +69,7 @@ class Ranks(World, AbstractContextManager):
         self._ranks, self._end, self._sent = communicator, communicator.Dup(), False
 
     def all_reduce(self, vector):
-        """Each rank adds up a part of all vectors, and all gather the parts: a rank sends and receives the length of
-        two vectors, however many ranks there are.
-        """
+        """Each rank adds up a part of all vectors, and all gather the parts."""
         length = -(-len(vector) // self.world_size)  # of a part; the last is padded with zeros
         mine = np.zeros(self.world_size * length, vector.dtype)
         mine[: len(vector)] = to_numpy(vector)

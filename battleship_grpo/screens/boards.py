@@ -95,7 +95,7 @@ class Frame:
         return f"shots {self.shots}   hits {self.hits} of {self.rules.ship_cells}   misses {self.shots - self.hits}"
 
 
-# ------------------------------------------------------------------------------------- a game as frames
+# -------------------------------------------------------------------- a game as frames
 
 
 def games(player, name, posterior_player, first):
@@ -151,7 +151,7 @@ def comment_on(rules, shot, posterior, seen, choice_name):
             f"{posterior[best]:.1%}. Cost: {100 * cost:.1f} points.")
 
 
-# ------------------------------------------------------------------------------------- a frame as text
+# -------------------------------------------------------------------- a frame as text
 
 
 class Panel(NamedTuple):
@@ -232,7 +232,7 @@ def render(frame, glyphs, width, status="", panels=None):
                  Text(), Text(frame.comment), *last)
 
 
-# ------------------------------------------------------------------------------------- names of cells
+# -------------------------------------------------------------------- names of cells
 
 
 COLUMNS = [*ascii_uppercase, *("A" + letter for letter in ascii_uppercase)]  # A, B, … Z, AA, AB, …

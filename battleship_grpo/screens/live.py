@@ -94,7 +94,7 @@ def help_on_keys(read_key, paused, quits, others):
     return f"q {quits}   space {'goes on' if paused else 'pauses'}   {others}"
 
 
-# ------------------------------------------------------------------------------------- games
+# -------------------------------------------------------------------- games
 
 
 def watch(console, played, count, glyphs, speed):
@@ -134,7 +134,7 @@ def show(console, live, read_key, played, count, glyphs, speed):
     return frame
 
 
-# ------------------------------------------------------------------------------------- what a run shows
+# -------------------------------------------------------------------- what a run shows
 
 
 NUMBERS = {  # that say how an iteration went: label, how to write it, meaning. Which there are depends on the algorithm
@@ -250,7 +250,7 @@ class Dashboard:
         return lines
 
 
-# ------------------------------------------------------------------------------------- curves made of text
+# -------------------------------------------------------------------- curves made of text
 
 
 def in_columns(values, count):
@@ -272,7 +272,7 @@ def in_bars(heights, rows, bars):
     return ["".join(bars[step] for step in np.clip(filled - row * steps, 0, steps)) for row in reversed(range(rows))]
 
 
-# ------------------------------------------------------------------------------------- a run, in `train`
+# -------------------------------------------------------------------- a run, in `train`
 
 
 class Lines:

@@ -71,7 +71,7 @@ def report(console, summary, folder):
                   f"      train it another way: {module}.train --help")
 
 
-# ------------------------------------------------------------------------------------- evaluations
+# -------------------------------------------------------------------- evaluations
 
 
 def show_evaluation(rows, rules, best):
@@ -97,7 +97,7 @@ def show_evaluation(rows, rules, best):
         console.print(f"Gap closed: 0% random play, 100% {IN_WORDS[name]} ({mean_shots:.2f} shots).")
 
 
-# ------------------------------------------------------------------------------------- comparisons
+# -------------------------------------------------------------------- comparisons
 
 
 def show_comparison(title, columns, rows):

@@ -39,7 +39,7 @@ SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as on
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
 
 
-# ------------------------------------------------------------------------------------- which runs
+# -------------------------------------------------------------------- which runs
 
 
 def plan(entrants, seeds, folder, options):
@@ -73,7 +73,7 @@ def read_entrant(entrant):
     return given
 
 
-# ------------------------------------------------------------------------------------- carrying them out
+# -------------------------------------------------------------------- carrying them out
 
 
 class NewProcesses(ProcessPoolExecutor):
@@ -168,7 +168,7 @@ def results_of(run):
     return summary, metrics
 
 
-# ------------------------------------------------------------------------------------- their numbers
+# -------------------------------------------------------------------- their numbers
 
 
 def recent_means(games, shots, window=WINDOW):
@@ -255,7 +255,7 @@ def ranked(rows, results):
     return [best, *others]
 
 
-# ------------------------------------------------------------------------------------- tables and text
+# -------------------------------------------------------------------- tables and text
 
 
 class Column(NamedTuple):

@@ -131,7 +131,7 @@ def measure(world, backend, rules_name):
     return results
 
 
-# ------------------------------------------------------------------------------------- what an algorithm costs
+# -------------------------------------------------------------------- what an algorithm costs
 
 
 def measure_costs(settings):
