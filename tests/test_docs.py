@@ -142,7 +142,7 @@ def test_a_network_of_ones_own_learns_by_every_algorithm_and_comes_back_from_its
 
 def test_the_environment_of_ones_own_learns(capsys):
     """Guessing gets 1 letter in 4 right. The last ten iterations are 2560 games: 4 in 5 is beyond any chance."""
-    names = example("README.md", "Bring your own environment")
+    names = example("docs/extending.md", "An environment")
     assert names["scores"][0] < 0.35 and sum(names["scores"][-10:]) / 10 > 0.8
     assert "right letters" in capsys.readouterr().out
 

@@ -122,6 +122,14 @@ def test_sigmoids_do_not_overflow(dtype):
 
 
 
+def test_k3_lets_a_gradient_be_clipped_however_far_the_reference_is():
+    """Up to e⁴⁰ it is exact; above, the square of a norm is still a number in float32."""
+    log_probs = np.float32([-39, -80, -1e4])
+    loss, slope = kl_penalty(log_probs, np.zeros(3, np.float32), "k3")
+    assert slope[0] == pytest.approx(1 - np.exp(39), rel=1e-5) and np.isfinite(loss).all()
+    assert np.isfinite(np.sum(slope**2, dtype=np.float32))
+
+
 # ------------------------------------------------------------------------------------- advantages
 
 group_scores = st.integers(2, 9).flatmap(lambda g: st.tuples(st.just(g), st.lists(
