@@ -1,7 +1,7 @@
 """Objectives: log-probabilities in, one number per shot out, dL/dlogπ(a|s). Losses are minimised.
 
-A loss looks at a shot (surrogates of the ratio ρ = π/π_old, estimates of KL(π‖π_ref)), at two games (preferences) or
-at a whole group (ranking: all of its pairs at once).
+A loss here looks at a shot: surrogates of the ratio ρ = π/π_old, estimates of KL(π‖π_ref). Those of pairs and groups of
+games stand in `algorithms.dpo` and `algorithms.ranked_grpo`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from .backend import array_module
 
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo")
 KL_ESTIMATORS = ("k1", "k2", "k3", "exact")
-PREFERENCE_LOSSES = ("sigmoid", "ipo", "simpo")
 
 
 class PerShot(NamedTuple):
@@ -121,33 +120,3 @@ def shot_weights(shots, counts, loss_type, max_steps):
         return (1 / (games * shots.lengths)).astype(shots.log_probs.dtype)[shots.games]
     count = {"dr_grpo": games * max_steps, "bnpo": counts.num_shots, "dapo": games * counts.shots_per_game}[loss_type]
     return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)
-
-
-def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
-    """The loss of pairs of games, (n,), and its derivative with respect to the margin, (n,).
-
-    The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots. `loss` names:
-
-    "sigmoid"  −log σ(β·margin)        DPO (Rafailov et al. 2023, eq. 7)
-    "ipo"      (margin − 1/(2β))²      IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
-    "simpo"    −log σ(β·margin − γ)    SimPO (Meng et al. 2024, eq. 6); its margin is of mean log π, without reference
-    """
-    if loss == "ipo":
-        distance = margins - 1 / (2 * beta)
-        return distance**2, 2 * distance
-    logits = beta * margins - gamma
-    return -log_sigmoid(logits), -beta * sigmoid(-logits)
-
-
-def ranking_loss(log_probs, scores, beta):
-    """Mean of −log σ(β(ℓᵢ − ℓⱼ)) over all ordered pairs of a group in which game i scored more than game j.
-
-    log_probs, scores: (B, G), ℓ a game's log-probability. Returns the loss of each group (B,), 0 where all scored the
-    same, and dL/dℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's by as much.
-    """
-    xp = array_module(log_probs)
-    better = scores[:, :, None] > scores[:, None, :]  # (B, G, G): i beats j
-    margins = beta * (log_probs[:, :, None] - log_probs[:, None, :])
-    share = better / xp.maximum(better.sum(axis=(1, 2), keepdims=True), 1).astype(log_probs.dtype)
-    pushes = beta * sigmoid(-margins) * share
-    return (-log_sigmoid(margins) * share).sum(axis=(1, 2)), pushes.sum(axis=1) - pushes.sum(axis=2)

@@ -12,9 +12,6 @@ import numpy as np
 from .backend import array_module, rows_that_fit, split, to_numpy
 from .policy import MaskedSoftmax
 
-# -------------------------------------------------------------------- the record
-
-
 class Counts(NamedTuple):
     """How much a minibatch holds: what losses divide by. Each rank has a part, and these are means over the ranks, so
     that the mean over ranks of sums divided by them is a mean over all."""
@@ -142,11 +139,6 @@ class Rollout(Shots):
     def _some(self, shots, games):
         columns = {name: column[shots] for name, column in self.columns.items()}
         return replace(self, columns=columns, lengths=self.lengths[games], scores=self.scores[games])
-
-    def to(self, xp):
-        """The same record in array library `xp`."""
-        columns = {name: xp.asarray(column) for name, column in self.columns.items()}
-        return replace(self, columns=columns, lengths=xp.asarray(self.lengths), scores=xp.asarray(self.scores))
 
     def sum_games(self, values):
         """Sums of a value per shot, (S,), over each game: (N,)."""

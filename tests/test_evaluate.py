@@ -154,7 +154,7 @@ def test_json_has_an_object_per_entrant(run, capsys):
 def test_table_shows_every_player_and_its_difference_to_the_first(run, capsys):
     assert main([run, "hunt_target", "--games", "500"]) == 0
     shown = capsys.readouterr().out
-    assert "Gap closed" in shown and "all 264" in shown and f"shots more than {run}." in shown
+    assert "Gap closed" in shown and "all 264" in shown and f"hunt_target against {run}: " in shown
     assert any(line.startswith(f" {run} ") for line in shown.splitlines())
 
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo.advantages import group_advantages
+from battleship_grpo.algorithms.dpo import preference_loss
 from battleship_grpo.algorithms.learner import gradient, with_counts
-from battleship_grpo.objectives import preference_loss
 from battleship_grpo.optim import schedule
 from battleship_grpo.runs.settings import make_settings
 

@@ -6,17 +6,18 @@
 
 A preference does not say by how much the winner was better. In online rounds the policy as it is now plays each batch
 of pairs; offline it learns from a saved `preferences.npz`. IPO and SimPO are other functions of the margin (see
-`objectives.preference_loss`).
+`preference_loss`).
 """
 
 from dataclasses import dataclass
 
 from ..backend import array_module
-from ..objectives import PREFERENCE_LOSSES, preference_loss
+from ..objectives import log_sigmoid, sigmoid
 from ..rollout import sample_groups
 from .grpo import ReferenceSettings, add_reference, check_groups, ref_log_prob
 from .learner import Learner, measure, setting
 
+PREFERENCE_LOSSES = ("sigmoid", "ipo", "simpo")
 STUDENT_BOARDS = 64  # boards for evaluating the student's own play
 
 
@@ -83,6 +84,22 @@ class DPO(Learner):
         return distribution.backward(shots.actions, d_log_prob), {
             "loss": loss.sum() / pairs, "accuracy": (winners > losers).sum() / pairs, "margin": margins.sum() / pairs,
             "entropy": distribution.entropy().sum() / counts.num_shots}
+
+
+def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
+    """The loss of pairs of games, (n,), and its derivative with respect to the margin, (n,).
+
+    The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots. `loss` names:
+
+    "sigmoid"  −log σ(β·margin)        DPO (Rafailov et al. 2023, eq. 7)
+    "ipo"      (margin − 1/(2β))²      IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
+    "simpo"    −log σ(β·margin − γ)    SimPO (Meng et al. 2024, eq. 6); its margin is of mean log π, without reference
+    """
+    if loss == "ipo":
+        distance = margins - 1 / (2 * beta)
+        return distance**2, 2 * distance
+    logits = beta * margins - gamma
+    return -log_sigmoid(logits), -beta * sigmoid(-logits)
 
 
 def best_against_worst(rollout):

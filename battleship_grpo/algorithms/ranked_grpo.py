@@ -11,7 +11,8 @@ of the reference in the margin (RankNet, Burges et al. 2005, is its true ancesto
 
 from dataclasses import dataclass
 
-from ..objectives import kl_penalty, ranking_loss
+from ..backend import array_module
+from ..objectives import kl_penalty, log_sigmoid, sigmoid
 from .grpo import ReferenceSettings, add_reference, check_groups, ref_log_prob
 from .learner import Learner, setting
 
@@ -53,3 +54,17 @@ class RankedGRPO(Learner):
         return distribution.backward(shots.actions, d_log_prob), {
             "loss": loss.sum() / counts.num_boards + s.beta * kl_ref, "kl_ref": kl_ref,
             "entropy": distribution.entropy().sum() / counts.num_shots}
+
+
+def ranking_loss(log_probs, scores, beta):
+    """Mean of −log σ(β(ℓᵢ − ℓⱼ)) over all ordered pairs of a group in which game i scored more than game j.
+
+    log_probs, scores: (B, G), ℓ a game's log-probability. Returns the loss of each group (B,), 0 where all scored the
+    same, and dL/dℓ (B, G): each pair lowers i's by βσ(−β(ℓᵢ − ℓⱼ)) / pairs and raises j's by as much.
+    """
+    xp = array_module(log_probs)
+    better = scores[:, :, None] > scores[:, None, :]  # (B, G, G): i beats j
+    margins = beta * (log_probs[:, :, None] - log_probs[:, None, :])
+    share = better / xp.maximum(better.sum(axis=(1, 2), keepdims=True), 1).astype(log_probs.dtype)
+    pushes = beta * sigmoid(-margins) * share
+    return (-log_sigmoid(margins) * share).sum(axis=(1, 2)), pushes.sum(axis=1) - pushes.sum(axis=2)

@@ -6,6 +6,8 @@ holds anything but games is noticed.
     board   bool (n, cells)        winner, loser   int16 (n, max shots), −1 after the last shot
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..algorithms.dpo import best_against_worst
@@ -59,7 +61,8 @@ def read_preferences(path, env, xp=np):
         pairs = replay(env, board.repeat(2, axis=0), np.stack(games, axis=1).reshape(2 * count, -1))
         if not (pairs.scores[::2] > pairs.scores[1::2]).all():
             raise ValueError("a winner scored no more than its loser")
-    return pairs.to(xp)
+    columns = {name: xp.asarray(column) for name, column in pairs.columns.items()}
+    return replace(pairs, columns=columns, lengths=xp.asarray(pairs.lengths), scores=xp.asarray(pairs.scores))
 
 
 def require_room(env, games):

@@ -39,7 +39,8 @@ def with_interval(result):
 
 
 def with_difference(result):
-    return f"{result['difference']:+.3f} ± {result['difference_ci95']:.3f}"
+    interval = f" ± {result['difference_ci95']:.3f}" if result["difference_ci95"] else ""
+    return f"{result['difference']:+.3f}{interval} shots"
 
 
 def percent(share):
@@ -56,8 +57,8 @@ def report(console, summary, folder):
         table.add_row(name, with_interval(result), f"{result['score']:.3f}", games)
     console.print("", table)
     if summary["before"]:
-        console.print(f"greedy play takes {with_difference(summary['before'])} shots more than that of "
-                      f"{summary['init']}, {with_interval(summary['before'])}")
+        console.print(f"greedy play against that of {summary['init']}, {with_interval(summary['before'])}: "
+                      f"{with_difference(summary['before'])}")
     if summary["gap_closed"] is not None:
         console.print(f"gap closed between random and exact Bayesian play ({summary['bayes']:.3f} shots): "
                       f"{percent(summary['gap_closed'])}")
@@ -91,7 +92,7 @@ def show_evaluation(rows, rules, best):
     console.print("± 95% interval; without ±: every placement was played. 95%: 19 games in 20 need no more shots.")
     first, *others = rows
     for row in others:
-        console.print(f"{row['name']} takes {with_difference(row)} shots more than {first['name']}.", soft_wrap=True)
+        console.print(f"{row['name']} against {first['name']}: {with_difference(row)}", soft_wrap=True)
     name, mean_shots = best
     if name:
         console.print(f"Gap closed: 0% random play, 100% {IN_WORDS[name]} ({mean_shots:.2f} shots).")
