@@ -12,6 +12,7 @@ import numpy as np
 from .backend import array_module, rows_that_fit, split, to_numpy
 from .policy import MaskedSoftmax
 
+
 class Counts(NamedTuple):
     """How much a minibatch holds: what losses divide by. Each rank has a part, and these are means over the ranks, so
     that the mean over ranks of sums divided by them is a mean over all."""
