@@ -53,11 +53,11 @@ def mark_levels(axes, levels, left=False):
 
 
 PANELS = (  # of a run: title, label of y, and which columns of metrics.csv
-    ("Fewer shots to sink the fleet", "mean shots per game", ("mean_shots",)),
-    ("It makes up its mind", "nats per shot", ("entropy", "kl_ref", "kl_old", "step_kl")),
+    ("Shots to sink the fleet", "mean shots per game", ("mean_shots",)),
+    ("Entropy, and KL to other policies", "nats per shot", ("entropy", "kl_ref", "kl_old", "step_kl")),
     ("Shares", "share", ("clip_low", "clip_high", "zero_variance", "accuracy", "precision", "explained_variance",
                          "accepted_step")),
-    ("How steep it is", "gradient norm", ("grad_norm",)))
+    ("Gradient", "gradient norm", ("grad_norm",)))
 
 
 def learning_curves(metrics, title, levels=()):
