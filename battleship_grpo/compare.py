@@ -84,7 +84,7 @@ def run_one(settings):
     costs = measure_costs(settings)
     # the peak of a process that had held more before this run says nothing of this run
     costs["peak_memory_mb"] = peaks[-1] if peaks[-1] > before else None
-    return {"summary": summary | {"costs": costs}, "files": files}
+    return {"summary": summary | {"costs": costs, "inputs": comparison.inputs_of(settings)}, "files": files}
 
 
 def write_results(folder, runs, finished, failures, console):

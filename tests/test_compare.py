@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import psutil
@@ -24,7 +25,7 @@ from battleship_grpo import compare as command
 from battleship_grpo.algorithms import RECIPES
 from battleship_grpo.algorithms.learner import gradient
 from battleship_grpo.compare import compare, main
-from battleship_grpo.game import NAMED_RULES
+from battleship_grpo.game import NAMED_RULES, Rules
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import arrays_of, snapshot
@@ -132,6 +133,20 @@ def test_folders_that_hold_something_else_are_left_alone(copied, file, pattern, 
     with pytest.raises(ValueError, match=f"grpo-seed0 holds something else .*{says}"):
         compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY)
     assert times(copied) == before
+
+
+def test_runs_from_a_file_that_has_changed_are_not_taken_for_those_of_today(tmp_path):
+    start, other = (MLPPolicy(9, 9, (8,), rules=Rules(3, (2,)), rng=np.random.default_rng(seed), equivariant=True)
+                    for seed in (0, 1))
+    start.save(tmp_path / "start.npz")
+    with ThreadPoolExecutor(1) as threads:
+        again = partial(compare, [f"grpo:init={tmp_path / 'start.npz'}"], seeds=1, output_dir=tmp_path / "runs",
+                        executor=threads, **TINY)
+        rows = again()
+        assert again() == rows
+        other.save(tmp_path / "start.npz")
+        with pytest.raises(ValueError, match="from files that have changed since"):
+            again()
 
 
 def test_files_in_the_way_are_noticed_before_anything_is_run(tmp_path, capsys):

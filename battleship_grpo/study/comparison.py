@@ -24,7 +24,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..algorithms import RECIPES
-from ..runs.assembly import with_inherited
+from ..runs.assembly import input_digests, with_inherited
 from ..runs.files import replacing
 from ..runs.folder import RunFolder, write_json
 from ..runs.settings import RunSettings, make_settings, options_of, options_of_algorithm
@@ -145,6 +145,11 @@ def keep(run, summary, files):
     folder.write_summary(summary)
 
 
+def inputs_of(run):
+    """Digests of the files that its settings name: with others it would be another run."""
+    return input_digests(run, ("init", "reference", "teacher", "preferences"))
+
+
 def results_of(run):
     """(summary, metrics) of a run; None if unfinished. Raises ValueError for a folder of something else."""
     folder = RunFolder(run.output_dir)
@@ -160,6 +165,8 @@ def results_of(run):
         summary, metrics = folder.read_summary(), folder.metrics()
         row = row_of("", [(summary, metrics)], reach=math.inf)
         numbers = filter(None, [summary["bayes"], *row.values(), *curve_of(metrics).ravel()])
+        if summary["inputs"] != inputs_of(run):
+            raise ValueError("a run from files that have changed since")
         if any(map(math.isnan, numbers)) or len(metrics["iteration"]) != summary["iterations"]:
             raise ValueError("results that are damaged")
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
