@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from battleship_grpo.env import BattleshipEnv
-from battleship_grpo.game import Rules
+from battleship_grpo.game import Rules, all_boards
 from battleship_grpo.networks.mlp import MLP
 from battleship_grpo.networks.placement import Placement
 from battleship_grpo.networks.symmetry import make_symmetric, symmetrise
@@ -18,6 +19,7 @@ from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import make_preferences, make_reference, make_teacher
+from battleship_grpo.runs.folder import RunFolder, read_rows
 from battleship_grpo.runs.policy_file import NETWORKS
 from battleship_grpo.runs.settings import make_settings, options_of_algorithm
 
@@ -40,6 +42,13 @@ def random_legal(rng, shots, actions):
     legal = rng.random((shots, actions)) < 0.6
     legal[np.arange(shots), rng.integers(0, actions, shots)] = True
     return legal
+
+
+def random_positions(rules, count, rng):
+    """Random numbers of random shots at random boards: int8 (count, cells)."""
+    boards = all_boards(rules)
+    ships = boards[rng.integers(len(boards), size=count)]
+    return ((rng.random(ships.shape) < rng.random((count, 1))) * (2 * ships - 1)).astype(np.int8)
 
 
 def numerical_gradient(function, array, step=1e-6):
@@ -85,6 +94,27 @@ def networks(draw, tied=None, dtype=np.float64, outputs=("cells", 1, 3)):
 
 def some_observations(network, rng, count=5):
     return rng.integers(-1, 2, (count, network.shape[0])).astype(np.int8)
+
+
+# ------------------------------------------------------------------------------------- commands and runs
+
+
+def rows_of(folder):
+    """metrics.csv without what the clock says."""
+    return [{name: text for name, text in row.items() if name not in ("seconds", "shots_per_second")}
+            for row in read_rows(folder / "metrics.csv")]
+
+
+def saved_iterations(folder):
+    """How far the newest checkpoint is, 0 without one. It must be valid."""
+    saved = RunFolder(folder).read_checkpoint()
+    return saved.done["iterations"] if saved else 0
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
 
 
 # ------------------------------------------------------------------------------------- learners

@@ -4,9 +4,9 @@ It computes with NumPy behind a wall: its arrays never turn into NumPy arrays by
 them, are not iterated over, and functions that CuPy lacks are not there. Every copy to the host is counted.
 """
 
-import numpy as np
+from types import SimpleNamespace
 
-__name__ = "strict_arrays"
+import numpy as np
 
 copies = 0  # from the device to the host, by asnumpy or by asking an array for a number or truth value
 
@@ -139,24 +139,15 @@ def asnumpy(values):
     return values._inner.copy()
 
 
-class lib:
-    class stride_tricks:
-        sliding_window_view = staticmethod(_through(np.lib.stride_tricks.sliding_window_view))
+class Generator:
+    def __init__(self, seed):
+        self._inner = np.random.default_rng(seed)
+
+    def random(self, size, dtype=np.float64):
+        return ndarray(self._inner.random(size, dtype))
 
 
-class linalg:
-    norm = staticmethod(_through(np.linalg.norm))
-
-
-class random:
-    class Generator:
-        def __init__(self, seed):
-            self._inner = np.random.default_rng(seed)
-
-        def random(self, size, dtype=np.float64):
-            return ndarray(self._inner.random(size, dtype))
-
-    default_rng = Generator
-
-
-random.Generator.__module__ = ndarray.__module__ = __name__
+lib = SimpleNamespace(stride_tricks=SimpleNamespace(
+    sliding_window_view=_through(np.lib.stride_tricks.sliding_window_view)))
+linalg = SimpleNamespace(norm=_through(np.linalg.norm))
+random = SimpleNamespace(Generator=Generator, default_rng=Generator)

@@ -61,8 +61,8 @@ COMBINATIONS = {
         "algorithm": "grpo", "advantage_baseline": "leave_one_out", "kl_estimator": "k1", "reference": "initial",
         "sync_ref_model": True, "ref_model_sync_steps": 2},
     "control variates": {"algorithm": "grpo", "supervision": "process", "advantage_baseline": "control_variates"},
-    "exact KL, entropy, uniform": {"algorithm": "grpo", "kl_estimator": "exact", "entropy_coef": 0.01},
-    "exact KL, initial, sequences": {"algorithm": "gspo", "kl_estimator": "exact", "reference": "initial", "beta": 0.1},
+    "exact KL, entropy": {"algorithm": "grpo", "kl_estimator": "exact", "entropy_coef": 0.01},
+    "exact KL, sequences": {"algorithm": "gspo", "kl_estimator": "exact", "reference": "initial", "beta": 0.1},
     "reinforce, outcome": {"algorithm": "reinforce", "supervision": "outcome", "entropy_coef": 0.01, "gamma": 0.9},
     "ppo, early end": {"algorithm": "ppo", "target_kl": 1e-5, "num_iterations": 3},
     "ranked, means": {"algorithm": "ranked_grpo", "importance_sampling_level": "sequence"},
@@ -72,7 +72,7 @@ CASES = {name: {"algorithm": name} for name in RECIPES} | COMBINATIONS
 
 
 def train_a_little(xp, changes, steps=3, num_boards=6):
-    """A few steps of an algorithm on `tiny`, built as a run is, from the same random numbers everywhere."""
+    """A few steps of an algorithm on `tiny`, built as a run is, from the same random numbers."""
     options = {"rules": "tiny", "num_boards": num_boards, "num_generations": 4, "num_minibatches": 2,
                "hidden_sizes": (16,), "critic_hidden_sizes": (8,), "batch_shots": 64, "output_gain": 1.0}
     settings = settings_of(changes["algorithm"], options | changes)

@@ -1,4 +1,4 @@
-"""A comparison: its files, what it does not repeat, what it leaves alone, on a cluster, and what it costs to learn."""
+"""A comparison: its files, what it does not repeat, what it leaves alone, a cluster, and costs."""
 
 import csv
 import json
@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from helpers import settings_of
+from helpers import settings_of, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +30,6 @@ from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import arrays_of, snapshot
 from battleship_grpo.runs.folder import RunFolder, locked
 from battleship_grpo.runs.settings import make_settings
-from battleship_grpo.screens.tables import show_comparison
 from battleship_grpo.study import comparison, speed
 from battleship_grpo.study.comparison import p_value, threshold
 
@@ -44,7 +42,7 @@ OF_THE_CLOCK = {"seconds_per_update", "shots_per_second", "peak_memory_mb"}
 
 @pytest.fixture(scope="module", autouse=True)
 def no_curves():
-    """Runs in this process leave an empty curves.png: drawing it takes longer than everything else."""
+    """Runs in this process leave an empty curves.png: drawing it takes longest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("battleship_grpo.train.draw_curves", lambda *arguments: arguments[-1].touch())
         yield
@@ -52,7 +50,7 @@ def no_curves():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder with a finished comparison, two seeds of two algorithms, and the rows that came of it."""
+    """A folder with a comparison, two seeds of two algorithms, and its rows."""
     folder = tmp_path_factory.mktemp("finished")
     with ThreadPoolExecutor(1) as threads:
         return folder, compare(ALGORITHMS, seeds=2, output_dir=folder, executor=threads, **TINY)
@@ -90,7 +88,7 @@ def test_files_hold_the_table_the_curves_and_the_runs(finished):
         assert row["updates"] == 3 and row["networks"] == 1 and row["parameters"] == 19 * 8 + 9 * 9
 
 
-def test_finished_runs_are_not_repeated_and_unfinished_ones_are(copied, finished):
+def test_only_unfinished_runs_are_repeated(copied, finished):
     before = times(copied)
     assert compare(ALGORITHMS, seeds=2, output_dir=copied, **TINY) == finished[1] and times(copied) == before
     half = copied / "grpo-seed1"
@@ -119,7 +117,6 @@ def stripped(rows):
     ("summary.json", '"bayes": .*', '"bayes": "fifteen",', "no results of a comparison"),
     ("metrics.csv", "games", "matches", "no results of a comparison"),
     ("metrics.csv", r"\n3,.*", "", "results that are damaged"),
-    ("metrics.csv", r"[\d.e+-]+(?=,)", "", "no results of a comparison"),
 ])
 def test_folders_that_hold_something_else_are_left_alone(copied, file, pattern, replacement, says):
     damaged = copied / "grpo-seed0" / file
@@ -149,11 +146,9 @@ def test_runs_from_a_file_that_has_changed_are_not_taken_for_those_of_today(tmp_
             again()
 
 
-def test_files_in_the_way_are_noticed_before_anything_is_run(tmp_path, capsys):
+def test_files_in_the_way_are_noticed_before_anything_is_run(tmp_path, refusal):
     (tmp_path / "file").write_text("mine")
-    status = main(["grpo", "--output-dir", str(tmp_path / "file")])
-    shown = capsys.readouterr().err
-    assert status == 2 and "cannot make the folder" in shown and shown.count("\n") == 1
+    assert "cannot make the folder" in refusal(main, "grpo", "--output-dir", str(tmp_path / "file"))
 
 
 def test_folder_is_written_in_by_one_comparison_at_a_time(copied):
@@ -162,17 +157,14 @@ def test_folder_is_written_in_by_one_comparison_at_a_time(copied):
 
 
 def start(folder, *arguments):
-    """The real command, with processes of its own, in a group with them; its scratch is a folder beside its own."""
+    """The real command, in a group with its processes; its scratch is a folder beside its own."""
     (scratch := folder.with_name("scratch")).mkdir()
     return subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", *arguments, "--output-dir", str(folder)],
                             start_new_session=True, stderr=subprocess.PIPE, text=True,
                             env={**os.environ, "TMPDIR": str(scratch)}), scratch
 
 
-def wait_for(pattern, folder, process, count=1):
-    while len(list(folder.glob(pattern))) < count:
-        assert process.poll() is None
-        time.sleep(0.01)
+def children(process):
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -180,7 +172,8 @@ def wait_for(pattern, folder, process, count=1):
 @pytest.mark.parametrize("killed", ["comparison", "run"])
 def test_no_process_is_left_where_one_is_killed(killed, tmp_path):
     process, scratch = start(tmp_path / "compared", "--rules", "tiny", "--seconds", "999")
-    others = wait_for("*/*/metrics.csv", scratch, process, 2)
+    wait_for(lambda: len(list(scratch.glob("*/*/metrics.csv"))) == 2, process)
+    others = children(process)
     if killed == "comparison":
         process.kill()
     else:
@@ -196,7 +189,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
     folder, arguments = tmp_path / "compared", ["reinforce", "grpo", "--seeds", "1", "--seconds", "0.2", "--jobs", "1",
                                                 "--board-size", "3", "--fleet", "2"]
     process, scratch = start(folder, *arguments)
-    others = wait_for("reinforce-seed0/summary.json", folder, process)
+    wait_for((folder / "reinforce-seed0" / "summary.json").exists, process)
+    others = children(process)
     os.killpg(process.pid, signal.SIGINT)
     shown = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in shown, shown
@@ -211,7 +205,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, ca
 
 
 def test_cluster_gives_the_same_results(finished, tmp_path):
-    """Dask, its worker in a thread: every number but those of the clock, and the policies to the last bit."""
+    """Dask, its worker in a thread: every number but those of the clock, and the same policies."""
     with (LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
           Client(cluster) as client, client.get_executor() as executor):
         compare(ALGORITHMS, seeds=1, output_dir=tmp_path, executor=executor, **TINY)
@@ -254,19 +248,18 @@ def test_failed_runs_are_reported_and_stop_no_others(monkeypatch, tmp_path, caps
     (["grpo:beta=0", "grpo::beta=0"], "the same folder"), (["--iterations", "0"], "iterations must be ≥ 1"),
     (["--seeds", "0"], "seeds must be ≥ 1 and ≤ 100"), (["--jobs", "65"], "jobs must be ≥ 1 and ≤ 64"),
     (["--seconds", "nan"], "seconds must be > 0"), (["--fleet", "2"], "--board-size and --fleet go together"),
-    (["--board-size", "3", "--fleet", "4"], "does not fit"), (["--nonsense"], "--nonsense"),
+    (["--nonsense"], "--nonsense"),
 ])
-def test_mistakes_are_one_clear_line_and_exit_status_2(arguments, says, tmp_path, capsys):
-    status = main([*arguments, "--output-dir", str(tmp_path / "new")])
-    shown = capsys.readouterr().err
-    assert status == 2 and says in shown and shown.count("\n") == 1 and not (tmp_path / "new").exists()
+def test_mistakes_are_one_clear_line_and_exit_status_2(arguments, says, tmp_path, refusal):
+    assert says in refusal(main, *arguments, "--output-dir", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
 
 
 # ------------------------------------------------------------------------------------- columns
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(50, 500)), min_size=1, max_size=30), st.integers(1, 200))
-def test_recent_means_are_over_as_few_iterations_as_hold_the_window(iterations, window):
+def test_recent_means_are_over_the_fewest_iterations_that_hold_the_window(iterations, window):
     games, shots = np.array(iterations, float).T
     for i, mean in enumerate(comparison.recent_means(games.cumsum(), shots.cumsum(), window)):
         enough = [j for j in range(i + 1) if games[j : i + 1].sum() >= window]
@@ -297,12 +290,12 @@ def test_threshold_is_18_on_mini_and_lies_between_random_and_best_play_elsewhere
     assert classic.ship_cells < threshold(classic, None) < classic.random_mean_shots
 
 
-# ------------------------------------------------------------------------------------- what the seeds tell apart
+# ------------------------------------------------------------------------------------- differences
 
 
 @pytest.mark.parametrize(("some", "others", "exact"), [
-    ([1, 2, 3, 4], [5, 6, 7, 8], 2 / 70), ([1, 2, 3], [4, 5, 6], 2 / 20), ([1, 2, 3, 5], [4, 6, 7, 8], 4 / 70),
-    ([1, 3], [2, 4], 4 / 6), ([1], [2], 1.0), ([5, 5], [5, 5], 1.0), ([1, 2, 3, 4], [np.inf] * 4, 2 / 70),
+    ([1, 2, 3], [4, 5, 6], 2 / 20), ([1, 2, 3, 5], [4, 6, 7, 8], 4 / 70), ([1, 3], [2, 4], 4 / 6),
+    ([1], [2], 1.0), ([5, 5], [5, 5], 1.0), ([1, 2, 3, 4], [np.inf] * 4, 2 / 70),
 ])
 def test_p_value_is_the_share_of_partitions_that_differ_as_much(some, others, exact):
     """Counted by hand; 20,000 partitions come within six of their standard deviations."""
@@ -322,24 +315,14 @@ def test_finding_calls_one_better_only_where_the_seeds_tell_all_others_from_it(f
 
 
 def test_entrants_may_be_settings_of_one_algorithm(tmp_path):
-    entrants = ["grpo", "grpo:beta=0:epsilon-high=0.3", "grpo:hidden_sizes=8,8:scale_rewards=none:equivariant=false"]
+    entrants = ["grpo", "grpo:beta=0:epsilon-high=0.3", "grpo:hidden_sizes=8,8:equivariant=false"]
     with ThreadPoolExecutor(1) as threads:
         rows = compare(entrants, seeds=1, output_dir=tmp_path, executor=threads, **TINY)
     assert {row["entrant"] for row in rows} == set(entrants)
     plain, clip, network = (RunFolder(tmp_path / f"{name}-seed0").read_settings() for name in (
-        "grpo", "grpo-beta=0-epsilon-high=0.3", "grpo-hidden_sizes=8,8-scale_rewards=none-equivariant=false"))
+        "grpo", "grpo-beta=0-epsilon-high=0.3", "grpo-hidden_sizes=8,8-equivariant=false"))
     assert clip == replace(plain, beta=0.0, epsilon_high=0.3, output_dir=clip.output_dir)
-    assert network == replace(plain, hidden_sizes=(8, 8), scale_rewards="none", equivariant=False,
-                              output_dir=network.output_dir)
-
-
-def test_table_on_a_narrow_terminal_breaks_names_and_keeps_numbers_whole(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "80")
-    name, columns = "grpo:init=runs/mini-predicts:advantage_baseline=step", comparison.TABLES["how well it plays"]
-    show_comparison("how it learns", columns, [{"entrant": name} | {column.name: 1234 for column in columns}])
-    lines = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    assert "".join(line[0].strip() for line in lines) == name
-    assert [cell.strip() for cell in lines[0][1:]] == [column.show(1234) for column in columns]
+    assert network == replace(plain, hidden_sizes=(8, 8), equivariant=False, output_dir=network.output_dir)
 
 
 # ------------------------------------------------------------------------------------- costs
@@ -374,11 +357,3 @@ def test_first_gradient_is_that_of_a_step_and_changes_nothing(name):
     found = speed.first_gradient(learner, speed.generator(learner, 7))
     assert found.any() and all((array == before[key]).all() for key, array in arrays_of(learner).items())
     assert (gradient(learner, learner.collect(speed.generator(learner, 7)))[0] == found).all()
-
-
-def test_noise_is_less_with_more_games():
-    """Sixteen times the games, a sixteenth of the noise: between 1/32 and 1/8 here (p < 1e-6: over 10 sigma)."""
-    settings = make_settings(algorithm="reinforce", rules="tiny", hidden_sizes=(8,))
-    few, many = (speed.gradient_noise(speed.gradients(speed.learner_of_batches(settings, games), 64))[0]
-                 for games in (16, 256))
-    assert 8 < few / many < 32

@@ -3,7 +3,6 @@
 Few of each by default, campaigns with BATTLESHIP_GRPO_THOROUGH=1.
 """
 
-import csv
 import json
 import os
 import random
@@ -15,12 +14,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import rows_of, saved_iterations
 
 from battleship_grpo import train
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs import checkpoint
-from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.settings import options_of_algorithm
 
 THOROUGH = bool(os.environ.get("BATTLESHIP_GRPO_THOROUGH"))
@@ -34,7 +33,6 @@ RUNS = {
             "200" if THOROUGH else "80", "--processes", "2"],
 }
 TINY = ["--rules", "tiny", "--num-boards", "8", "--num-minibatches", "2", "--hidden-sizes", "8"]
-CLOCKS = {"seconds", "shots_per_second"}
 
 
 # ------------------------------------------------------------------------------------- kills
@@ -45,24 +43,12 @@ def launch(*arguments):
                             text=True)
 
 
-def measured(folder):
-    """metrics.csv without what the clock says."""
-    with open(folder / "metrics.csv", newline="") as file:
-        return [{name: value for name, value in row.items() if name not in CLOCKS} for row in csv.DictReader(file)]
-
-
-def saved_iterations(folder):
-    """How far the newest checkpoint is, 0 without one; whatever happened, it must be valid."""
-    saved = RunFolder(folder).read_checkpoint()
-    return saved.done["iterations"] if saved else 0
-
-
 @pytest.mark.parametrize("name", KILLS)
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_path):
     """A real process, real signals, at random moments, from its start to its report.
 
-    After each the newest checkpoint is valid and no older than before; after one that can be caught it has every
-    iteration. At the end policy and metrics are those of the undisturbed run.
+    After each the newest checkpoint is valid and no older; after one that can be caught it has every iteration.
+    At the end policy and metrics are those of the undisturbed run.
     """
     chance = random.Random(name)
     options = [*TINY, *RUNS[name], "--checkpoint-seconds", "0.02"]
@@ -70,7 +56,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
     whole = launch(*options, "--output-dir", str(tmp_path / "whole"))
     assert whole.communicate()[0] is None and whole.returncode == 0
     duration = time.monotonic() - started
-    policy, rows = (tmp_path / "whole" / "policy.npz").read_bytes(), measured(tmp_path / "whole")
+    policy, rows = (tmp_path / "whole" / "policy.npz").read_bytes(), rows_of(tmp_path / "whole")
 
     kills, ended, runs = 0, 0, 0
     while kills < KILLS[name] or not runs:
@@ -88,18 +74,18 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
                 break
             ended += 1
             assert process.returncode in (-number, 128 + number), shown
-            if not (folder / "config.json").exists():  # before it had begun: a new folder, for this one may be there
+            if not (folder / "config.json").exists():  # before it had begun: this folder may be there
                 folder = tmp_path / f"run{runs}-{kills}"
                 process = launch(*options, "--output-dir", str(folder))
                 continue
             now = saved_iterations(folder)
             assert now >= before
             if process.returncode == 128 + number:
-                assert "Traceback" not in shown and now == len(measured(folder))
+                assert "Traceback" not in shown and now == len(rows_of(folder))
             before = now
             process = launch("--resume", str(folder))
         assert (folder / "policy.npz").read_bytes() == policy
-        assert measured(folder) == rows and not list(folder.glob(".*.part"))
+        assert rows_of(folder) == rows and not list(folder.glob(".*.part"))
         assert saved_iterations(folder) == len(rows)
         assert json.loads((folder / "summary.json").read_text())["shots"] == json.loads(
             (tmp_path / "whole" / "summary.json").read_text())["shots"]
@@ -155,7 +141,7 @@ def same_checkpoint(one, other):
 
 
 def test_damaged_files_are_refused_or_read_as_they_were(sound_files, tmp_path):
-    """Never another error than ValueError in one line, never wrong data, never more memory than the file is worth."""
+    """Never another error than ValueError in one line, never wrong data, never much memory."""
     chance, path = random.Random(1), tmp_path / "damaged.npz"
     kinds = [(folder / name, load, same) for folder in sound_files for name, load, same in (
         ("policy.npz", MLPPolicy.load, same_policy), ("checkpoint.npz", checkpoint.load, same_checkpoint))]
@@ -194,7 +180,7 @@ EVERY = {name: setting for algorithm in RECIPES for name, setting in options_of_
 
 
 def random_value(name, chance):
-    """A value for a setting, typed as JSON has it: often one that is allowed, sometimes anything."""
+    """A value for a setting, as JSON has it: often one that is allowed, sometimes anything."""
     setting = EVERY[name]
     if name in WORK:
         return chance.choice(WORK[name])
@@ -245,7 +231,7 @@ def random_json(settings, chance):
 
 
 def test_every_command_line_and_config_file_ends_with_status_0_or_2(tmp_path, monkeypatch, capsys):
-    """Whatever is asked for, it is done, or refused in one line; nothing is left in a folder that was refused."""
+    """It is done, or refused in one line; nothing is left in a folder that was refused."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "draw_curves", lambda *_: None)  # half a second each
     chance, statuses = random.Random(4), []

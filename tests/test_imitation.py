@@ -1,10 +1,8 @@
-"""Learning from a teacher: the replay buffer, lessons that say what they should, and runs from runs."""
-
-import json
+"""Learning from a teacher: the replay buffer, the lessons, and runs from runs."""
 
 import numpy as np
 import pytest
-from helpers import played, seeds, small_learner
+from helpers import played, random_positions, seeds, small_learner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +11,7 @@ from battleship_grpo.algorithms.imitation import ReplayBuffer
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules
 from battleship_grpo.networks.symmetry import symmetrise
-from battleship_grpo.players import BASELINES, find_player
+from battleship_grpo.players import find_player
 from battleship_grpo.players.evaluation import Trained
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.runs.assembly import build, make_policy
@@ -40,45 +38,19 @@ def test_the_buffer_holds_exactly_the_newest_shots(added, capacity, seed):
         assert (sampled["legal"] == sampled["number"][:, None]).all()  # shots stay whole
 
 
-def positions(rules, seed, count=60):
-    """Observations and legal cells of random shots on random boards."""
-    rng = np.random.default_rng(seed)
-    boards = BattleshipEnv(rules).tasks(count, rng)
-    fired = rng.random(boards.shape) < 0.4 * rng.random((count, 1))
-    observations = np.where(fired, np.where(boards, 1, -1), 0).astype(np.int8)
-    unsunk = (boards & ~fired).any(axis=1)
-    return observations[unsunk], ~fired[unsunk]
-
-
 @given(seeds)
 def test_bayes_teaches_its_posterior_and_as_it_cools_its_preferred_cells(seed):
     rules = NAMED_RULES["tiny"]
     player = find_player("bayes", rules)
-    observations, legal = positions(rules, seed)
+    observations = random_positions(rules, 60, np.random.default_rng(seed))
+    observations = observations[(observations > 0).sum(axis=1) < 5]  # where ships are left
+    legal = observations == 0
     posterior = np.where(legal, player.posterior(observations), 0)
     soft = player.soft_distribution(observations, legal)
     assert np.allclose(soft.probs, posterior / posterior.sum(axis=1, keepdims=True), atol=1e-5)
     cold = player.soft_distribution(observations, legal, 1e-5).probs
     preferred = player.preferred(observations, legal)
     assert np.allclose(cold, preferred / preferred.sum(axis=1, keepdims=True), atol=1e-3)
-
-
-@pytest.mark.parametrize("name", BASELINES)
-def test_every_teacher_teaches_legal_shots_that_it_would_fire(name):
-    rules = Rules(3, (2,))
-    player = find_player(name, rules)
-    observations, legal = positions(rules, 0)
-    probs = player.soft_distribution(observations, legal, 0.5).probs
-    assert np.allclose(probs.sum(axis=1), 1, atol=1e-5) and (probs[~legal] == 0).all()
-    assert (probs[player.preferred(observations, legal)] > 0).all()
-
-
-def test_a_policy_teaches_its_own_probabilities_at_the_temperature_of_the_teacher():
-    rules = Rules(3, (2,))
-    policy = MLPPolicy(9, 9, (4,), rules=rules, rng=np.random.default_rng(0), output_gain=5.0)
-    observations, legal = positions(rules, 0)
-    taught = Trained("policy", policy).soft_distribution(observations, legal, 2.0)
-    assert (taught.probs == policy.distribution(observations, legal, 2.0).probs).all()
 
 
 @pytest.mark.parametrize(("lmbda", "own"), [(0.0, 0), (0.25, 2), (1.0, 8)])
@@ -94,7 +66,7 @@ def test_lambda_is_the_share_of_boards_that_the_student_plays(lmbda, own):
 
 
 def test_offline_it_is_the_students_own_play_that_is_shown():
-    """Untrained it takes 23.4 shots, its teacher 18.6. The bound: six deviations, 1.9 each, of 64 games' mean."""
+    """Untrained it takes 23.4 shots, its teacher 18.6. Six deviations of the mean of 64 games, 1.9 each."""
     settings = make_settings(algorithm="sft", teacher="hunt_target", lmbda=0.0, num_boards=64, num_minibatches=2)
     rollout = build(settings).play_games(np.random.default_rng(0))
     assert rollout.measured["shots"] == rollout.num_shots < 20 * rollout.num_games
@@ -102,28 +74,26 @@ def test_offline_it_is_the_students_own_play_that_is_shown():
 
 
 def test_lessons_stay_with_their_positions():
-    """Every shot of a minibatch bears the lesson of what is seen there."""
+    """Every shot bears the lesson of what is seen there. A policy teaches its own probabilities."""
     learner, batch = played("distill", teacher_temperature=0.5)
     expected = learner.teacher.soft_distribution(batch.observations, batch.legal, 0.5).probs
     assert np.allclose(batch.teacher_probs, expected)
+    seen, policy = (batch.observations, batch.legal), learner.policy
+    taught = Trained("policy", policy).soft_distribution(*seen, 2.0)
+    assert (taught.probs == policy.distribution(*seen, 2.0).probs).all()
 
 
 TINY = ["--rules", "tiny", "--hidden-sizes", "16", "--iterations", "2", "--num-boards", "8", "--num-minibatches", "2",
         "--processes", "1"]
-FOLDER = {".lock", "config.json", "metrics.csv", "policy.npz", "checkpoint.npz", "summary.json", "curves.png"}
 
 
 def test_imitate_reinforce_distil_in_three_commands(tmp_path):
-    """In miniature what a reasoning model goes through; each run takes up what the one before left."""
+    """As a reasoning model in miniature: each run takes up what the one before left."""
     sft, grpo, distilled = (str(tmp_path / name) for name in ("sft", "grpo", "distilled"))
     assert train.main([*TINY, "--algorithm", "sft", "--teacher", "hunt_target", "--output-dir", sft]) == 0
-    assert train.main([*TINY, "--init", sft, "--beta", "0.01", "--reference", sft, "--output-dir",
-                       grpo]) == 0
+    assert train.main([*TINY, "--init", sft, "--beta", "0.01", "--reference", sft, "--output-dir", grpo]) == 0
     small = [*TINY[:2], "--hidden-sizes", "8", *TINY[4:]]
     assert train.main([*small, "--algorithm", "distill", "--teacher", grpo, "--output-dir", distilled]) == 0
-    for name, algorithm in (("sft", "sft"), ("grpo", "grpo"), ("distilled", "distill")):
-        assert {path.name for path in (tmp_path / name).iterdir()} == FOLDER
-        assert json.loads((tmp_path / name / "summary.json").read_text())["algorithm"] == algorithm
     assert MLPPolicy.load(tmp_path / "distilled" / "policy.npz").network.hidden_sizes == (8,)
 
 
@@ -141,31 +111,28 @@ def test_a_run_starts_from_the_policy_that_init_names(tmp_path):
     one = MLPPolicy.load(path)
     other = MLPPolicy.load(tmp_path / "run" / "policy.npz")
     assert (one.parameters == other.parameters).all()
-    tied = make_policy(make_settings(rules="tiny", hidden_sizes=(16,), init=path),
-                             BattleshipEnv(one.rules))
+    settings = make_settings(rules="tiny", hidden_sizes=(16,), init=path)
+    tied = make_policy(settings, BattleshipEnv(one.rules))
     assert (symmetrise(tied.network, tied.parameters) == one.parameters).all() and tied.network.orbits is not None
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"hidden_sizes": (8,)}, "add --hidden-sizes 8"), ({"hidden_sizes": (16, 8)}, "add --hidden-sizes 16,8"),
-    ({"activation": "tanh"}, "add --activation tanh"), ({"encoding": "signed"}, "add --encoding signed"),
+    ({"hidden_sizes": (16, 8)}, "add --hidden-sizes 16,8"), ({"encoding": "signed"}, "add --encoding signed"),
     ({"equivariant": False}, "--no-equivariant"), ({"rules": Rules(4, (2, 2))}, "4x4, fleet 2,2, not 4x4, fleet 2,3"),
 ])
-def test_init_from_a_policy_of_another_kind_is_refused_in_one_line(changes, says, tmp_path, capsys):
+def test_init_from_a_policy_of_another_kind_is_refused_in_one_line(changes, says, tmp_path, refusal):
     path = saved(tmp_path / "policy.npz", **changes)
     asked = [*TINY, "--activation", "relu", "--encoding", "planes"]  # else it takes over what it finds
-    assert train.main([*asked, "--init", path, "--output-dir", str(tmp_path / "run")]) == 2
-    shown = capsys.readouterr().err.strip()
-    assert says in shown and "\n" not in shown and not (tmp_path / "run").exists()
+    assert says in refusal(train.main, *asked, "--init", path, "--output-dir", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("teacher", "says"), [
     ("nobody", "neither a run folder"), ("optimal", "optimal"), ("policy.npz", "5x5"),
 ])
-def test_a_teacher_that_cannot_teach_these_rules_is_refused_in_one_line(teacher, says, tmp_path, capsys, monkeypatch):
+def test_a_teacher_that_cannot_teach_these_rules_is_refused(teacher, says, tmp_path, refusal, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved(tmp_path / "policy.npz")
     options = ["--algorithm", "sft", "--teacher", teacher, "--iterations", "1", "--processes", "1"]
-    assert train.main([*options, "--output-dir", "run"]) == 2
-    shown = capsys.readouterr().err.strip()
-    assert says in shown and "\n" not in shown and not (tmp_path / "run").exists()
+    assert says in refusal(train.main, *options, "--output-dir", "run")
+    assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Training as people run it: the command line, the run folder, the same run twice, and every mistake in one line."""
+"""Training as people run it: the command line, the run folder, the same run twice, and mistakes."""
 
 import csv
 import json
@@ -16,14 +16,9 @@ from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.players.evaluation import Sampled, Trained, evaluate
 from battleship_grpo.policy import MLPPolicy, Policy
 from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.loop import learn
-from battleship_grpo.runs.settings import (
-    PRESETS,
-    make_settings,
-    options_of_algorithm,
-    users_of,
-    whole_settings,
-)
+from battleship_grpo.runs.settings import PRESETS, make_settings, options_of_algorithm, users_of, whole_settings
 from battleship_grpo.train import EVALUATION_SEED, main, parse
 
 QUICK = ["--rules", "tiny", "--iterations", "3", "--num-boards", "4", "--num-minibatches", "2", "--hidden-sizes", "8",
@@ -61,20 +56,23 @@ def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given()
     assert make_settings(algorithm="pretrain").hidden_sizes == (512,)
     assert make_settings(rules="classic", algorithm="pretrain").network == "placement"
     assert make_settings(rules="classic", learning_rate=0.1, hidden_sizes=(8,)).learning_rate == 0.1
-    assert make_settings(rules="classic", algorithm="rloo").num_minibatches == 1  # what makes a recipe stays
+    assert make_settings(rules="classic", algorithm="rloo").num_minibatches == 1  # a recipe stays
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_name_means_one_algorithm_however_a_run_starts(name):
-    """From a policy only the step size may be another."""
-    fresh, going_on = make_settings(algorithm=name), make_settings(algorithm=name, init="x")
+    """It uses what its recipe sets; from a policy only the step size may be another."""
+    recipe, fresh = RECIPES[name], make_settings(algorithm=name)
+    going_on = make_settings(algorithm=name, init="x")
+    assert fresh.kind is recipe.kind
+    assert {option: getattr(fresh, option) for option in recipe.settings} == recipe.settings
     assert replace(going_on, init="", learning_rate=fresh.learning_rate) == fresh
-    assert going_on.learning_rate == fresh.learning_rate / (10 if RECIPES[name].kind is GRPO else 1)
+    assert going_on.learning_rate == fresh.learning_rate / (10 if recipe.kind is GRPO else 1)
 
 
 @pytest.mark.parametrize(("algorithm", "bound"), [("pretrain", 60), ("grpo", 90)])
 def test_large_boards_learn_and_never_collapse(algorithm, bound):
-    """A few dozen iterations at the full rate. Random play takes 95.3; a mean of 100 games is off by 3 at most."""
+    """Forty iterations at the full rate. Random play takes 95.3; a mean of 100 games is off by 3 at most."""
     settings = make_settings(algorithm=algorithm, rules="classic", hidden_sizes=(16, 16), num_boards=8,
                              num_minibatches=4, iterations=40, lr_scheduler_type="constant", processes=1)
     learner = build(settings)
@@ -87,12 +85,11 @@ def test_a_run_from_a_policy_takes_over_its_network_and_its_temperature(tmp_path
     options = ["--network", "placement", "--hidden-sizes", "8,8", "--temperature", "0.3"]
     assert main([*QUICK, *options, "--output-dir", str(first)]) == 0
     assert main([*QUICK[:-4], "--init", str(first), "--output-dir", str(second)]) == 0
-    config, summary = (json.loads((second / name).read_text()) for name in ("config.json", "summary.json"))
-    assert (config["network"], config["hidden_sizes"], config["temperature"]) == ("placement", [8, 8], 0.3)
-    assert Policy.load(second).temperature == 0.3
-    policy = Policy.load(second)
-    evaluated = evaluate(Sampled("", policy), BattleshipEnv(policy.rules), 20_000, EVALUATION_SEED, every_board=True)
-    assert evaluated.mean_shots == summary["sampled"]["mean_shots"] != summary["greedy"]["mean_shots"]
+    s, summary, policy = RunFolder(second).read_settings(), RunFolder(second).read_summary(), Policy.load(second)
+    assert (s.network, s.hidden_sizes, s.temperature) == ("placement", (8, 8), 0.3) and policy.temperature == 0.3
+    env, player = BattleshipEnv(policy.rules), Sampled("", policy)
+    mean_shots = evaluate(player, env, 20_000, EVALUATION_SEED, every_board=True).mean_shots
+    assert mean_shots == summary["sampled"]["mean_shots"] != summary["greedy"]["mean_shots"]
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
@@ -109,16 +106,9 @@ def test_time_ends_training(tmp_path):
     assert 0.5 <= summary["seconds"] < time.monotonic() - start and summary["iterations"] > 1
 
 
-def test_zero_iterations_judge_the_fresh_policy(tmp_path):
-    assert main([*QUICK, "--iterations", "0", "--output-dir", str(tmp_path / "run")]) == 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["sampled"]["mean_shots"] == pytest.approx(summary["random"]["mean_shots"], abs=0.5)
-
-
 @pytest.mark.parametrize(("options", "says"), [
     (["--algorithm", "nonsense"], "algorithm must be one of"), (["--rules", "huge"], "rules must be one of"),
     (["--fleet", "2,x"], "2,3,4"), (["--board-size", "3"], "--board-size and --fleet go together"),
-    (["--board-size", "3", "--fleet", "4"], "does not fit"),
     (["--board-size", "5", "--fleet", "5,5,5,4,3,3"], "cannot be placed"),
     (["--learning-rate", "nan"], "learning_rate must be > 0"), (["--num-generations", "1"], "a group of one"),
     (["--epsilon", "1.5"], "epsilon must be ≥ 0 and < 1"), (["--num-minibatches", "129"], "num_minibatches"),
@@ -126,46 +116,30 @@ def test_zero_iterations_judge_the_fresh_policy(tmp_path):
     (["--hidden-sizes", "30"], "multiples of 8"),
     (["--reference", "missing.npz"], "missing.npz: no such file"), (["--max-shots", "99"], "max_shots"),
     (["--seed", "x"], "seed must be a whole number"), (["--nonsense"], "--nonsense"),
-    (["--hidden-sizes", "0"], "hidden_sizes"),
     (["--num-boards", "1000000", "--num-generations", "60000"], "not enough memory"),
-    (["--algorithm", "ppo", "--surrogate", "sapo"], "surrogate means nothing to ppo: it is for grpo"),
-    (["--algorithm", "sft", "--beta", "1"], "means nothing to sft: it is for dpo, ranked_grpo, grpo"),
     (["--algorithm", "ppo", "--scale-rewards", "group"], "scale_rewards must be one of"),
-    (["--supervision", "process", "--scale-rewards", "none"], "scale_rewards means nothing with supervision process"),
     (["--algorithm", "grpo_process", "--advantage-baseline", "leave_one_out"], "or step or control_variates with"),
-    (["--sapo-temperature-neg", "2"], "sapo_temperature_neg means nothing with surrogate clipped: leave it at 1.05"),
     (["--preset", "article", "--config", "x.json"], "not allowed with"),
     (["--preset", "article", "--algorithm", "ppo"], "means nothing to ppo"),
-    (["--algorithm", "ranked_grpo", "--num-generations", "1"], "a group of one"),
     (["--algorithm", "ipo", "--beta", "0"], "beta must be > 0 with ipo"),
     (["--algorithm", "dpo", "--preferences", "missing.npz"], "missing.npz: no such file"),
-    (["--algorithm", "ppo", "--critic-hidden-sizes", "12"], "critic_hidden_sizes must be multiples of 8"),
     (["--init", "missing"], "missing: no such file"),
 ])
-def test_a_mistake_is_one_clear_line_and_exit_status_2(options, says, tmp_path, capsys):
-    status = main([*options, "--output-dir", str(tmp_path / "run"), "--iterations", "1"])
-    shown = capsys.readouterr().err.strip()
-    assert status == 2 and says in shown and "\n" not in shown
+def test_a_mistake_is_one_clear_line_and_exit_status_2(options, says, tmp_path, refusal):
+    assert says in refusal(main, "--output-dir", str(tmp_path / "run"), "--iterations", "1", *options)
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-def test_a_folder_with_files_in_it_is_left_alone(tmp_path, capsys):
+def test_a_folder_with_files_in_it_is_left_alone(tmp_path, refusal):
     (tmp_path / "thesis.txt").write_text("precious")
-    assert main([*QUICK, "--output-dir", str(tmp_path)]) == 2
-    assert "exists already" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert "exists already" in refusal(main, *QUICK, "--output-dir", str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_run_ends_after_1100_iterations_unless_it_is_told_otherwise():
     assert make_settings().iterations == 1100 and make_settings(seconds=1.0).iterations is None
     assert make_settings(seconds=1.0, iterations=7).iterations == 7
     assert make_settings(**PRESETS["article"]).iterations == 2000
-
-
-def test_every_recipe_is_valid_and_uses_what_it_sets():
-    for name, recipe in RECIPES.items():
-        settings = make_settings(algorithm=name)
-        assert settings.kind is recipe.kind
-        assert {option: getattr(settings, option) for option in recipe.settings} == recipe.settings
 
 
 def test_an_option_is_refused_by_every_algorithm_that_does_not_use_it():
@@ -179,7 +153,7 @@ def test_an_option_is_refused_by_every_algorithm_that_does_not_use_it():
 
 
 def test_what_has_no_effect_stays_at_its_default_and_whole_settings_can_be_read_back():
-    """Every such pair of every algorithm is refused; the settings of every recipe, each of them given, are not."""
+    """Every such pair of every algorithm is refused; every recipe's settings, each given, are not."""
     refused, every = set(), set()
     for algorithm in RECIPES:
         options, settings = options_of_algorithm(algorithm), make_settings(algorithm=algorithm)
@@ -223,8 +197,6 @@ def test_help_shows_what_most_people_need_and_where_the_rest_is(capsys, monkeypa
                          for option in ("--help", "--help-all"))
     assert every < everything and len(first) <= 18 and {"--algorithm", "--seconds", "--help-all"} < first < everything
     assert all(len(line) <= 80 for line in help_of(["--help"], capsys).splitlines())
-    words = " ".join(help_of(["--help"], capsys).split())
-    assert all(recipe.idea in words for recipe in RECIPES.values())
 
 
 @pytest.mark.parametrize("options", [

@@ -1,10 +1,9 @@
-"""Several processes that train as one: sums that all agree on, over pipes and over MPI, and no waiting for the dead."""
+"""Several processes that train as one, over pipes and over MPI, and no waiting for the dead."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import ranks
-from helpers import MPIEXEC, settings_of
+from helpers import MPIEXEC, saved_iterations, settings_of, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from ranks import SETTINGS
@@ -22,7 +21,6 @@ from battleship_grpo.algorithms.learner import measure, step
 from battleship_grpo.backend import World
 from battleship_grpo.rollout import sample_groups
 from battleship_grpo.runs.assembly import build
-from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.world import agreement, spawn
 from battleship_grpo.train import main, parse
@@ -60,7 +58,7 @@ def add_up(world):
 
 
 def learn_together(world, name, changes):
-    """Train, and check that all processes end with equal parameters: their sum is world_size times one's own."""
+    """Train. All processes must end with equal parameters: their sum is world_size times one's own."""
     settings = settings_of(name, SETTINGS | changes)
     learner = build(settings, world)
     totals = learn(learner, settings)
@@ -70,7 +68,7 @@ def learn_together(world, name, changes):
 
 
 def learn_from_the_same_boards(world):
-    """Each process plays its own: 4 boards of 7 in the first of two, 3 in the second. Parameters after two batches."""
+    """Parameters after two batches; of two processes the first plays 4 boards of 7, the second 3."""
     found = {}
     for name, (algorithm, changes) in BATCHES.items():
         learner = build(settings_of(algorithm, SETTINGS | changes | {"num_generations": 4}), world)
@@ -82,8 +80,10 @@ def learn_from_the_same_boards(world):
 
 
 def play_a_part(learner, world, rng, privileged=False):
-    """Some games on seven boards, the same in every world; of two processes the first has boards 0, 1, 4 and 5, so that
-    minibatches of both together are those of one alone."""
+    """Some games on seven boards, the same in every world.
+
+    Of two processes the first has boards 0, 1, 4 and 5: minibatches of both together are those of one alone.
+    """
     boards, hidden = learner.env.privileged_tasks(7, rng)
     mine = [[0, 1, 2, 3, 4, 5, 6]] if world.world_size == 1 else [[0, 1, 4, 5], [2, 3, 6]]
     s = learner.settings
@@ -114,13 +114,13 @@ def test_exchanges_give_the_same_in_every_process(world_size):
 
 @pytest.mark.parametrize("name", ["dapo", "reinforce", "ppo", "trpo", "dpo", "ranked_grpo", "sft", "distill"])
 def test_processes_that_train_together_keep_equal_parameters(name):
-    """A world of two makes the comparison exact in float32. All games count: 7 boards are 4 and 3."""
+    """With two the comparison is exact in float32. All games count: 7 boards are 4 and 3."""
     totals = together(2, learn_together, name, {})
     assert totals["iterations"] == 3 and totals["games"] >= 3 * 7 * 4
 
 
 def test_spreading_a_batch_changes_nothing_but_rounding():
-    """One process and two learn the same from the same games, though one of the two has more of them."""
+    """One process and two learn the same from the same games, though one of two has more."""
     alone, both = (together(world_size, learn_from_the_same_boards) for world_size in (1, 2))
     for name in BATCHES:
         for one, other in zip(alone[name], both[name], strict=True):
@@ -178,17 +178,6 @@ def ended(process):
     return process.returncode, shown
 
 
-def wait_for(process, condition):
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-
-
-def saved_iterations(folder):
-    saved = RunFolder(folder).read_checkpoint()
-    return saved.done["iterations"] if saved else 0
-
-
 @needs_mpi
 def test_ranks_have_the_same_bits_as_processes(tmp_path):
     launched = start(3, ranks.__file__, tmp_path / "ranks.npz")
@@ -202,11 +191,11 @@ def test_ranks_have_the_same_bits_as_processes(tmp_path):
 
 @needs_mpi
 def test_a_killed_rank_ends_all_and_the_run_goes_on_over_ranks_or_processes(tmp_path, monkeypatch):
-    """Killed, then stopped by Ctrl-C, and then to its end without MPI: as if it had never been interrupted."""
+    """Killed, then stopped by Ctrl-C, and then to its end without MPI, as if never interrupted."""
     monkeypatch.setattr(train, "draw_curves", lambda *_: None)
     folder, whole = tmp_path / "run", tmp_path / "whole"
     first = start(2, *TRAIN, *TINY, "--iterations", 10**6, "--checkpoint-seconds", "0", "--output-dir", folder)
-    wait_for(first, lambda: saved_iterations(folder) > 2)
+    wait_for(lambda: saved_iterations(folder) > 2, first)
     launched = psutil.Process(first.pid).children(recursive=True)
     world = {process.environ()["PMI_RANK"]: process for process in launched if "PMI_RANK" in process.environ()}
     world["1"].kill()
@@ -215,7 +204,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_over_ranks_or_processes(tmp_
 
     before = saved_iterations(folder)
     second = start(2, *TRAIN, "--resume", folder)
-    wait_for(second, lambda: saved_iterations(folder) > before)
+    wait_for(lambda: saved_iterations(folder) > before, second)
     second.send_signal(signal.SIGINT)
     status, shown = ended(second)
     assert status == 130 and "stopped after" in shown and "Traceback" not in shown
