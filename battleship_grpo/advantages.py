@@ -84,7 +84,7 @@ def beyond_the_others(rollout, values):
     return to_go - (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
 
 
-def least_squares(columns, values, all_reduce):
+def least_squares(columns, values, all_reduce=ALONE.all_reduce):
     """The factors (K,) with which columns (S, K) add up to values (S,) as nearly as can be, over all ranks."""
     xp = array_module(values)
     both = xp.concatenate([columns, values[:, None]], axis=1).astype(np.float64)

@@ -34,21 +34,21 @@ def test_greedy_play_is_exact_on_every_placement_and_sampled_play_has_an_interva
     assert greedy.exact and greedy.ci95 == 0 and len(greedy.shots) == len(all_boards(TINY)) == 264
     sampled = evaluation.evaluate(Sampled("sampled", policy), env, games=5000, seed=0)
     assert not sampled.exact and len(sampled.shots) == 5000
-    assert sampled.ci95 == pytest.approx(1.96 * sampled.fair_shots.std(ddof=1) / 5000**0.5)
+    assert sampled.ci95 == pytest.approx(1.96 * sampled.adjusted_shots.std(ddof=1) / 5000**0.5)
     assert abs(sampled.mean_shots - TINY.random_mean_shots) < 5 * sampled.ci95 / 1.96
 
 
 @pytest.mark.parametrize("name", ["bayes", "hunt_target", "random"])
-def test_luck_is_0_on_average_over_all_fleets_and_explains_much_of_the_shots(name):
+def test_control_variates_are_0_on_average_over_all_fleets_and_explain_much_of_the_shots(name):
     """Whatever the player does. By what it explains the interval shrinks; false alarms below 1e-6."""
     env, player, fleets = BattleshipEnv(TINY), find_player(name, TINY), all_fleets(TINY)
     seeds = range(1 if player.deterministic else 100)
-    shots, scores, luck = (np.concatenate(column) for column in zip(*(
+    shots, scores, variates = (np.concatenate(column) for column in zip(*(
         evaluation.play_round(player, env, all_boards(TINY), fleets, 0, seed) for seed in seeds), strict=True))
     if player.deterministic:
-        assert np.abs(luck.mean(axis=0)).max() < 1e-6
-    assert (np.abs(luck.mean(axis=0)) < 5 * luck.std(axis=0) / len(luck) ** 0.5).all()
-    result = evaluation.Result(shots, scores, luck, exact=False)
+        assert np.abs(variates.mean(axis=0)).max() < 1e-6
+    assert (np.abs(variates.mean(axis=0)) < 5 * variates.std(axis=0) / len(variates) ** 0.5).all()
+    result = evaluation.Result(shots, scores, variates, exact=False)
     assert result.ci95 < 0.9 * evaluation.interval(shots)
     assert abs(result.mean_shots - shots.mean()) < 5 / 1.96 * evaluation.interval(shots)
 

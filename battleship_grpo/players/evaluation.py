@@ -1,7 +1,7 @@
 """How good is a player? Mean shots: exact where greedy play meets every placement, an estimate elsewhere.
 
-On random boards luck is taken off: what `BattleshipEnv.control_variates` explain of the shots by least squares, for
-they are 0 on average whatever is fired at (AIVAT, Burch et al. 2018). On 10×10 one board is then worth two and a half.
+On random boards, what control variates explain of the shots by least squares is subtracted: the environment's are 0 on
+average, whatever is fired at (AIVAT, Burch et al. 2018). On 10×10 one board is then worth two and a half.
 """
 
 import math
@@ -12,6 +12,7 @@ from itertools import count, islice
 
 import numpy as np
 
+from ..advantages import least_squares
 from ..backend import array_module, make_generator, split, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, all_boards, placement_count
@@ -55,31 +56,31 @@ class Result:
 
     shots: np.ndarray  # int (N,)
     scores: np.ndarray  # float (N,)
-    luck: np.ndarray  # float (N, K), control variates: the sums over each game, 0 on average
+    variates: np.ndarray  # float (N, K), sums of control variates over each game
     exact: bool  # whether the games were every placement, once each, played deterministically
 
     @cached_property
-    def fair_shots(self):
-        """Shots less what luck explains of them: float (N,). Their mean is that of the shots, with less noise."""
+    def adjusted_shots(self):
+        """Shots less what the control variates explain: float (N,), with the same mean and less noise."""
         if self.exact or len(self.shots) < FEWEST_GAMES:
             return self.shots
-        columns = np.column_stack([np.ones(len(self.shots)), self.luck])
-        return self.shots - self.luck @ np.linalg.lstsq(columns, self.shots, rcond=None)[0][1:]
+        return self.shots - self.variates @ least_squares(self.variates, self.shots - self.shots.mean())
 
     @property
     def mean_shots(self):
-        return float(self.fair_shots.mean())
+        return float(self.adjusted_shots.mean())
 
     @property
     def ci95(self):
-        return 0.0 if self.exact else interval(self.fair_shots)
+        return 0.0 if self.exact else interval(self.adjusted_shots)
 
     def less(self, other):
         """Mean shots less those of another player, and its 95% interval: ± 0 where both are exact."""
         if self.exact or other.exact:
             return self.mean_shots - other.mean_shots, math.hypot(self.ci95, other.ci95)
         count = min(len(self.shots), len(other.shots))  # the same boards
-        return (difference := self.fair_shots[:count] - other.fair_shots[:count]).mean(), interval(difference)
+        difference = self.adjusted_shots[:count] - other.adjusted_shots[:count]
+        return float(difference.mean()), interval(difference)
 
     def summary(self):
         return {"mean_shots": self.mean_shots, "ci95": self.ci95, "score": float(self.scores.mean()),
@@ -121,7 +122,7 @@ def evaluate_in_rounds(player, env, games, seed, every_board=False, run=map, at_
 
 
 def _rounds(player, draws, games):
-    """The boards of each round, up to so many in all, and the fleets on them if there is luck to be known."""
+    """The boards of each round, up to so many in all, and the fleets on them; None where all are played."""
     left = sys.maxsize if games is None else games
     for boards, fleets in draws:
         for part in split(len(boards), -(-len(boards) // player.games_at_once)):
@@ -137,19 +138,18 @@ def play_round(player, env, boards, fleets, seed, number):
 
 
 def play_out(env, boards, choose, fleets=None):
-    """One game on each board, `choose` as in `rollout.play`: shots (N,), scores (N,) and luck (N, K), NumPy arrays.
-
-    fleets: int (N, ships), those on the boards; without them luck is 0.
+    """One game on each board, `choose` as in `rollout.play`: NumPy arrays of shots (N,), scores (N,), and
+    sums of control variates (N, K), 0 unless the `fleets` on the boards are given, int (N, ships).
     """
-    luck = array_module(boards).zeros((len(boards), 2))
+    variates = array_module(boards).zeros((len(boards), 2))
 
-    def with_luck(turns):
+    def summed(turns):
         for turn in turns:
             if fleets is not None:
-                luck[turn.games] += env.control_variates(fleets[turn.games], turn.observations, turn.actions)
+                variates[turn.games] += env.control_variates(fleets[turn.games], turn.observations, turn.actions)
             yield turn
 
-    return tuple(map(to_numpy, (*results(with_luck(play(env, boards, choose)), boards), luck)))
+    return tuple(map(to_numpy, (*results(summed(play(env, boards, choose)), boards), variates)))
 
 
 # -------------------------------------------------------------------- what results are compared with
