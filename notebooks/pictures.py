@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs.folder import RunFolder
 from battleship_grpo.screens.boards import SVG, Frame
+from battleship_grpo.screens.command import command
 from battleship_grpo.screens.live import Dashboard
 from battleship_grpo.screens.plots import BLUE, FIRED, GREY, ORANGE, RED, draw_heat, style, style_cells, to_rgb
 from battleship_grpo.screens.tables import save_screen
@@ -153,5 +154,13 @@ def training_screen(run, path, shots=8, width=100, height=30):
     save_screen(path, dashboard.render(width, height), width, f"training {run}")
 
 
+@command
+def main(arguments=None):
+    if len(arguments) != 2:
+        raise ValueError("a run and a file are needed: python notebooks/pictures.py RUN picture.svg")
+    training_screen(*arguments)
+    return 0
+
+
 if __name__ == "__main__":
-    training_screen(*sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

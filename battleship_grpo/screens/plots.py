@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from PIL import Image  # which matplotlib brings
 
 from ..runs.files import replacing
 from .boards import COLUMNS
@@ -90,13 +91,17 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
     panels = figure.subplots(1, 2, sharey=True)
     colours = dict(zip(featured, EIGHT, strict=False))
     lines = {}  # label → a line of its colour
-    for row, (axes, x_label) in enumerate(zip(panels, ("training shots", "seconds of training"), strict=True)):
+    ticks = {"training shots": EngFormatter(sep=""), "seconds of training": "{x:g}"}
+    for row, (axes, x_label) in enumerate(zip(panels, ticks, strict=True)):
         axes.set_xscale("log")
         for label in sorted(curves, key=lambda label: label in colours):  # grey lies below
             seeds = [(seed[row], seed[2]) for seed in curves[label]]
             lines[label] = spread_over_seeds(axes, seeds, colours.get(label), label)
         mark_levels(axes, levels, left=True)  # where curves that start at random play are not yet
         style(axes, f"By {x_label}", x_label, "mean shots per game, sampled play")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(ticks[x_label])
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.label_outer()
     figure.legend([lines[label] for label in curves], list(curves), loc="outside right center", frameon=False,
                   fontsize=13, title=legend_title, title_fontsize=11)
