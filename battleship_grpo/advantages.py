@@ -8,7 +8,6 @@ import numpy as np
 
 from .backend import World, array_module, to_numpy
 
-SCALES = ("group", "batch", "centred", "mean", "none")
 ALONE = World()
 
 

@@ -4,13 +4,9 @@ A loss here looks at a shot: surrogates of the ratio ρ = π/π_old, estimates o
 games stand in `algorithms.dpo` and `algorithms.ranked_grpo`.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .backend import array_module
-
-LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo")
-KL_ESTIMATORS = ("k1", "k2", "k3", "exact")
 
 
 class PerShot(NamedTuple):
@@ -21,12 +17,6 @@ class PerShot(NamedTuple):
 def sigmoid(x):
     """1 / (1 + e^−x), without overflow."""
     return (1 + array_module(x).tanh(x / 2)) / 2
-
-
-def log_sigmoid(x):
-    """log σ(x) = −log(1 + e^−x), without overflow."""
-    xp = array_module(x)
-    return xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x)))
 
 
 def policy_gradient(log_probs, advantages):
@@ -68,26 +58,6 @@ def sapo(log_ratio, advantages, temperature_pos=1.0, temperature_neg=1.05):
     temperature = xp.where(advantages > 0, temperature_pos, temperature_neg).astype(log_ratio.dtype)
     gate = sigmoid(temperature * (ratio - 1))
     return PerShot(-advantages * gate * 4 / temperature, -advantages * ratio * 4 * gate * (1 - gate))
-
-
-class Surrogate(NamedTuple):
-    of: Callable  # of log π, log ρ, advantages (S,) and settings: a `PerShot`
-    uses: tuple  # the settings that it depends on
-
-
-SURROGATES = {
-    "clipped": Surrogate(
-        lambda new, log_ratio, A, s: clipped_surrogate(log_ratio, A, s.epsilon, s.epsilon_high, s.delta),
-        uses=("epsilon", "epsilon_high", "delta", "importance_sampling_level")),
-    "cispo": Surrogate(
-        lambda new, log_ratio, A, s: cispo(
-            log_ratio, new, A, s.epsilon if s.epsilon_high is None else s.epsilon_high),
-        uses=("epsilon", "epsilon_high", "importance_sampling_level")),
-    "sapo": Surrogate(
-        lambda new, log_ratio, A, s: sapo(log_ratio, A, s.sapo_temperature_pos, s.sapo_temperature_neg),
-        uses=("sapo_temperature_pos", "sapo_temperature_neg", "importance_sampling_level")),
-    "policy_gradient": Surrogate(lambda new, log_ratio, A, s: policy_gradient(new, A), uses=()),
-}
 
 
 def kl_penalty(log_probs, ref_log_probs, estimator="k3"):

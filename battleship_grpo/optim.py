@@ -46,11 +46,12 @@ def clip_by_global_norm(gradient, max_norm):
     return gradient, norm
 
 
-def schedule(name, progress, iteration, warmup_ratio=0.0):
+def schedule(name, progress, iteration, warmup_ratio=0.0, iterations=math.inf):
     """The factor on the learning rate of an iteration, counted from 0, when a share `progress` of the training is done.
 
-    It climbs to 1 over the first `warmup_ratio` of the run, at least `SHORTEST_WARMUP` iterations. Then it stays
-    ("constant_with_warmup") or falls to 0 along a line or half a cosine; "constant" is 1 throughout.
+    It climbs to 1 over the first `warmup_ratio` of the run, at least `SHORTEST_WARMUP` iterations; from 0 where only
+    the clock ends the run, whose `iterations` are not known then. Afterwards it stays ("constant_with_warmup") or falls
+    to 0 along a line or half a cosine; "constant" is 1 throughout.
     """
     if name == "constant":
         return 1.0
@@ -58,5 +59,5 @@ def schedule(name, progress, iteration, warmup_ratio=0.0):
     decay = {"constant_with_warmup": 1, "linear": 1 - decayed, "cosine": (1 + math.cos(math.pi * decayed)) / 2}[name]
     if warmup_ratio == 0:
         return decay
-    iterations = iteration / progress if progress else 0  # as many as the run will have, as far as one can tell
-    return decay * min(1.0, (iteration + 1) / max(SHORTEST_WARMUP, warmup_ratio * iterations))
+    expected = iteration / progress if progress else iterations
+    return decay * min(1.0, (iteration + 1) / max(SHORTEST_WARMUP, warmup_ratio * expected))

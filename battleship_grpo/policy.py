@@ -131,9 +131,6 @@ class Policy:
         """An independent policy with equal parameters, in array library `xp` if given."""
         return Policy(self.network.copy(xp), self.rules, self.temperature)
 
-    def __repr__(self):
-        return f"Policy({self.network!r})"
-
     def save(self, path):
         """Write policy.npz, readable with allow_pickle=False: see `runs.policy_file`."""
         from .runs.policy_file import write_policy  # here, for learning needs no files

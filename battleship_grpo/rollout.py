@@ -1,7 +1,4 @@
-"""Playing: G games on each of B boards, all at once, and the record that learning works from.
-
-In flow: environment, policy, uniform random numbers → `play`, turn by turn → `Rollout`, flat arrays over all shots.
-"""
+"""Playing G games on each of B boards, all at once and turn by turn, and its record: flat arrays over all shots."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import array_module, rows_that_fit, split, to_numpy
+from .networks.mlp import Stepper
 from .policy import MaskedSoftmax
 
 
@@ -56,10 +54,6 @@ class Shots:
     @property
     def num_shots(self):
         return len(self.legal)
-
-    @property
-    def numbers(self):
-        return self.num_shots, self.num_games, self.num_boards
 
     @property
     def size(self):
@@ -240,35 +234,22 @@ def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, ro
 
 class Chooser:
     """What a policy fires at in one `play`: the most probable actions, or actions sampled with the random numbers
-    `uniforms`, (T, N), one for each step of each game.
-
-    Where a shot changes one number of the observation, a network's `stepper` keeps its first sums up to date.
-    """
+    `uniforms`, (T, N), one for each step of each game."""
 
     def __init__(self, policy, uniforms=None, temperature=None, reveals_one_cell=True):
         self.policy, self.uniforms, self.temperature = policy, uniforms, temperature
-        self.network = policy.network if reveals_one_cell else None
-        self.games = self.actions = None  # of the turn before
+        network = policy.network if reveals_one_cell else None
+        self.stepper = Stepper(network) if network is not None and network.first_layer else None
+        self.actions = None  # of the turn before
 
     def __call__(self, step, games, observations, legal):
-        distribution = self._distribution(step, games, observations, legal)
-        self.games = games
+        if self.stepper:
+            logits = self.stepper.outputs(games, observations, self.actions)
+            distribution = MaskedSoftmax(logits, legal, self.temperature or self.policy.temperature)
+        else:
+            distribution = self.policy.distribution(observations, legal, self.temperature)
         if self.uniforms is None:
             self.actions = distribution.greedy()
             return self.actions, None
         self.actions = distribution.sample(self.uniforms[step, games])
         return self.actions, distribution.log_prob(self.actions)
-
-    def _distribution(self, step, games, observations, legal):
-        if self.network is None or self.network.stepper is None:
-            return self.policy.distribution(observations, legal, self.temperature)
-        if step == 0:
-            self.stepper = self.network.stepper(observations)
-        else:
-            xp, actions = array_module(games), self.actions
-            if len(games) < len(self.games):  # games that are over leave
-                still_played = xp.searchsorted(self.games, games)
-                self.stepper.keep(still_played)
-                actions = actions[still_played]
-            self.stepper.reveal(actions, observations[xp.arange(len(games)), actions])
-        return MaskedSoftmax(self.stepper.outputs(observations), legal, self.temperature or self.policy.temperature)

@@ -26,13 +26,12 @@ from battleship_grpo.advantages import (
     step_advantages,
 )
 from battleship_grpo.algorithms.dpo import PREFERENCE_LOSSES, best_against_worst
-from battleship_grpo.algorithms.grpo import ref_log_prob
+from battleship_grpo.algorithms.grpo import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, ref_log_prob
 from battleship_grpo.algorithms.learner import gradient, step
 from battleship_grpo.algorithms.ppo import value_gradient
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.algorithms.trpo import conjugate_gradient
 from battleship_grpo.networks.symmetry import symmetrise
-from battleship_grpo.objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES
 from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn

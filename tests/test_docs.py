@@ -12,8 +12,8 @@ import pytest
 from helpers import numerical_gradient, relative_error
 
 from battleship_grpo.algorithms import RECIPES
+from battleship_grpo.algorithms.grpo import SURROGATES
 from battleship_grpo.algorithms.learner import step
-from battleship_grpo.objectives import SURROGATES
 from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.policy import Policy
 from battleship_grpo.runs.assembly import build

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.game import ship_placements
-from battleship_grpo.networks.mlp import MLP
+from battleship_grpo.networks.mlp import MLP, Stepper
 from battleship_grpo.networks.placement import Placement
 from battleship_grpo.networks.spatial import believe, believe_slope
 from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, symmetrise, tie
@@ -38,16 +38,14 @@ def test_backward_and_jvp_are_the_derivative(drawn):
 def test_a_stepper_agrees_with_forward_shot_by_shot(drawn):
     network, rng = drawn
     seen = np.zeros((6, network.shape[0]), np.int8)
-    stepper = network.stepper(seen)
+    stepper, games, cells = Stepper(network), np.arange(6), None
     for step in range(network.shape[0]):
-        assert np.allclose(stepper.outputs(seen), network.forward(seen)[0])
+        assert np.allclose(stepper.outputs(games, seen, cells), network.forward(seen)[0])
         cells = np.array([rng.choice(np.flatnonzero(row == 0)) for row in seen])
         values = rng.choice([-1, 1], len(seen)).astype(np.int8)
         seen[np.arange(len(seen)), cells] = values
-        stepper.reveal(cells, values)
         if step == 1:
-            seen = seen[[0, 2, 5]]
-            stepper.keep(np.array([0, 2, 5]))
+            games, seen = games[[0, 2, 5]], seen[[0, 2, 5]]
 
 
 @given(networks(tied=True, outputs=("cells", 1)))

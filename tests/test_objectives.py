@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo.advantages import group_advantages
-from battleship_grpo.algorithms.dpo import PREFERENCE_LOSSES, preference_loss
+from battleship_grpo.algorithms.dpo import PREFERENCE_LOSSES, log_sigmoid, preference_loss
+from battleship_grpo.algorithms.grpo import SURROGATES
 from battleship_grpo.algorithms.ranked_grpo import ranking_loss
 from battleship_grpo.objectives import (
-    SURROGATES,
     cispo,
     clipped_surrogate,
     kl_penalty,
-    log_sigmoid,
     sapo,
     sigmoid,
 )

@@ -43,12 +43,13 @@ def test_clipping_shortens_and_keeps_the_direction(seed, max_norm):
 
 @given(st.sampled_from(SCHEDULES), st.integers(1, 500), st.floats(0, 0.5))
 def test_schedules_climb_then_fall(name, iterations, warmup_ratio):
-    """Never 0 at first, up step by step for the longer of two warm-ups, then down; "constant" has no warm-up."""
-    factors = np.array([schedule(name, i / iterations, i, warmup_ratio) for i in range(iterations)])
+    """Up step by step for the longer of two warm-ups, from 0 by the clock, then down; "constant" has no warm-up."""
+    factors = np.array([schedule(name, i / iterations, i, warmup_ratio, iterations) for i in range(iterations)])
     lasts = max(SHORTEST_WARMUP, warmup_ratio * iterations) if warmup_ratio and name != "constant" else 1
     assert (factors > 0).all() and (factors <= 1).all() and (np.diff(factors[int(lasts) :]) <= 1e-12).all()
     if name.startswith("constant"):
-        assert np.allclose(factors[1:], np.minimum(1, (np.arange(1, iterations) + 1) / lasts))
+        assert np.allclose(factors, np.minimum(1, (np.arange(iterations) + 1) / lasts))
+    assert schedule(name, 0.0, 0, warmup_ratio) == (0 if warmup_ratio and name != "constant" else 1)
     end = schedule(name, 1.0, iterations + SHORTEST_WARMUP, warmup_ratio)
     assert end == (1 if name.startswith("constant") else pytest.approx(0))
 

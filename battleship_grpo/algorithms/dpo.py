@@ -12,7 +12,7 @@ of pairs; offline it learns from a saved `preferences.npz`. IPO and SimPO are ot
 from dataclasses import dataclass
 
 from ..backend import array_module
-from ..objectives import log_sigmoid, sigmoid
+from ..objectives import sigmoid
 from ..rollout import sample_groups
 from .grpo import ReferenceSettings, add_reference, check_groups, ref_log_prob
 from .learner import Learner, measure, setting
@@ -100,6 +100,12 @@ def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
         return distance**2, 2 * distance
     logits = beta * margins - gamma
     return -log_sigmoid(logits), -beta * sigmoid(-logits)
+
+
+def log_sigmoid(x):
+    """log σ(x) = −log(1 + e^−x), without overflow."""
+    xp = array_module(x)
+    return xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x)))
 
 
 def best_against_worst(rollout):

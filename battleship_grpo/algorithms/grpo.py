@@ -16,16 +16,41 @@ GRPO's many descendants change a setting or two of the same objective: they are 
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ..advantages import SCALES, group_advantages, groups_with_variance, process_advantages, step_advantages
+from ..advantages import group_advantages, groups_with_variance, process_advantages, step_advantages
 from ..backend import array_module
-from ..objectives import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, held_by_clip, kl_penalty, shot_weights
+from ..objectives import cispo, clipped_surrogate, held_by_clip, kl_penalty, policy_gradient, sapo, shot_weights
 from ..rollout import concatenate
 from .learner import DescentSettings, EntropySettings, Learner, setting
 
 BASELINES = {"outcome": ("group_mean", "leave_one_out"), "process": ("group_mean", "step", "control_variates")}
+SCALES = ("group", "batch", "centred", "mean", "none")
+LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo")
+KL_ESTIMATORS = ("k1", "k2", "k3", "exact")
 WITHOUT_REFERENCE = {"preference_loss": ("simpo",), "beta": (0.0,)}
+
+
+class Surrogate(NamedTuple):
+    of: Callable  # of log π, log ρ, advantages (S,) and settings: a `PerShot`
+    uses: tuple  # the settings that it depends on
+
+
+SURROGATES = {
+    "clipped": Surrogate(
+        lambda new, log_ratio, A, s: clipped_surrogate(log_ratio, A, s.epsilon, s.epsilon_high, s.delta),
+        uses=("epsilon", "epsilon_high", "delta", "importance_sampling_level")),
+    "cispo": Surrogate(
+        lambda new, log_ratio, A, s: cispo(
+            log_ratio, new, A, s.epsilon if s.epsilon_high is None else s.epsilon_high),
+        uses=("epsilon", "epsilon_high", "importance_sampling_level")),
+    "sapo": Surrogate(
+        lambda new, log_ratio, A, s: sapo(log_ratio, A, s.sapo_temperature_pos, s.sapo_temperature_neg),
+        uses=("sapo_temperature_pos", "sapo_temperature_neg", "importance_sampling_level")),
+    "policy_gradient": Surrogate(lambda new, log_ratio, A, s: policy_gradient(new, A), uses=()),
+}
 
 
 def ignored_by_surrogates(name):

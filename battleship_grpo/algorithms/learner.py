@@ -140,9 +140,8 @@ class Learner:
 
 def make_optimiser(settings, network):
     """AdamW for a network's parameters, as the settings say. `learn_from` sets its learning rate."""
-    s = settings
-    return AdamW([network.parameters], betas=(s.adam_beta1, s.adam_beta2), eps=s.adam_epsilon,
-                 weight_decay=s.weight_decay)
+    return AdamW([network.parameters], betas=(settings.adam_beta1, settings.adam_beta2), eps=settings.adam_epsilon,
+                 weight_decay=settings.weight_decay)
 
 
 def step(learner, rng, learning_rate, deadline=math.inf):
@@ -182,7 +181,7 @@ def passes(learner, batch, count):
 
 def with_counts(world, parts):
     """The parts that make up a batch, each with its `Counts`. All ranks have to ask for them at once."""
-    own = np.array([part.numbers for part in parts], float)  # (parts, 3)
+    own = np.array([(part.num_shots, part.num_games, part.num_boards) for part in parts], float)  # (parts, 3)
     each = world.all_reduce(own.reshape(-1)).reshape(own.shape) / world.world_size
     shots, games, _ = each.sum(axis=0).tolist()
     return [replace(part, counts=Counts(*numbers, shots / max(games, 1)))

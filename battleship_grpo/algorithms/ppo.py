@@ -67,8 +67,7 @@ class PPO(Learner):
         """Epochs over the minibatches, a step for the policy and one for the critic on each."""
         s, measured = self.settings, []
         self.optimiser.learning_rate = learning_rate
-        # the critic follows the policy's schedule
-        self.critic_optimiser.learning_rate = s.critic_learning_rate * learning_rate / s.learning_rate
+        self.critic_optimiser.learning_rate = s.critic_learning_rate * learning_rate / s.learning_rate  # as scheduled
         for minibatch in passes(self, batch, s.num_iterations):
             stats = descend(self.optimiser, *gradient(self, minibatch), s.max_grad_norm)
             measured.append(stats | improve_critic(self, minibatch))

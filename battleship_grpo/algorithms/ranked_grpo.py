@@ -12,7 +12,8 @@ of the reference in the margin (RankNet, Burges et al. 2005, is its true ancesto
 from dataclasses import dataclass
 
 from ..backend import array_module
-from ..objectives import kl_penalty, log_sigmoid, sigmoid
+from ..objectives import kl_penalty, sigmoid
+from .dpo import log_sigmoid
 from .grpo import ReferenceSettings, add_reference, check_groups, ref_log_prob
 from .learner import Learner, setting
 

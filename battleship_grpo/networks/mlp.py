@@ -15,7 +15,7 @@ In a file: W1, b1, … Wk, bk (float32), `activation` and `encoding`, with x = [
 from itertools import pairwise
 
 from ..backend import array_module
-from .network import Network, Stepper
+from .network import Network
 
 
 class MLP(Network):
@@ -37,10 +37,10 @@ class MLP(Network):
 
     def forward(self, observations):
         """Outputs (N, O), and the tape for the next two: what goes into each layer, x, h₁, … (N, units)."""
-        tape = [self.encode(observations)]
+        tape = [encode(observations, self.encoding, self.parameters.dtype)]
         for i in range(1, self.depth + 1):
             sums = self.sums(self.weights, i, tape[-1])
-            tape.append(self.activate(sums, out=sums))
+            tape.append(activate(sums, self.activation, out=sums))
         return self.sums(self.weights, self.depth + 1, tape[-1]), tape
 
     def sums(self, weights, i, hidden):
@@ -59,7 +59,7 @@ class MLP(Network):
             d[f"b{i}"][:] = xp.einsum("nc->c", delta)  # faster than a sum
             if i > 1:
                 delta = delta @ self.weights[f"W{i}"].T
-                delta *= self.slope(tape[i - 1])
+                delta *= slope(tape[i - 1], self.activation)
         return gradient
 
     def jvp(self, tape, vector):
@@ -67,15 +67,69 @@ class MLP(Network):
         d = self.views(vector)
         d_sums = self.sums(d, 1, tape[0])
         for i in range(2, self.depth + 2):
-            d_sums *= self.slope(tape[i - 1])  # dh
+            d_sums *= slope(tape[i - 1], self.activation)  # dh
             d_sums = d_sums @ self.weights[f"W{i}"]
             d_sums += self.sums(d, i, tape[i - 1])
         return d_sums
 
-    def stepper(self, observations):
-        return Stepper(self, observations, self.weights["W1"], self.weights["b1"])
+    def first_layer(self):
+        return self.weights["W1"], self.weights["b1"]
 
     def finish(self, sums, observations):
         for i in range(2, self.depth + 2):
-            sums = self.sums(self.weights, i, self.activate(sums))
+            sums = self.sums(self.weights, i, activate(sums, self.activation))
         return sums
+
+
+def encode(observations, encoding, dtype):
+    """The first layer's inputs for observations (N, F): [hit | miss] (N, 2·F), or with "signed" as they are."""
+    if encoding == "signed":
+        return observations.astype(dtype)
+    count, size = observations.shape
+    inputs = array_module(observations).empty((count, 2 * size), dtype)
+    inputs[:, :size] = observations > 0
+    inputs[:, size:] = observations < 0
+    return inputs
+
+
+def activate(sums, activation, out=None):
+    """φ, into `out` if given. `maximum` is several times faster with a row of zeros than with a single one."""
+    xp = array_module(sums)
+    if activation == "relu":
+        return xp.maximum(sums, xp.zeros(sums.shape[1:], sums.dtype), out=out)
+    return xp.tanh(sums, out=out)
+
+
+def slope(activated, activation):
+    """φ' as a function of φ."""
+    return activated > 0 if activation == "relu" else 1 - activated**2
+
+
+class Stepper:
+    """A network's outputs for games that are played, kept up to date shot by shot.
+
+    A shot changes one input. It adds one row of weights to the first layer's sums, where `forward` takes a product.
+    Outputs (N, O) follow from network.finish(sums (N, …), observations), which leaves the sums as they are.
+    """
+
+    def __init__(self, network):
+        self.network, self.games = network, None
+        self.matrix, self.bias = network.first_layer()
+
+    def outputs(self, games, observations, actions):
+        """(N, O) for games int (N,) with observations (N, F). actions: int, of all games of the turn before."""
+        network = self.network
+        if self.games is None:
+            self.sums = encode(observations, network.encoding, self.matrix.dtype) @ self.matrix + self.bias
+        else:
+            xp = array_module(games)
+            if len(games) < len(self.games):  # games that are over leave
+                still_played = xp.searchsorted(self.games, games)
+                self.sums, actions = self.sums[still_played], actions[still_played]
+            values = observations[xp.arange(len(games)), actions]
+            if network.encoding == "planes":
+                self.sums += self.matrix[actions + (values < 0) * network.shape[0]]
+            else:
+                self.sums += self.matrix[actions] * values[:, None]
+        self.games = games
+        return network.finish(self.sums, observations)

@@ -17,7 +17,7 @@ A family writes, and `mlp` shows it in the fewest lines:
     forward(observations)     (N, F) → outputs (N, O), and a tape for the next two, which leave it as it is
     backward(tape, d_outputs) dL/doutputs (N, O) → dL/dparameters (P,)
     jvp(tape, vector)         how outputs (N, O) change as the parameters move along a vector (P,); for TRPO
-    stepper(observations)     a `Stepper`; None where each shot takes a whole `forward`
+    first_layer(), finish(…)  what `mlp.Stepper` needs; without it each shot takes a whole `forward`
 """
 
 import copy
@@ -51,7 +51,7 @@ class Network:
     default_hidden_sizes = (256,)
     in_file = ("activation", "encoding")  # attributes that a file holds beside the weights
     zero_at_first = "bB"  # the first letters of weights that start at 0
-    stepper = None
+    first_layer = None
     orbits = None  # int (P,): parameters with the same number are kept equal, see `symmetry`
 
     def __init__(self, observation_size, num_outputs, hidden_sizes, activation="relu", encoding="planes", rng=None,
@@ -130,53 +130,3 @@ class Network:
         hidden = " → ".join(map(str, self.hidden_sizes))
         return (f"{type(self).__name__}({self.shape[0]} → {self.shape[1]}; {hidden}, {self.activation}, "
                 f"{self.encoding}; {self.num_parameters:,} parameters)")
-
-    def encode(self, observations):
-        """The first layer's inputs for observations (N, F): [hit | miss] (N, 2·F), or with "signed" as they are."""
-        dtype, size = self.parameters.dtype, observations.shape[1]
-        if self.encoding == "signed":
-            return observations.astype(dtype)
-        inputs = array_module(observations).empty((len(observations), 2 * size), dtype)
-        inputs[:, :size] = observations > 0
-        inputs[:, size:] = observations < 0
-        return inputs
-
-    def activate(self, sums, out=None):
-        """φ, into `out` if given. `maximum` is several times faster with a row of zeros than with a single one."""
-        xp = array_module(sums)
-        if self.activation == "relu":
-            return xp.maximum(sums, xp.zeros(sums.shape[1:], sums.dtype), out=out)
-        return xp.tanh(sums, out=out)
-
-    def slope(self, activated):
-        """φ' as a function of φ."""
-        return activated > 0 if self.activation == "relu" else 1 - activated**2
-
-
-class Stepper:
-    """The outputs for N games, kept up to date shot by shot.
-
-    A shot changes one input. It adds one row of weights to the first layer's sums, where `forward` takes a product.
-    Outputs (N, O) follow from network.finish(sums (N, …), observations), which leaves the sums as they are.
-    """
-
-    def __init__(self, network, observations, matrix, bias):
-        self.network = network
-        self.matrix = matrix
-        self.sums = network.encode(observations) @ matrix
-        self.sums += bias
-
-    def outputs(self, observations):
-        """(N, O), of observations (N, F) as they are now."""
-        return self.network.finish(self.sums, observations)
-
-    def reveal(self, cells, values):
-        """Each game's observation turns from 0 to `values` (N,) at `cells` (N,)."""
-        if self.network.encoding == "planes":
-            self.sums += self.matrix[cells + (values < 0) * self.network.shape[0]]
-        else:
-            self.sums += self.matrix[cells] * values[:, None]
-
-    def keep(self, games):
-        """Go on with some of the games, int (n,)."""
-        self.sums = self.sums[games]

@@ -30,7 +30,8 @@ import math
 from itertools import pairwise
 
 from ..backend import array_module, only
-from .network import Network, Stepper
+from .mlp import activate, encode, slope
+from .network import Network
 from .spatial import believe, believe_slope, convolve, convolve_backward, unroll
 
 AGAINST = 1e3  # evidence that a miss is against any ship there
@@ -84,16 +85,16 @@ class Placement(Network):
 
     def forward(self, observations):
         """Outputs (N, O), and the tape for the next two: the input, then what each layer leaves."""
-        inputs = self.encode(observations)
+        inputs = encode(observations, self.encoding, self.parameters.dtype)
         sums = convolve(inputs, self.weights)
-        outputs, tape = self.from_first(self.activate(sums, out=sums), observations)
+        outputs, tape = self.from_first(activate(sums, self.activation, out=sums), observations)
         return outputs, [inputs, *tape]
 
-    def stepper(self, observations):
-        return Stepper(self, observations, unroll(self.weights["K"]), self.weights["B"].reshape(-1))
+    def first_layer(self):
+        return unroll(self.weights["K"]), self.weights["B"].reshape(-1)
 
     def finish(self, sums, observations):
-        return self.from_first(self.activate(sums), observations)[0]
+        return self.from_first(activate(sums, self.activation), observations)[0]
 
     def from_first(self, hidden, observations):
         """Outputs (N, O), and of every layer h (N·C, c), chances and beliefs, from h₁ (N, C·c₁)."""
@@ -106,7 +107,7 @@ class Placement(Network):
             if i > 1:
                 hidden = self.sums(w, i, hidden, beliefs)
                 wide = hidden.reshape(count, -1)
-                self.activate(wide, out=wide)
+                activate(wide, self.activation, out=wide)
             if f"E{i}" in w:
                 evidence = evidence + self.evidence(w, i, hidden)
                 chances, beliefs = believe(evidence, self.fleet)
@@ -160,7 +161,7 @@ class Placement(Network):
                 matrix, d_matrix = (of[f"E{i}"].reshape(hidden.shape[1], -1) for of in (w, d))  # (c, 2·S)
                 d_matrix[:] = (by_cell(d_evidence).T @ hidden).T  # faster than the other way round
                 d_hidden = d_hidden + by_cell(d_evidence) @ matrix.T
-            d_hidden *= self.slope(hidden)
+            d_hidden *= slope(hidden, self.activation)
             if i > 1:
                 before, _, beliefs = layers[i - 2]
                 xp.matmul(before.T, d_hidden, out=d[f"W{i}"])
@@ -180,7 +181,7 @@ class Placement(Network):
             if i > 1:
                 before, _, beliefs = layers[i - 2]
                 d_sums = d_hidden @ w[f"W{i}"] + by_cell(d_beliefs) @ w[f"U{i}"] + self.sums(d, i, before, beliefs)
-            d_hidden = d_sums * self.slope(hidden)
+            d_hidden = d_sums * slope(hidden, self.activation)
             if f"E{i}" in w:
                 d_evidence = d_evidence + self.evidence(w, i, d_hidden) + self.evidence(d, i, hidden)
                 d_beliefs = believe_slope(chances, d_evidence, self.fleet).sum(axis=0)

@@ -45,7 +45,8 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         if share >= 1:
             return done
         iteration = done["iterations"] + 1
-        factor = schedule(settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio)
+        factor = schedule(settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio,
+                          settings.iterations or math.inf)
         learning_rate = settings.learning_rate * factor
         rng = make_generator(xp, settings.seed, done["iterations"], world.rank)
         before = snapshot(learner)
