@@ -65,13 +65,15 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
 
     variates: (S, K), control variates: numbers of mean 0 whatever is fired at. What those of this shot and the ones
     after it explain of the advantages, by least squares, is subtracted. That leaves their mean and takes out some of
-    the chance (in games: AIVAT, Burch et al. 2018).
+    the chance (in games: AIVAT, Burch et al. 2018). The factors for each half of the boards are fitted on the other.
     """
     advantages = beyond_the_others(rollout, rollout.rewards)
     if variates is not None:
-        columns = [beyond_the_others(rollout, variates[:, k]) for k in range(variates.shape[1])]
-        columns = array_module(variates).stack(columns, axis=1)
-        advantages = advantages - columns @ least_squares(columns, advantages, all_reduce)
+        xp = array_module(variates)
+        columns = xp.stack([beyond_the_others(rollout, column) for column in variates.T], axis=1)
+        first = (rollout.games // rollout.num_generations % 2 == 0)[:, None]  # of the halves
+        by_other = [least_squares(columns * part, advantages * part[:, 0], all_reduce) for part in (~first, first)]
+        advantages = advantages - (columns * xp.where(first, *by_other)).sum(axis=1)
     return advantages / (all_gatherv(advantages).std() + eps)
 
 

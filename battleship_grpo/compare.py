@@ -28,7 +28,7 @@ from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import show_comparison, stderr_console
 from .study import comparison
 from .study.speed import measure_costs, peak_memory
-from .train import train
+from .train import one_core, train
 
 MOST = {"seeds": 100, "jobs": 64}
 SECONDS = 30.0
@@ -62,7 +62,7 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
-    with locked(folder):
+    with locked(folder), one_core():  # around all runs, for an executor may carry them out in threads
         finished = {run: results for run in runs if (results := comparison.results_of(run))}
         failures = {}
         console.print(f"{len(runs)} runs, {len(finished)} of them finished already")

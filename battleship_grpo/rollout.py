@@ -248,8 +248,6 @@ class Chooser:
             distribution = MaskedSoftmax(logits, legal, self.temperature or self.policy.temperature)
         else:
             distribution = self.policy.distribution(observations, legal, self.temperature)
-        if self.uniforms is None:
-            self.actions = distribution.greedy()
-            return self.actions, None
-        self.actions = distribution.sample(self.uniforms[step, games])
-        return self.actions, distribution.log_prob(self.actions)
+        greedy = self.uniforms is None
+        self.actions = distribution.greedy() if greedy else distribution.sample(self.uniforms[step, games])
+        return self.actions, None if greedy else distribution.log_prob(self.actions)

@@ -77,6 +77,7 @@ SAFE = "what was saved before is as it was"
     (KeyboardInterrupt(signal.SIGTERM), 143, f"stopped at once: {SAFE}"),
     (ValueError("no such thing"), 2, "error: no such thing"), (ChildProcessError("it died"), 2, "error: it died"),
     (PermissionError(13, "Permission denied", "run"), 2, f"error: run: Permission denied; {SAFE}"),
+    (ValueError("x" * 9999), 2, "error: " + "x" * 993),
     (MemoryError("8 GB"), 2, "error: not enough memory (8 GB): fewer boards or games need less")])
 def test_what_stops_a_command_is_told_in_one_line(error, status, says, capsys):
     @command

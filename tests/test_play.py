@@ -154,6 +154,7 @@ def test_wrong_input_is_explained_and_hints_show_the_maps_of_the_persons_own_boa
     (["random", "--board", "-1"], "from 0 to"), (["random", "--board", "x"], "'x'"),
     (["random", "--speed", "-2"], "0.1 to 100"), (["random", "--speed", "nan"], "nan"),
     (["random", "--games", "0"], "from 1"), (["random", "--human", "--games", "2"], "--human"),
+    (["\udcff"], "cannot be shown"), (["random", "--save", "\x1b[2J.gif"], "cannot be shown"),
     (["random", "--save", "game.mp4"], ".gif"), (["random", "--save", "no/a.gif"], "a.gif: No such file"),
     ([], "battleship_grpo.train")])
 def test_mistake_is_one_line_and_status_2(run, tmp_path, refusal, monkeypatch, arguments, said):

@@ -51,7 +51,7 @@ def test_ratio_histogram_counts_every_shot_once_and_says_how_many_are_clipped():
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_curves_of_one_or_two_iterations_are_compared_without_a_warning(iterations):
     run = np.stack([np.arange(iterations) + 100.0, np.arange(iterations) + 0.1, np.full(iterations, 12.0)])
-    figure = plots.compare_curves({"one": [run, run]}, ["one"], "", "", [("random", 13.0)])
+    figure = plots.compare_curves({"one": [run, run]}, ["one"], r"no $\mathematics{x}$", "", [("random", 13.0)])
     figure.canvas.draw()
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
 

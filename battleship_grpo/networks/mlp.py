@@ -108,8 +108,8 @@ def slope(activated, activation):
 class Stepper:
     """A network's outputs for games that are played, kept up to date shot by shot.
 
-    A shot changes one input. It adds one row of weights to the first layer's sums, where `forward` takes a product.
-    Outputs (N, O) follow from network.finish(sums (N, …), observations), which leaves the sums as they are.
+    A shot changes one input: it adds one row of weights to the first layer's sums, where `forward` takes a product.
+    `network.finish(sums, observations)` makes outputs (N, O) from them, and leaves them as they are.
     """
 
     def __init__(self, network):

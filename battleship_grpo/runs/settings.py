@@ -8,7 +8,6 @@ GRPOConfig has too bear its names and its meaning; docs/trl.md says what differs
 import json
 import math
 import operator
-import re
 import reprlib
 from dataclasses import MISSING, asdict, dataclass, fields, make_dataclass
 from functools import lru_cache, partial
@@ -29,9 +28,9 @@ from .policy_file import NETWORKS
 BACKENDS = ("numpy", "cupy", "auto")
 ITERATIONS = 1100  # of a run that is told neither iterations nor seconds: about a minute
 LARGEST_FLOAT = 2**1000  # a whole number far above has no float
-TEXT = re.compile("[^\0-\x1f\x7f-\x9f]{0,4096}")  # no longer than a path can be
-KINDS = {str: "text without control characters, at most 4096", bool: "true or false", int: "a whole number",
-         float: "a number", tuple: "a list of whole numbers such as 2,3,4"}
+LONGEST_TEXT = 4096  # no longer than a path can be
+KINDS = {str: f"text that can be shown, of at most {LONGEST_TEXT} characters", bool: "true or false",
+         int: "a whole number", float: "a number", tuple: "a list of whole numbers such as 2,3,4"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +218,7 @@ def typed(name, value, kind):
     found = value.item() if isinstance(value, np.generic) else value
     if (kind, type(found)) in ((float, int), (tuple, list)) and not (kind is float and abs(found) > LARGEST_FLOAT):
         found = kind(found)
-    if type(found) is not kind or (kind is str and not TEXT.fullmatch(found)) or (
+    if type(found) is not kind or (kind is str and not (found.isprintable() and len(found) <= LONGEST_TEXT)) or (
             kind is tuple and not all(type(part) is int for part in found)):
         raise ValueError(f"{name} must be {KINDS[kind]}, not {reprlib.repr(value)}")
     return found

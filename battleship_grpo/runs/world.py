@@ -26,6 +26,9 @@ from ..backend import World, array_module, to_numpy
 LAUNCHERS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"  # what they call the number of ranks
 PATIENCE = 5.0  # seconds that a rank which failed waits for the others to end, before it ends them
 add_up = partial(reduce, np.add)  # vectors in the order of ranks: it gives the same bits wherever it is done
+INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+    INTERRUPTS.append(signal.SIGHUP)
 MISTAKES = ValueError, ArithmeticError, MemoryError, OSError
 
 
@@ -143,7 +146,7 @@ def spawn(world_size, program, *arguments, ranks=None):
     others = [context.Process(target=_take_part, args=(program, (rank, world_size, [pipe]), arguments), daemon=True)
               for rank, (_, pipe) in enumerate(pipes, start=1)]
     try:
-        with signals_held_back(signal.SIGINT, signal.SIGTERM):
+        with signals_held_back(*INTERRUPTS):
             for process in others:
                 process.start()
         for _, pipe in pipes:
@@ -169,7 +172,7 @@ def _take_part(program, place, arguments):
 
 def ignore_signals():
     """Ctrl-C goes to every process of a terminal, but rank 0 decides for all when training ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -14,8 +14,10 @@ from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_st
 from functools import wraps
 
 from .. import leave_at_once
+from ..runs.world import INTERRUPTS
 from .tables import stderr_console
 
+LONGEST_LINE = 1000  # characters: it may repeat what was typed
 SIGPIPE = 13  # its number on POSIX; Windows has no name for it
 
 
@@ -37,7 +39,7 @@ def command(main):
             except BaseException as error:
                 status, line = ending(error)
                 if line:
-                    stderr_console().print(line, style="red")
+                    stderr_console().print(line[:LONGEST_LINE], style="red")
                 return status
 
     return run
@@ -112,8 +114,8 @@ def open_standard_streams():
 
 @contextmanager
 def interrupts_handled_by(handler):
-    """Within, `handler(number, frame)` is called for SIGINT and SIGTERM; afterwards what was called before."""
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Within, `handler(number, frame)` is called for `INTERRUPTS`; afterwards what was called before."""
+    previous = {number: signal.signal(number, handler) for number in INTERRUPTS}
     try:
         yield
     finally:
@@ -127,7 +129,7 @@ def interrupt(number, _):
 
 @contextmanager
 def stop_on_signal(answer="saving once this iteration is over; again to leave at once"):
-    """Yields `stopped()`: the last of SIGINT and SIGTERM that came, or None. The first prints the answer, the second
+    """Yields `stopped()`: the last of `INTERRUPTS` that came, or None. The first prints the answer, the second
     raises KeyboardInterrupt(its number), more do nothing.
     """
     received = []

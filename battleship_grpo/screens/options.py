@@ -27,6 +27,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"python -m battleship_grpo.{name}", description=purpose,
                          formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
+    def parse_args(self, arguments=None):
+        for text in sys.argv[1:] if arguments is None else arguments:
+            if not text.isprintable():
+                self.error(f"{text!a} has characters that cannot be shown: rename it")
+        return super().parse_args(arguments)
+
     def error(self, message):
         raise ValueError(f"{message} (see --help)")
 

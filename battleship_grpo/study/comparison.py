@@ -35,6 +35,7 @@ from .speed import BATCH_GAMES, BATCHES
 DIFFERENT = {"init", "network", "hidden_sizes", "activation", "encoding", "equivariant", "output_gain"}
 SAME_FOR_ALL = options_of(RunSettings).keys() - DIFFERENT  # or the runs could not be compared
 WINDOW = 5000  # games: as many for every algorithm, so that the same noise is left in every curve
+PARTITIONS = 20_000
 SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as one; 3 seeds never show one
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
 
@@ -241,25 +242,30 @@ def row_of(entrant, runs, reach, failed=""):
     }
 
 
-def p_value(some, others):
-    """Of a rank-sum permutation test (Wilcoxon 1945), two-sided, by 20,000 random partitions of the pooled runs."""
-    pooled = np.concatenate([some, others])
+def p_value(best, *others):
+    """How often runs that are all alike differ as clearly as those of the best entrant and the last of `others`.
+
+    A rank-sum permutation test (Wilcoxon 1945), two-sided, by random partitions of the pooled runs. Which entrant is
+    best, and which is last, shows in the same runs; so the largest difference of each partition counts.
+    """
+    sizes = [len(best), *map(len, others)]
+    pooled = np.concatenate([best, *others])
     ordered = np.sort(pooled)
     ranks = ordered.searchsorted(pooled, "left") + ordered.searchsorted(pooled, "right")  # equal ones share a rank
-    partitions = np.random.default_rng(0).permuted(np.tile(ranks, (20_000, 1)), axis=1)
-    sums, expected = partitions[:, : len(some)].sum(axis=1), len(some) * ranks.mean()
-    as_far = abs(sums - expected) > abs(ranks[: len(some)].sum() - expected) - 1e-6
-    return float((as_far.sum() + 1) / (len(as_far) + 1))  # the runs as they are count as a partition
+    partitions = np.random.default_rng(0).permuted(np.tile(ranks, (PARTITIONS, 1)), axis=1)
+    means = np.add.reduceat(np.vstack([ranks, partitions]), np.cumsum([0, *sizes[:-1]]), axis=1) / sizes
+    as_far = np.ptp(means, axis=1) > abs(means[0, -1] - means[0, 0]) - 1e-6
+    return float(as_far.mean())  # the runs as they are count as a partition
 
 
 def ranked(rows, results):
     """The best first, each other with its p-value against it; last those without any run. results: entrant → runs."""
-    best, *others = sorted(rows, key=lambda row: row["greedy_mean_shots"] if row["runs"] else math.inf)
-    greedy = {entrant: [summary["greedy"]["mean_shots"] for summary, _ in runs] for entrant, runs in results.items()}
-    for row in others:
+    rows = sorted(rows, key=lambda row: row["greedy_mean_shots"] if row["runs"] else math.inf)
+    greedy = [[summary["greedy"]["mean_shots"] for summary, _ in results[row["entrant"]]] for row in rows]
+    for place, row in enumerate(rows[1:], start=2):
         if row["runs"]:
-            row["p_value"] = p_value(greedy[best["entrant"]], greedy[row["entrant"]])
-    return [best, *others]
+            row["p_value"] = p_value(*greedy[:place])
+    return rows
 
 
 # -------------------------------------------------------------------- tables and text
@@ -284,7 +290,7 @@ TABLES = {
         Column("greedy_mean_shots", "greedy", ".3f", 1, "mean shots of greedy play at the end; mean over seeds"),
         Column("greedy_deviation", "± seeds", ".3f", 1, "its standard deviation over seeds"),
         Column("p_value", "p", ".2f", 1, "p-value of a rank-sum permutation test of its runs against those of the "
-               f"best; up to {SIGNIFICANT} counts as a difference"),
+               f"best, with those between; up to {SIGNIFICANT} counts as a difference"),
         Column("sampled_mean_shots", "sampled", ".2f", 1, "mean shots of sampled play at the end"),
         Column("gap_closed", "gap\nclosed", ".1%", 1, "of greedy play: 0% random, 100% exact Bayesian play"),
     ),
