@@ -58,10 +58,7 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
     for run in runs:
         if run.seed == 0:
             make_parts(run)  # raises where a file that it names is missing
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder {folder}: {error.strerror}") from None
+    folder.mkdir(parents=True, exist_ok=True)
     with locked(folder), one_core():  # around all runs, for an executor may carry them out in threads
         finished = {run: results for run in runs if (results := comparison.results_of(run))}
         failures = {}

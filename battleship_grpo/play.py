@@ -31,11 +31,6 @@ def newest_run():
     return max(policies, key=lambda path: path.stat().st_mtime).parent
 
 
-def posterior_player_for(rules):
-    """Bayes, or Density, which estimates the posterior, where there are too many placements for it."""
-    return Density(rules) if too_many_for_bayes(rules) else Bayes(rules)
-
-
 def play(options, console):
     """Do what the options ask for."""
     glyphs = boards.ASCII if options.ascii else boards.glyphs_of(console)
@@ -44,7 +39,7 @@ def play(options, console):
     if options.sample and isinstance(player, Trained):
         player = Sampled(player.name, player.policy)
     shown = name if name in BASELINES else Path(name).resolve().name
-    posterior_player = posterior_player_for(player.rules)
+    posterior_player = (Density if too_many_for_bayes(player.rules) else Bayes)(player.rules)  # an estimate, or exact
     played = boards.games(player, shown, None if options.human else posterior_player, options.board)
     if options.save:
         save_game([frame for game in islice(played, options.games) for frame in game], options, console)

@@ -149,7 +149,7 @@ def test_runs_from_a_file_that_has_changed_are_not_taken_for_those_of_today(tmp_
 
 def test_files_in_the_way_are_noticed_before_anything_is_run(tmp_path, refusal):
     (tmp_path / "file").write_text("mine")
-    assert "cannot make the folder" in refusal(main, "grpo", "--output-dir", str(tmp_path / "file"))
+    assert "file: File exists" in refusal(main, "grpo", "--output-dir", str(tmp_path / "file"))
 
 
 def test_folder_is_written_in_by_one_comparison_at_a_time(copied):

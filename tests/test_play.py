@@ -16,8 +16,9 @@ from PIL import Image
 from rich.console import Console
 
 from battleship_grpo.game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules, random_boards
-from battleship_grpo.play import main, posterior_player_for
+from battleship_grpo.play import main
 from battleship_grpo.players import find_player
+from battleship_grpo.players.bayes import Bayes
 from battleship_grpo.players.player import Player
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.screens.boards import ASCII, Frame, cell_name, game_frames, render
@@ -144,7 +145,7 @@ def test_wrong_input_is_explained_and_hints_show_the_maps_of_the_persons_own_boa
     assert re.search(r"You stopped after 1 shot. The policy needed \d+.", text)
     assert text.count(SHIP) == 2 * TINY.ship_cells and text.count("policy, %") == 1
     seen = np.eye(1, TINY.cells, dtype=np.int8) * (1 if board_of(7)[0] else -1)
-    expected = posterior_player_for(TINY).posterior(seen)[0][1]
+    expected = Bayes(TINY).posterior(seen)[0][1]
     first_row = next(line for line in text.split("posterior, %")[1].splitlines() if line.startswith(" 1 "))
     assert int(first_row.split()[-3]) == round(100 * expected)
 

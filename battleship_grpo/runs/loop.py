@@ -18,31 +18,39 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
     end, whatever that is.
 
     Every iteration of every rank has a random generator of its own, made from the seed, the iteration and the rank:
-    nothing needs remembering between iterations. The clock and the wishes of rank 0 count. Within an iteration the
-    clock is asked only where seconds are limited: with iterations alone no bit depends on it.
+    nothing needs remembering between iterations. The clock and the wishes of rank 0 count.
 
     Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up; the learner, and what is saved,
     are as they were before that iteration.
     """
-    world, xp = learner.world, learner.policy.xp
+    world, xp, mistakes = learner.world, learner.policy.xp, []
     done = dict(done or {"seconds": 0.0, "iterations": 0, "games": 0, "shots": 0})
+
+    def attempt(function, *arguments):
+        """A mistake of this rank alone, such as a full disk, ends training once all ranks meet: it is raised then."""
+        try:
+            function(*arguments)
+        except (OSError, ValueError) as mistake:
+            mistakes.append(mistake)
 
     def checkpoint():
         state = state_of(learner)  # to which every rank gives its part
         if save:
-            save(dict(done), state)
+            attempt(save, dict(done), state)
 
     world.all(True)  # the clock starts when every rank is here
     start, saved = time.perf_counter() - done["seconds"], done["seconds"]
     deadline = math.inf if settings.seconds is None else start + settings.seconds
     while True:
-        share = 1.0 if stopped() else share_done(settings, done)
+        share = 1.0 if mistakes or stopped() else share_done(settings, done)
         due = save is not None and (share >= 1 or 0 < done["seconds"] - saved >= settings.checkpoint_seconds)
         share, due = world.broadcast(np.array([share, due])).tolist()
         if due:
             checkpoint()
             saved = done["seconds"]
         if share >= 1:
+            if mistakes:
+                raise mistakes[0]
             return done
         iteration = done["iterations"] + 1
         factor = schedule(settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio,
@@ -57,8 +65,9 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
             restore(learner, before)
             checkpoint()
             options = " or ".join("--" + name.replace("_", "-") for name in learner.step_bounds)
-            raise FloatingPointError(f"iteration {iteration}: {error}; what was before it is saved. Try a lower "
-                                     f"{options}") from None
+            mistakes.append(FloatingPointError(f"iteration {iteration}: {error}; what was before it is saved. Try a "
+                                               f"lower {options}"))
+            raise mistakes[0] from None
         measured = over_ranks(world, measured)
         seconds = time.perf_counter() - start
         rate = measured["shots"] / (seconds - done["seconds"])
@@ -66,7 +75,7 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         done = {"seconds": seconds, "iterations": iteration, **totals}
         metrics = {"iteration": iteration, "seconds": seconds, **measured, **totals,
                    "learning_rate": learning_rate, "shots_per_second": rate}
-        on_iteration(share_done(settings, done), metrics)
+        attempt(on_iteration, share_done(settings, done), metrics)
 
 
 def share_done(settings, done):

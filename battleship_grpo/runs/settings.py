@@ -96,12 +96,10 @@ PRESETS = {  # name → what changes against the defaults
     # made this example known
     "article": {
         "iterations": 2000, "network": "mlp", "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
-        "equivariant": False,
-        "output_gain": 1.0, "num_boards": 4, "num_generations": 16, "num_iterations": 10, "num_minibatches": 1,
-        "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
+        "equivariant": False, "output_gain": 1.0, "num_boards": 4, "num_generations": 16, "num_iterations": 10,
+        "num_minibatches": 1, "epsilon": 0.9, "epsilon_high": 0.3, "beta": 0.0, "loss_type": "dapo",
         "advantage_baseline": "leave_one_out", "scale_rewards": "batch", "dynamic_sampling": True,
-        "learning_rate": 4e-4, "lr_scheduler_type": "constant", "weight_decay": 0.01,
-        "max_grad_norm": None,
+        "learning_rate": 4e-4, "lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": None,
     },
 }
 

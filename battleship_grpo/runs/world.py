@@ -208,6 +208,8 @@ def find_ranks():
     except (ImportError, RuntimeError) as error:
         raise ValueError("training over MPI needs mpi4py (python -m pip install -e '.[mpi]'), and the mpiexec that "
                          f"belongs to it: {error}") from None
+    if len({*MPI.COMM_WORLD.allgather(tuple(sys.argv[1:]))}) > 1:
+        raise SystemExit(2) if MPI.COMM_WORLD.rank else ValueError("the ranks were started with different options")
     if MPI.COMM_WORLD.rank:
         ignore_signals()
     return Ranks(MPI.COMM_WORLD, MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED).rank)
