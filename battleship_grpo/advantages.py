@@ -70,7 +70,7 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
     advantages = beyond_the_others(rollout, rollout.rewards)
     if variates is not None:
         xp = array_module(variates)
-        columns = xp.stack([beyond_the_others(rollout, column) for column in variates.T], axis=1)
+        columns = xp.stack([beyond_the_others(rollout, variates[:, k]) for k in range(variates.shape[1])], axis=1)
         first = (rollout.games // rollout.num_generations % 2 == 0)[:, None]  # of the halves
         by_other = [least_squares(columns * part, advantages * part[:, 0], all_reduce) for part in (~first, first)]
         advantages = advantages - (columns * xp.where(first, *by_other)).sum(axis=1)

@@ -25,7 +25,7 @@ from battleship_grpo.runs.checkpoint import load_state, state_of
 from battleship_grpo.runs.folder import MetricsFile, RunFolder
 from battleship_grpo.runs.loop import learn
 from battleship_grpo.runs.settings import make_settings, options_of_algorithm
-from battleship_grpo.runs.world import spawn
+from battleship_grpo.runs.world import INTERRUPTS, spawn
 from battleship_grpo.train import main, parse
 
 SMALL = {"board_size": 3, "fleet": (2,), "num_boards": 6, "num_minibatches": 2, "hidden_sizes": (8,), "iterations": 6}
@@ -342,7 +342,7 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path, monkeypatch)
 
 
 def test_a_second_signal_leaves_at_once(start, tmp_path):
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in INTERRUPTS[1:]:
         folder = tmp_path / number.name
         process = start("--rules", "classic", "--processes", "1", "--num-boards", "512", "--num-generations", "64",
                         "--iterations", "100000", "--output-dir", str(folder))
