@@ -16,7 +16,7 @@ from .runs.settings import BACKENDS, make_settings
 from .runs.world import spawn
 from .screens.command import command
 from .screens.options import Parser
-from .screens.tables import right
+from .screens.tables import right, stderr_console
 from .study.speed import STANDARD, measure
 from .train import default_processes
 
@@ -53,6 +53,7 @@ def main(arguments=None):
     processes = most if options.processes is None else options.processes
     if not 1 <= processes <= most:
         parser.error(f"processes must be ≥ 1 and ≤ {most} here, not {processes}")
+    stderr_console().print("every case takes some seconds, all of them one to three minutes: leave the machine alone")
     with spawn(processes, measure, backend, options.rules) as world:
         results = measure(world, backend, options.rules)
     if options.json:

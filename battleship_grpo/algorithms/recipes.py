@@ -19,6 +19,7 @@ LARGEST_SMALL_BOARD = 6
 LARGE = {"network": "placement", "num_boards": 256}  # games are long there, and fewer fill a batch
 LARGE_GROUPS = {"network": "placement", "num_boards": 32, "num_generations": 8, "num_minibatches": 4,
                 "learning_rate": 3e-3}
+LARGE_GRPO = LARGE_GROUPS | {"learning_rate": 6e-3, "beta": 0.001}
 LARGE_PAIRS = LARGE_GROUPS | {"learning_rate": 7.5e-4}
 LARGE_IMITATION = {"network": "placement", "learning_rate": 5e-3}
 
@@ -34,7 +35,7 @@ class Recipe(NamedTuple):
 
 def grpo(paper, idea, **settings):
     """A row of GRPO's family. A policy that has learnt already takes smaller steps."""
-    return Recipe(GRPO, paper, idea, settings, LARGE_GROUPS, init_slowdown=10.0)
+    return Recipe(GRPO, paper, idea, settings, LARGE_GRPO, init_slowdown=10.0)
 
 
 RECIPES = {
@@ -66,8 +67,7 @@ RECIPES = {
                          "process supervision: every shot has a reward of its own", supervision="process"),
     "grpo_hindsight": grpo("Burch et al. 2018, AIVAT",
                            "process rewards less what the hidden fleet explains; a language model has no such thing",
-                           supervision="process",
-                           advantage_baseline="control_variates", beta=0.0),
+                           supervision="process", advantage_baseline="control_variates"),
     "dr_grpo": grpo("Liu et al. 2025", "no division by lengths or deviations: both are biases",
                     loss_type="dr_grpo", scale_rewards="none", beta=0.0),
     "dapo": grpo("Yu et al. 2025", "clip higher above, every token the same, only boards that teach",

@@ -42,7 +42,7 @@ class Placement(Network):
     """Beliefs about each ship, at every cell of a square board. hidden_sizes: numbers, *channels*, per cell."""
 
     name = "placement"
-    default_hidden_sizes = (32,) * 6
+    default_hidden_sizes = (32,) * 3
     in_file = (*Network.in_file, "num_outputs", "fleet")
     zero_at_first = "bBgr"
 

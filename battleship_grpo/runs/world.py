@@ -178,9 +178,7 @@ def ignore_signals():
 
 @contextmanager
 def signals_held_back(*numbers):
-    """These signals wait until the block is over, and never reach processes that are started in it. Where signals
-    cannot be held back (Windows), nothing changes.
-    """
+    """These signals wait until the block is over, and never reach processes that it starts (except on Windows)."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rcParams
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -19,7 +18,9 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E
 EIGHT = BLUE, RED, GREEN, ORANGE, PURPLE, "#56B4E9", "#000000", "#8C6D1F"  # the last for their yellow, too pale here
 
 
-rcParams["text.parse_math"] = False  # a name may hold dollars
+def plain(text):
+    """A text whose dollars are dollars, not mathematics."""
+    return text.replace("$", r"\$")
 
 
 def style(axes, title, x_label, y_label):
@@ -91,7 +92,7 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
     featured: the labels, at most 8, that get a colour; the others are grey. levels: (name, mean shots), to be marked.
     """
     figure = Figure(figsize=(14, 7.5), layout="constrained")
-    figure.suptitle(title, fontsize=18, fontweight="bold")
+    figure.suptitle(plain(title), fontsize=18, fontweight="bold")
     panels = figure.subplots(1, 2, sharey=True)
     colours = dict(zip(featured, EIGHT, strict=False))
     lines = {}  # label → a line of its colour
@@ -107,7 +108,7 @@ def compare_curves(curves, featured, title, legend_title, levels=()):
         axes.xaxis.set_major_formatter(ticks[x_label])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.label_outer()
-    figure.legend([lines[label] for label in curves], list(curves), loc="outside right center", frameon=False,
+    figure.legend([lines[label] for label in curves], map(plain, curves), loc="outside right center", frameon=False,
                   fontsize=13, title=legend_title, title_fontsize=11)
     return figure
 
@@ -136,7 +137,7 @@ def game_figure(frame):
     maps = [entry for entry in maps if entry[1] is not None]
     figure = Figure(figsize=(2.9 * (1 + len(maps)), 3.8))
     figure.subplots_adjust(left=0.04, right=0.99, top=0.74, bottom=0.1, wspace=0.1)
-    figure.text(0.015, 0.935, frame.heading, fontsize=11, fontweight="bold")
+    figure.text(0.015, 0.935, plain(frame.heading), fontsize=11, fontweight="bold")
     figure.text(0.015, 0.875, frame.counts, fontsize=11)
     figure.text(0.015, 0.03, frame.comment, fontsize=11)
     board, *heat_axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
