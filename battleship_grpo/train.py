@@ -78,6 +78,7 @@ def one_core():
 @one_core()
 def run(folder, settings, saved, console, stopped, ranks):
     """Train, from the start or from the checkpoint `saved`, then evaluate. Returns (folder, summary)."""
+    import matplotlib  # noqa: F401  what is wrong with its settings is told before training, not after
     settings = settled(settings, ranks)
     inputs = input_digests(settings)
     start = load_policy(settings.init, settings.make_rules()) if os.path.exists(settings.init) else None

@@ -44,7 +44,7 @@ class RunSettings:
                                     "then", above=0)
     iterations: int | None = setting(None, f"end training after this many iterations (default: {ITERATIONS}, if there "
                                      "is no limit on seconds)", low=0)
-    seed: int = setting(0, "seed of every random number: same seed, same machine, same run", low=0)
+    seed: int = setting(0, "seed of every random number: same seed, machine and iterations, same run", low=0)
     output_dir: str = setting("", "run folder (default: runs/ALGORITHM-RULES-seedK, numbered if taken)")
     backend: str = setting("numpy", "array library: numpy, cupy (one NVIDIA GPU), or auto: cupy where it can run",
                            choices=BACKENDS)

@@ -61,8 +61,7 @@ def value_of(option, text):
 def add_settings(parser, arguments):
     """An option per setting, with its meaning and the default that a run with these arguments gets.
 
-    --help shows those that most people need, --help-all all that the algorithm has. Those of other algorithms are read,
-    too, so that a mistake is explained.
+    --help shows those that most people need, --help-all the algorithm's; those of others are read to explain a mistake.
     """
     parser.add_argument("--help-all", action="help", help="show every setting, and exit")
     settings, run, shared = settings_so_far(arguments), options_of(RunSettings), options_of(LearnerSettings)
