@@ -4,8 +4,7 @@
     python -m battleship_grpo.compare grpo grpo:beta=0 grpo:epsilon=0.1:epsilon_high=0.3 --seeds 8 --iterations 300
 
 Each is trained from every seed, each run in a process of its own. The folder then holds compare.csv, compare.png and a
-folder for each run. Ctrl-C keeps what is finished; the same command goes on from there.
-One is called better only where the seeds tell them apart.
+folder for each run. Ctrl-C keeps what is finished; the same command goes on. Only seeds show which is better.
 
 From Python `compare` takes any `concurrent.futures.Executor`, such as that of a cluster, which need not share a disk.
 """

@@ -42,7 +42,8 @@ RECIPES = {
     # ---- before the group
     "pretrain": Recipe(Pretrain, "Chen et al. 2019, Learning by cheating",
                        "predict what is hidden: labels are free once a game is over", {"hidden_sizes": (512,)},
-                       {"network": "placement", "num_boards": 64, "num_minibatches": 16, "temperature": 0.05}),
+                       {"network": "placement", "hidden_sizes": (32,) * 6, "num_boards": 64, "num_minibatches": 16,
+                        "temperature": 0.05}),
     "sft": Recipe(SFT, "Ross et al. 2011, DAgger", "imitate a teacher's shots, on its games or on one's own",
                   large=LARGE_IMITATION),
     "distill": Recipe(Distill, "Hinton et al. 2015; Agarwal et al. 2024, GKD",

@@ -151,8 +151,7 @@ def users_of(name):
 def make_settings(**given):
     """The settings of a run: those given, and for the others their defaults.
 
-    Raises ValueError, naming the setting and its range, for one that makes no sense, or that means nothing to the
-    algorithm or beside the others.
+    Raises ValueError, by name, for one that makes no sense, or means nothing to the algorithm or beside the others.
     """
     every = options_of(RunSettings)
     algorithm = checked("algorithm", given.get("algorithm", "grpo"), every["algorithm"])
@@ -167,8 +166,9 @@ def make_settings(**given):
     values |= given
     network = checked("network", values["network"], every["network"])
     for name in {"hidden_sizes", "critic_hidden_sizes"} & options.keys():
-        if given.get(name) is None and (network != MLP.name or values[name] is None):  # those of a recipe: for an MLP
-            values[name] = NETWORKS[network].default_hidden_sizes
+        if given.get(name) is None:  # a recipe's are for the network that it has on a small, or a large board
+            sizes = (recipe.settings if network == MLP.name else recipe.large).get("hidden_sizes")
+            values[name] = sizes or NETWORKS[network].default_hidden_sizes
     if values["iterations"] is None and values["seconds"] is None:
         values["iterations"] = ITERATIONS
     return settings_class(recipe.kind)(**values)
