@@ -187,7 +187,7 @@ def test_no_process_is_left_where_one_is_killed(killed, tmp_path):
 @POSIX
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path, capsys):
     """A signal to all processes, as from a terminal: soon none is left, nor a temporary file."""
-    folder, arguments = tmp_path / "compared", ["reinforce", "grpo", "--seeds", "1", "--seconds", "0.2", "--jobs", "1",
+    folder, arguments = tmp_path / "compared", ["reinforce", "grpo", "--seeds", "1", "--seconds", "1.0", "--jobs", "1",
                                                 "--board-size", "3", "--fleet", "2"]
     process, scratch = start(folder, *arguments)
     wait_for((folder / "reinforce-seed0" / "summary.json").exists, process)
