@@ -228,9 +228,8 @@ def test_failed_runs_are_reported_and_stop_no_others(monkeypatch, tmp_path, caps
     def broken(settings, *arguments, **options):
         if settings.algorithm == "grpo":
             raise FloatingPointError("loss is nan")
-        result = whole(settings, *arguments, **options)
-        assert {pool["num_threads"] for pool in threadpool_info()} <= {1}  # still, as other runs may be under way
-        return result
+        assert {pool["num_threads"] for pool in threadpool_info()} <= {1}  # as long as other runs may be under way
+        return whole(settings, *arguments, **options)
 
     monkeypatch.setattr(command, "train", broken)
     monkeypatch.setattr(comparison, "NewProcesses", lambda jobs, _: ThreadPoolExecutor(jobs))

@@ -220,6 +220,7 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_over_ranks_or_processes(tmp_
     ([*TRAIN, *TINY, "--output-dir", "/dev/null/run"], 2, ["/dev/null: File exists"]),  # rank 0 alone
     ([*TRAIN, *TINY, "--learning-rate", "1e45"], 2, ["iteration 1", "loss is nan"]),  # every rank
     ([*TRAIN, "--algorithm", "sft", "--teacher", "nowhere"], 2, ["nowhere"]),  # every rank
+    ([*TRAIN, *TINY, ":", sys.executable, *TRAIN], 2, ["started with different options"]),
     ([ranks.__file__], 2, ["no disk", "Abort(2)"])])  # one rank alone, while the others train: MPI ends them
 def test_ranks_end_together_and_a_mistake_is_said_once(arguments, status, says, tmp_path):
     found, shown = ended(start(2, *arguments, folder=tmp_path))
