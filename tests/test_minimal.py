@@ -82,4 +82,4 @@ def test_it_learns_in_two_seconds():
     """Untrained it needs about 23.4 shots, with a deviation over seeds below 0.2: 22 is far off."""
     lines = []
     parameters = minimal.train(seconds=2, tell=lines.append)
-    assert minimal.judge(parameters) < 22 and lines
+    assert minimal.evaluate(parameters) < 22 and lines
