@@ -33,7 +33,7 @@ MINIBATCHES = 16  # steps of AdamW per batch
 EPSILON = 0.2  # the ratio ρ is clipped to 1 ± ε
 BETA = 0.003  # weight of the KL penalty
 LEARNING_RATE = 0.01  # at the start; it falls to 0
-SYMMETRIC = True  # False leaves `symmetric` out: as GRPO is, and learning is much slower
+SYMMETRIC = True  # False: plain GRPO, without `symmetric`; it learns much more slowly
 
 CELLS, SHIP_CELLS = SIZE**2, sum(FLEET)
 GRID = np.arange(CELLS).reshape(SIZE, SIZE)  # cell numbers, as they lie on the board
@@ -129,7 +129,7 @@ def symmetric(parameters):
 def group_advantages(scores):
     """A = (score − mean of the group) / standard deviation of the group: (B·G,).
 
-    Scores 0.8, 0.3, 0.6, 0.2, 0.7 have mean 0.52 and deviation 0.26: A = +1.08, −0.85, +0.31, −1.24, +0.70.
+    Scores 0.8, 0.4, 0.6, 0.3, 0.4 have mean 0.5 and deviation 0.2 (of n − 1): A = +1.5, −0.5, +0.5, −1, −0.5.
     """
     groups = scores.reshape(-1, G)  # (B, G)
     centred = groups - groups.mean(axis=1, keepdims=True)
@@ -141,7 +141,7 @@ def objective(log_pi, log_pi_old, log_pi_ref, A):
     rho = np.exp(log_pi - log_pi_old)  # ρ = π/π_old, so dρ/dlog π = ρ
     clipped = np.clip(rho, 1 - EPSILON, 1 + EPSILON)
     surrogate = np.minimum(rho * A, clipped * A)
-    d_surrogate = np.where(rho * A <= clipped * A, rho * A, 0)  # 0 where the clip holds the shot
+    d_surrogate = np.where(rho * A <= clipped * A, rho * A, 0)  # 0 where the clip acts
 
     d = log_pi - log_pi_ref
     kl = np.exp(-d) + d - 1  # the estimate k3: never negative; its mean over shots from π is KL(π‖π_ref)
@@ -154,7 +154,7 @@ def gradient(parameters, observations, actions, log_pi_old, A):
     log_probs, layers = forward(parameters, observations)  # (S, 25)
     rows = np.arange(len(actions))
     log_pi = log_probs[rows, actions]  # (S,)
-    log_pi_ref = -np.log((observations == 0).sum(axis=1, dtype=log_pi.dtype))  # (S,): all cells in the fog alike
+    log_pi_ref = -np.log((observations == 0).sum(axis=1, dtype=log_pi.dtype))  # (S,): uniform over cells in the fog
     loss, d_log_pi = objective(log_pi, log_pi_old, log_pi_ref, A)  # (S,)
     d_log_pi /= len(rows)  # the one number per shot
 
