@@ -4,7 +4,7 @@ Start reading at `minimal.py`, then `algorithms/grpo.py`; start running with
 
     python -m battleship_grpo.train
 
-The lesson (every module at the top that is not a command, `networks` and `algorithms`) imports NumPy and nothing else.
+The lesson (`networks`, `algorithms`, every top-level module that is not a command) imports NumPy and nothing else.
 """
 
 import os

@@ -49,7 +49,7 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
 
 
 def process_advantages(rollout, eps=1e-4):
-    """Process supervision (DeepSeekMath, §4.1.3): (S,), the sum over a shot and those after it of the rewards,
+    """Process supervision (DeepSeekMath, §4.1.3): (S,), the sum, over a shot and those after it, of rewards
     normalised among all shots on their board."""
     xp, rewards = array_module(rollout.rewards), rollout.rewards
     boards = rollout.games // rollout.num_generations
@@ -60,11 +60,11 @@ def process_advantages(rollout, eps=1e-4):
 
 
 def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_reduce=ALONE.all_reduce, eps=1e-4):
-    """What a shot and those after it earned, less what the other games on its board earned from the same step on; over
+    """What a shot and those after it earned, less what the other games on its board earned from then on; divided by
     the standard deviation of all: (S,). The step-wise baseline is that of Greensmith et al. 2004.
 
-    variates: (S, K), control variates: numbers of mean 0 whatever is fired at. What those of this shot and the ones
-    after it explain of the advantages, by least squares, is subtracted. That leaves their mean and takes out some of
+    variates: (S, K), control variates: numbers of mean 0 whatever is fired at. A fit of those of this shot and the
+    later ones to the advantages, by least squares, is subtracted. That leaves their mean and takes out some of
     the chance (in games: AIVAT, Burch et al. 2018). The factors for each half of the boards are fitted on the other.
     """
     advantages = beyond_the_others(rollout, rollout.rewards)
@@ -86,7 +86,7 @@ def beyond_the_others(rollout, values):
 
 
 def least_squares(columns, values, all_reduce=ALONE.all_reduce):
-    """The factors (K,) with which columns (S, K) add up to values (S,) as nearly as can be, over all ranks."""
+    """The factors (K,) with which columns (S, K) best add up to values (S,), over all ranks."""
     xp = array_module(values)
     both = xp.concatenate([columns, values[:, None]], axis=1).astype(np.float64)
     products = to_numpy(all_reduce((both.T @ both).reshape(-1))).reshape(both.shape[1], -1)

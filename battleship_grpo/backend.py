@@ -36,7 +36,7 @@ def to_numpy(array):
 def load_backend(name, local_rank=0):
     """The array library for `--backend numpy|cupy|auto`; auto takes CuPy where it and a GPU are at hand.
 
-    local_rank: of a machine's processes, each of which takes its own GPU while there are enough. Raises ValueError, in
+    local_rank: this process's number on its machine; each takes its own GPU if there are enough. Raises ValueError, in
     one line, where CuPy is asked for and is not installed, or finds no GPU.
     """
     if name == "numpy":

@@ -80,7 +80,7 @@ class BattleshipEnv:
         return sum(posterior for posterior, _ in ship_posteriors(self.rules, fleets, observations))
 
     def control_variates(self, fleets, observations, actions):
-        """How far a shot hit beyond what `ship_posteriors` expects: (S, 2), on average 0 whatever is fired at.
+        """Hits of a shot beyond what `ship_posteriors` expects: (S, 2), on average 0 whatever the shot.
 
         Two columns, over √(cells left to find), the second times √probability: a surprise's worth depends on both.
         """
@@ -106,7 +106,7 @@ class BattleshipEnv:
         return state.seen == 0
 
     def step(self, state, actions):
-        """A miss costs 1 / (water cells + 1), a hit nothing; a game that ends unsunk loses what is left of its 1."""
+        """A miss costs 1 / (water cells + 1), a hit nothing; an unsunk fleet costs the rest of the 1 at the end."""
         xp = array_module(actions)
         games = xp.arange(len(actions))
         ship = state.ships[games, actions]

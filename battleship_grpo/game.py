@@ -15,7 +15,7 @@ from .backend import array_module
 WATER, SHIP, MISS, HIT = "🌊", "🚢", "💦", "💥"
 
 LARGEST_BOARD = 32
-ENUMERATE_BELOW = 200_000  # list every layout rather than redraw, while so many combinations are all there are
+ENUMERATE_BELOW = 200_000  # up to so many combinations, list every layout rather than redraw
 LARGEST_LISTING = 2_000_000  # the most layouts, whole or partial, that are ever held in memory
 SEARCH_STEPS = 200_000  # positions tried before giving up on proving that a fleet fits
 MOST_SHIPS_SHOWN = 20  # of a fleet, in a line of words
@@ -188,7 +188,7 @@ def random_boards(rules, count, rng):
 
 
 def random_fleets(rules, count, rng):
-    """The same, as the number of each ship's placement: int (count, ships)."""
+    """Random fleets, as each ship's placement number: int (count, ships)."""
     table = _listed(rules, array_module(rng), all_fleets)
     return _redrawn(rules, count, rng)[0] if table is None else _pick(table, count, rng)
 
@@ -215,7 +215,7 @@ def _redrawn(rules, count, rng):
 
 
 def _crowded(rules, xp):
-    """All fleets of rules whose legal ones are too rare to meet by chance."""
+    """All legal fleets, where they are too rare to meet by chance."""
     try:
         fleets = all_fleets(rules)
     except ValueError as error:

@@ -14,7 +14,7 @@ Without the import: `gymnasium.make("battleship_grpo.gym:battleship_grpo/Battles
     truncated     it is not, after `max_shots` shots: score 0
     info          "action_mask": int8 (cells,), 1 where not fired at yet, as `action_space.sample` takes it
 
-A shot at a cell fired at before is wasted: it counts as a shot that did not hit, and shows nothing new.
+A repeated shot at a cell is wasted: it counts as a shot that did not hit, and shows nothing new.
 `action_masks()` gives the mask as bool, as sb3-contrib's MaskablePPO asks for it. Needs the extra `gym`.
 """
 

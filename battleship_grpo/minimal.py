@@ -56,7 +56,7 @@ def all_boards():
 
 
 def play(parameters, boards, rng=None):
-    """Play one game on each of N boards, side by side. Returns of all S shots: game, observation, action, log π."""
+    """Play a game on each of N boards, side by side. Returns, for all S shots: game, observation, action, log π."""
     games, hits = np.arange(len(boards)), np.zeros(len(boards), int)  # (N,)
     observations = np.zeros(boards.shape, np.int8)  # (N, 25): 0 fog, −1 miss, 1 hit
     record = []

@@ -73,7 +73,7 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
         return PerShot(d, xp.ones_like(d))
     if estimator == "k2":
         return PerShot(d * d / 2, d)
-    inverse_ratio = xp.exp(xp.minimum(-d, 40))  # where π all but excludes the shot: e⁸⁰ is finite in float32
+    inverse_ratio = xp.exp(xp.minimum(-d, 40))  # where π almost excludes the shot: e⁸⁰ is finite in float32
     return PerShot(inverse_ratio + d - 1, 1 - inverse_ratio)
 
 

@@ -1,7 +1,7 @@
 """The policy: from an observation to a probability for each legal action.
 
 `Policy` is a network whose outputs are logits, `MaskedSoftmax` the distribution that logits and legal actions make. Its
-slopes are derivatives with respect to the logits, at temperature 1: they are divided by it (F by its square).
+slopes with respect to the logits are the formulas below, divided by the temperature (F by its square).
 """
 
 from functools import cached_property, lru_cache

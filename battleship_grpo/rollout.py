@@ -1,4 +1,4 @@
-"""Playing G games on each of B boards, all at once and turn by turn, and its record: flat arrays over all shots."""
+"""Playing G games on each of B boards, all at once and turn by turn; their record: flat arrays over all shots."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +13,7 @@ from .policy import MaskedSoftmax
 
 class Counts(NamedTuple):
     """How much a minibatch holds: what losses divide by. Each rank has a part, and these are means over the ranks, so
-    that the mean over ranks of sums divided by them is a mean over all."""
+    that a sum divided by them, averaged over ranks, is a mean over all."""
 
     num_shots: float
     num_games: float
@@ -209,7 +209,7 @@ def results(turns, tasks):
 
 
 def record(env, tasks, choose, num_generations):
-    """Play one game on each task, `num_generations` of them in a row on the same one: a `Rollout`."""
+    """Play one game on each task, where `num_generations` in a row are the same: a `Rollout`."""
     turns, xp = list(play(env, tasks, choose)), array_module(tasks)
     order = xp.argsort(xp.concatenate([turn.games for turn in turns]), kind="stable")  # step by step → game by game
     columns = {name: xp.concatenate([getattr(turn, name) for turn in turns])[order]

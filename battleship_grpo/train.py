@@ -62,7 +62,7 @@ def changed(settings, changes, folder):
     for name, value in changes.items():
         if name not in CHANGEABLE and value != getattr(settings, name, None):
             raise ValueError(f"{name} is {getattr(settings, name, None)!r} in {folder}, not {value!r}: a run goes on "
-                             f"as it was, but for {', '.join(CHANGEABLE)}")
+                             f"as it was, except {', '.join(CHANGEABLE)}")
     limits = {"iterations": None, "seconds": None} if {"iterations", "seconds"} & changes.keys() else {}
     return replace(settings, **limits | changes)
 
@@ -105,7 +105,7 @@ def run(folder, settings, saved, console, stopped, ranks):
 
 @one_core()
 def take_part(world, settings, saved):
-    """What every process runs but rank 0, which alone has a folder, a screen and an evaluation."""
+    """What every process except rank 0 runs; only rank 0 has a folder, screen and evaluation."""
     with agreement(world):
         algorithm = prepare(settings, world, saved)
     with suppress(FloatingPointError):  # rank 0 meets it, too, and says so

@@ -4,7 +4,7 @@
     margin = (log π/π_ref of the winner) − (log π/π_ref of the loser), summed over the shots of each
     gradient of −log σ(β·margin): ∓β·σ(−β·margin) on every shot of the winning / losing game      eq. 7
 
-A preference does not say by how much the winner was better. In online rounds the policy as it is now plays each batch
+A preference does not say by how much the winner was better. Online, the current policy plays each batch
 of pairs; offline it learns from a saved `preferences.npz`. IPO and SimPO are other functions of the margin (see
 `preference_loss`).
 """

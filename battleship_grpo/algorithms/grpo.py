@@ -141,8 +141,8 @@ class GRPO(Learner):
     def sample(self, rng):
         """Lines 7 and 8; with DAPO's dynamic sampling, other boards replace those whose games all scored the same.
 
-        After `max_resamples` tries the batch stays smaller, or the first draw is used whole if each minibatch would
-        not get a board. Games and shots count all draws; means are of the first, which is unselected.
+        After `max_resamples` tries the batch stays smaller, or the first draw is used whole if some minibatch would
+        get no board. Games and shots count all draws; means are of the first, which is unselected.
         """
         s = self.settings
         privileged = s.advantage_baseline == "control_variates"

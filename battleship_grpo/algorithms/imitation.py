@@ -1,6 +1,6 @@
 """Learning from answers: pretraining, supervised fine-tuning (SFT) and distillation.
 
-**Pretraining** predicts what is hidden. A language model's labels are free, for they stand in the text; here the hidden
+**Pretraining** predicts what is hidden. A language model's labels are free, as they are in the text; here the hidden
 fleet is known once a game is over.
 
     a batch of games that the policy plays nearly greedily, so that it sees where its best shots lead
@@ -10,7 +10,7 @@ fleet is known once a game is over.
 Given what was seen, a cell is a target as often as a ship lies there, so the loss is least where
 π(a|s) = P(ship at a | s) / ship cells left: the exact posterior, on any board, without a list of placements or a player
 to imitate. A teacher that sees what the student may not is privileged (Chen et al. 2019, "Learning by cheating"). To
-have less noise in the target, each ship is averaged over all the places that the others, and what was seen, leave it
+have less noise in the target, each ship is averaged over all places that the others and what was seen allow
 (`game.ship_posteriors`).
 
 **Imitation** learns from a teacher, offline and on-policy:

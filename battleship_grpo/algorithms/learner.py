@@ -83,7 +83,7 @@ class Learner:
     """What a run holds. An algorithm adds to `networks` and `optimisers`: by name, all that training changes."""
 
     step_bounds = ("learning_rate", "max_grad_norm")  # settings to lower where numbers run away
-    needs = ()  # what the constructor takes besides, of "reference", "critic", "teacher", "preferences"
+    needs = ()  # those of "reference", "critic", "teacher", "preferences" that the constructor takes
     reference = None  # the policy that a KL penalty pulls towards, where there is one
 
     def __init__(self, settings, env, policy, world=None):
@@ -102,7 +102,7 @@ class Learner:
 
     @staticmethod
     def fewest_boards(settings):
-        """That a rank can learn from: each minibatch needs one."""
+        """The fewest for a rank: one for each minibatch."""
         return settings.num_minibatches
 
     def learn_from(self, batch, learning_rate):
@@ -147,7 +147,7 @@ def make_optimiser(settings, network):
 def step(learner, rng, learning_rate, deadline=math.inf):
     """One iteration, on boards and games drawn with `rng`. Returns what was measured, name → number.
 
-    No further pass begins once `time.perf_counter()` is past the deadline. Either every rank has one or none.
+    No further pass begins once `time.perf_counter()` is past the deadline. All ranks have one, or none has.
     """
     learner.deadline = deadline
     batch = learner.collect(rng)
@@ -168,7 +168,7 @@ def measure(rollout):
 
 
 def passes(learner, batch, count):
-    """The minibatches of a batch, so many times over, but no pass begins after the deadline by the clock of rank 0."""
+    """The minibatches of a batch, `count` times, but no pass begins after the deadline by the clock of rank 0."""
     world = learner.world
     minibatches = with_counts(world, batch.minibatches(learner.settings.num_minibatches))
     for number in range(count):

@@ -7,8 +7,8 @@
         a step of AdamW for the critic down                     ½(V − R)²
     stop the epochs early once π has moved `target_kl` from π_old
 
-The textbook's one loss for both networks becomes two here, for they share no parameters. The critic is a second network
-that predicts from what the player sees what the rest of the game will earn. GRPO's whole point is to do without it.
+The textbook's single loss becomes two here, because the networks share no parameters. The critic is a second network
+that predicts the reward of the rest of the game from what the player sees. GRPO's whole point is to do without it.
 """
 
 from dataclasses import dataclass

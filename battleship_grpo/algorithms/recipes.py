@@ -34,7 +34,7 @@ class Recipe(NamedTuple):
 
 
 def grpo(paper, idea, **settings):
-    """A row of GRPO's family. A policy that has learnt already takes smaller steps."""
+    """A row of GRPO's family. An already trained policy takes smaller steps."""
     return Recipe(GRPO, paper, idea, settings, LARGE_GRPO, init_slowdown=10.0)
 
 

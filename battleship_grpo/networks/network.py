@@ -35,12 +35,12 @@ MOST_PARAMETERS = 2**27  # a checkpoint holds several vectors of this length
 
 
 class Network:
-    """What the families share. The arguments, of which each family uses what it needs:
+    """What the families share. The arguments; each family uses those that it needs:
 
     hidden_sizes  units of each hidden layer
     activation    "relu" or "tanh", after every hidden layer
     encoding      "planes": [hit | miss], 2·F inputs; "signed": the observation as it is, F inputs
-    rng           draws the first parameters; a network without has none until it may `adopt` some
+    rng           draws the first parameters; without it there are none until `adopt`
     dtype         float32 for training, float64 for checking gradients
     output_gain   factor on the first weights that do not lead into hidden units
     fleet         the lengths of the ships
@@ -92,7 +92,7 @@ class Network:
         return [name for name, axes in self.axes.items() if isinstance(axes[-1], int) and name[0] not in "bB"]
 
     def fan_in(self, name):
-        """How many inputs a sum has that these weights take part in."""
+        """The number of inputs in a sum with these weights."""
         return self.shapes[name][0]
 
     def products(self):

@@ -11,7 +11,7 @@ answer. It is belief propagation (Pearl 1988) with learnt messages (as in Yoon e
 graphical models by graph neural networks").
 
 Beliefs say where ships are, not what a shot is worth. So reward has parameters of its own, g and r: to be more decided
-than the beliefs, and to prefer a cell that tells more to one that is likelier to be hit. They start at 0. AdamW moves
+than the beliefs, and to prefer a more informative cell to one likelier to be hit. They start at 0. AdamW moves
 all parameters about as far in a step; the factors 10 and 3 let these act faster.
 
 In a file, float32, with n the board's size, C = n² cells row by row, P planes (hit, miss) or one (−1, 0, +1), S ships:
@@ -22,7 +22,7 @@ In a file, float32, with n the board's size, C = n² cells row by row, P planes 
     bᵢ[s, v] = Σ of softmax_p(Σ_{u∈p} eᵢ[a, s, u]) over the placements p of ship s that cover v, a the direction of p
     Wi (cᵢ₋₁, cᵢ), Ui (S, cᵢ), bi (cᵢ), 1 < i ≤ k    hᵢ[v] = φ(hᵢ₋₁[v]·Wi + bᵢ₋₁[:, v]·Ui + βᵢ), βᵢ in files bi
     g (1), r (cₖ, 1)                    the logit of v is (1 + 10·g)·log(Σ_s bₖ[s, v] + 10⁻⁹) + 3·hₖ[v]·r
-    fleet (S), activation, encoding, num_outputs    with other than C outputs, as a critic has, there is no Ek:
+    fleet (S), activation, encoding, num_outputs    if there are not C outputs (a critic), there is no Ek:
                                         W, b            y = mean_v(hₖ[v])·W + b
 """
 
@@ -34,8 +34,8 @@ from .mlp import activate, encode, slope
 from .network import Network
 from .spatial import believe, believe_slope, convolve, convolve_backward, unroll
 
-AGAINST = 1e3  # evidence that a miss is against any ship there
-LEAST = 1e-9  # ships that are believed to lie anywhere, so that there is a logarithm
+AGAINST = 1e3  # evidence of a miss against any ship there
+LEAST = 1e-9  # added to the ships believed at a cell, so that the logarithm exists
 
 
 class Placement(Network):

@@ -55,7 +55,7 @@ def convolve_backward(inputs, d_sums, d):
 
 
 def believe(evidence, fleet):
-    """Chances of each ship's placements (2, S, N, C), and how likely the ship covers each cell, (S, N, C).
+    """Chances of each ship's placements (2, S, N, C), and the chance that it covers each cell, (S, N, C).
 
     evidence: (2, S, N, C), for each ship to lie at a cell in either direction.
     """
@@ -81,7 +81,7 @@ def believe_slope(chances, d, fleet):
 
 
 def sums_along(values, fleet, back=False):
-    """For each placement the sum over its cells; back: for each cell that over the placements which cover it.
+    """For each placement the sum over its cells; back: for each cell the sum over placements that cover it.
 
     (2, S, N, C) → (2, S, N, C). Where a placement leaves the board its sum means nothing.
     """

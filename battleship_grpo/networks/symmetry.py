@@ -15,7 +15,7 @@ ORDER = 8  # four turns, each plain or mirrored
 
 
 def make_symmetric(network):
-    """Make parameters equal that belong to one orbit, by the first value of each, and keep them so. Returns it."""
+    """Set the parameters of each orbit to its first value, and keep them equal. Returns the network."""
     xp = array_module(network.parameters)
     orbits = parameter_orbits(network)
     _, first = np.unique(orbits, return_index=True)

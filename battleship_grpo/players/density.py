@@ -11,7 +11,7 @@ After every shot (sequential Monte Carlo with moves: Gilks & Berzuini 2001, "Fol
     estimate   average the distributions that ships were drawn from, not the ships drawn (Rao–Blackwell)
 
 With 100 particles `classic` takes 47.5 ± 0.4 mean shots (95%, 1,500 games, 0.06 s of a core each); `mini` takes 15.6,
-the exact posterior 15.552. Games that show the same share a cloud, and particles that differ only in the lifted ships
+the exact posterior 15.552. Games that look alike share a cloud, and particles that differ only in the lifted ships
 share their weights.
 
 Here N clouds, P particles in each, and n placements of a ship.
@@ -29,12 +29,12 @@ from .player import Player, best
 LAMBDA = 1e-3  # a weight's factor per contradiction
 MOST_WRONG = 6  # contradictions that count: products of more would be 0 in float32
 PARTICLES = 100
-BURN_IN = 4  # rounds of moves that make fleets of ships placed independently
+BURN_IN = 4  # rounds of moves that turn independent placements into fleets
 ROWS_AT_ONCE = 2048  # particles worked on at once: tables of a megabyte, which stay in the cache
 
 
 class Particles:
-    """Clouds of P guesses at the fleet, carried from shot to shot; games that show the same share a cloud."""
+    """Clouds of P guesses at the fleet, carried from shot to shot; games that look alike share a cloud."""
 
     def __init__(self, rules, num_games, rng, particles=PARTICLES):
         xp = array_module(rng)

@@ -67,7 +67,7 @@ def require_writable(path):
     """Raise OSError, which names `path`, where no file can be written, before any work is done for it."""
     require_regular(path)
     if not os.access(Path(path).parent, os.W_OK):
-        raise OSError(errno.EACCES, "its folder is not there, or not to be written to", str(path))
+        raise OSError(errno.EACCES, "its folder is missing or not writable", str(path))
 
 
 # -------------------------------------------------------------------- reading

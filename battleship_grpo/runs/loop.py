@@ -18,7 +18,7 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
     end, whatever that is.
 
     Every iteration of every rank has a random generator of its own, made from the seed, the iteration and the rank:
-    nothing needs remembering between iterations. The clock and the wishes of rank 0 count.
+    nothing needs remembering between iterations. Rank 0's clock and stop requests count.
 
     Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up; the learner, and what is saved,
     are as they were before that iteration.

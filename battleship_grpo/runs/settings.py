@@ -1,8 +1,8 @@
 """Every setting of a training run: the experiment, whole. The command line follows from it.
 
 Settings of an algorithm stand in its own file (`Settings` of its class), those of every run here; a run has both. A
-default is that of the class, or what the algorithm's row in `algorithms.recipes` says. Settings that Hugging Face TRL's
-GRPOConfig has too bear its names and its meaning; docs/trl.md says what differs.
+default is that of the class, or of the algorithm's row in `algorithms.recipes`. Settings also in Hugging Face TRL's
+GRPOConfig have the same names and meaning; docs/trl.md says what differs.
 """
 
 import json
@@ -119,7 +119,7 @@ class Option(NamedTuple):
 
 @lru_cache(maxsize=64)
 def options_of(settings_class):
-    """name → Option, of all fields. A field that a subclass gives another default keeps its meaning and limits."""
+    """name → Option, of all fields. A field keeps its meaning and limits if a subclass changes its default."""
     found = {}
     for field in fields(settings_class):
         named = (vars(base).get("__dataclass_fields__", {}).get(field.name) for base in settings_class.__mro__)

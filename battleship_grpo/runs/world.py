@@ -24,7 +24,7 @@ import numpy as np
 from ..backend import World, array_module, to_numpy
 
 LAUNCHERS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"  # what they call the number of ranks
-PATIENCE = 5.0  # seconds that a rank which failed waits for the others to end, before it ends them
+PATIENCE = 5.0  # seconds that a failed rank waits for the others to end, before it ends them
 add_up = partial(reduce, np.add)  # vectors in the order of ranks: it gives the same bits wherever it is done
 INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it

@@ -4,7 +4,7 @@
     2                 a mistake, or something that cannot be done: the line says what
     128 + a signal    stopped: 130 by Ctrl-C; 141, without a line, when the reader of stdout has left
 
-What cannot be written to stderr is dropped: a run is not lost because its terminal is gone.
+What cannot be written to stderr is dropped: a run survives the loss of its terminal.
 """
 
 import os
@@ -65,7 +65,7 @@ def ending(error):
 
 
 def status_of(stop):
-    """128 + the signal behind a KeyboardInterrupt."""
+    """128 + the signal of a KeyboardInterrupt."""
     return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 
 

@@ -19,7 +19,7 @@ MOST_CHOICES = 8  # that are listed beside an option
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse for a command; a mistake is a ValueError, as any other is that a command meets."""
+    """argparse for a command; a mistake is a ValueError, like any other that a command meets."""
 
     def __init__(self, name, doc, **options):
         """doc: the docstring whose first paragraph tells what the command is for; None where Python leaves them out."""
@@ -77,7 +77,7 @@ def add_settings(parser, arguments):
 
 
 def settings_so_far(arguments):
-    """What a run gets that is told no more than those of these arguments that defaults depend on."""
+    """The settings of a run given only those of these arguments that defaults depend on."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     for name in DECIDING:
         add_setting(parser, name, options_of(RunSettings)[name])

@@ -52,7 +52,7 @@ def mark_level(axes, value, text, above, left=False):
 
 
 def mark_levels(axes, levels, left=False):
-    """levels: (name, mean shots). The words stand above their lines, but for the lowest."""
+    """levels: (name, mean shots). The words stand above their lines, except the lowest."""
     for name, shots in levels:
         mark_level(axes, shots, f"{name} {shots:.4g}", above=shots > min(shots for _, shots in levels), left=left)
     axes.margins(y=0.1)

@@ -103,7 +103,7 @@ class NewProcesses(ProcessPoolExecutor):
 def prepare(reader, scratch):
     """In a new process: temporary files go to `scratch`; it ends once the other end of `reader` is closed."""
     def watch():
-        with suppress(OSError):  # so says Windows that the other end is closed
+        with suppress(OSError):  # on Windows: the other end is closed
             reader.poll(None)
         os._exit(1)
 
