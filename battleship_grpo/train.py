@@ -29,7 +29,7 @@ from .screens.live import training_progress
 from .screens.options import Parser, add_settings, algorithms_in_words
 from .screens.tables import report, stderr_console
 
-EVALUATION_GAMES = 20_000
+EVALUATION_GAMES = 20_000  # fewer on boards above 10×10, where they take long
 EVALUATION_SEED = 12345
 CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on: all else would make it another run
 
@@ -96,7 +96,7 @@ def run(folder, settings, saved, console, stopped, ranks):
     if share_done(settings, totals) < 1:
         console.print(f"stopped after {totals['iterations']:,} iterations; to go on: "
                       f"python -m battleship_grpo.train --resume {shlex.quote(str(folder))}")
-    console.print(f"evaluating greedy, sampled and random play, on every placement or {EVALUATION_GAMES:,} boards")
+    console.print("evaluating greedy, sampled and random play, on every placement or random boards")
     summary = summary_of(settings) | totals | evaluate_policy(algorithm.policy, algorithm.env, start)
     folder.write_summary(summary)
     draw_curves(settings, folder.metrics(), summary, folder.curves)
@@ -164,7 +164,8 @@ def evaluate_policy(policy, env, start):
     The gap is between mean shots to sink the fleet: unknown where `max_shots` ends games before.
     """
     def played(player):
-        return evaluate(player, env, EVALUATION_GAMES, EVALUATION_SEED, every_board=True)
+        games = min(EVALUATION_GAMES, 2 * 10**8 // env.rules.cells**2)
+        return evaluate(player, env, games, EVALUATION_SEED, every_board=True)
 
     greedy, before = played(Trained("greedy", policy)), None
     if start:

@@ -306,12 +306,11 @@ def test_p_value_is_the_share_of_partitions_that_differ_as_much(some, others, ex
 
 
 @pytest.mark.parametrize("entrants", [2, 5, 23])
-def test_of_entrants_that_are_all_alike_one_in_twenty_is_called_worse_at_most(entrants, monkeypatch):
+def test_of_entrants_that_are_all_alike_one_in_twenty_is_called_worse_at_most(entrants):
     """Though the best is chosen by the same runs. 400 times, more by chance with less than 1e-6 (binomial)."""
-    monkeypatch.setattr(comparison, "PARTITIONS", 500)
     drawn = np.random.default_rng(0).normal(size=(400, entrants, 4))
     in_order = [runs[runs.mean(axis=1).argsort()] for runs in drawn]
-    assert sum(p_value(*runs) <= SIGNIFICANT for runs in in_order) <= 44
+    assert sum(p_value(*runs, partitions=500) <= SIGNIFICANT for runs in in_order) <= 44
 
 
 def test_finding_calls_one_better_only_where_the_seeds_tell_all_others_from_it(finished):

@@ -35,7 +35,6 @@ from .speed import BATCH_GAMES, BATCHES
 DIFFERENT = {"init", "network", "hidden_sizes", "activation", "encoding", "equivariant", "output_gain"}
 SAME_FOR_ALL = options_of(RunSettings).keys() - DIFFERENT  # or the runs could not be compared
 WINDOW = 5000  # games: as many for every algorithm, so that the same noise is left in every curve
-PARTITIONS = 20_000
 SIGNIFICANT = 0.05  # the largest p-value of a difference that is reported as one; 3 seeds never show one
 MILESTONE = 0.69  # share of the way from random to exact Bayesian play; on mini the milestone is 18.0 shots
 
@@ -242,7 +241,7 @@ def row_of(entrant, runs, reach, failed=""):
     }
 
 
-def p_value(best, *others):
+def p_value(best, *others, partitions=20_000):
     """How often runs that are all alike differ as clearly as those of the best entrant and the last of `others`.
 
     A rank-sum permutation test (Wilcoxon 1945), two-sided, by random partitions of the pooled runs. Which entrant is
@@ -252,8 +251,8 @@ def p_value(best, *others):
     pooled = np.concatenate([best, *others])
     ordered = np.sort(pooled)
     ranks = ordered.searchsorted(pooled, "left") + ordered.searchsorted(pooled, "right")  # equal ones share a rank
-    partitions = np.random.default_rng(0).permuted(np.tile(ranks, (PARTITIONS, 1)), axis=1)
-    means = np.add.reduceat(np.vstack([ranks, partitions]), np.cumsum([0, *sizes[:-1]]), axis=1) / sizes
+    shuffled = np.random.default_rng(0).permuted(np.tile(ranks, (partitions, 1)), axis=1)
+    means = np.add.reduceat(np.vstack([ranks, shuffled]), np.cumsum([0, *sizes[:-1]]), axis=1) / sizes
     as_far = np.ptp(means, axis=1) > abs(means[0, -1] - means[0, 0]) - 1e-6
     return float(as_far.mean())  # the runs as they are count as a partition
 
