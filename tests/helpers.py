@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -25,6 +26,11 @@ from battleship_grpo.runs.settings import make_settings, options_of_algorithm
 
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 seeds = st.integers(0, 2**32 - 1)
+
+
+def heed_ctrl_c():
+    """Also where the tests run in the background of a shell, which has its children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @st.composite

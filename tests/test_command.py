@@ -10,6 +10,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 
 import pytest
+from helpers import heed_ctrl_c
 
 from battleship_grpo import __main__, train
 from battleship_grpo.screens.command import command
@@ -73,11 +74,10 @@ SAFE = "what was saved before is as it was"
 
 
 @pytest.mark.parametrize(("error", "status", "says"), [
-    (KeyboardInterrupt(), 130, f"stopped at once: {SAFE}"),
+    (KeyboardInterrupt(), 130, f"stopped at once: {SAFE}"), (ValueError("x" * 9999), 2, "error: " + "x" * 993),
     (KeyboardInterrupt(signal.SIGTERM), 143, f"stopped at once: {SAFE}"),
     (ValueError("no such thing"), 2, "error: no such thing"), (ChildProcessError("it died"), 2, "error: it died"),
     (PermissionError(13, "Permission denied", "run"), 2, f"error: run: Permission denied; {SAFE}"),
-    (ValueError("x" * 9999), 2, "error: " + "x" * 993),
     (MemoryError("8 GB"), 2, "error: not enough memory (8 GB): fewer boards or games need less")])
 def test_what_stops_a_command_is_told_in_one_line(error, status, says, capsys):
     @command
@@ -108,11 +108,6 @@ def test_ctrl_c_is_one_line_and_status_130_from_the_first_import_on(name, argume
     process.send_signal(signal.SIGINT)
     said = [line for line in process.communicate(timeout=60)[1].splitlines() if line and "import time:" not in line]
     assert process.returncode == 130 and len(said) == 1 and said[0].startswith("stopped")
-
-
-def heed_ctrl_c():
-    """Also where the tests run in the background of a shell, which has its children ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_commands_are_listed_and_those_written_as_arguments_refused(capsys):

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from helpers import settings_of, wait_for
+from helpers import heed_ctrl_c, settings_of, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
@@ -162,7 +162,7 @@ def start(folder, *arguments):
     (scratch := folder.with_name("scratch")).mkdir()
     return subprocess.Popen([sys.executable, "-m", "battleship_grpo.compare", *arguments, "--output-dir", str(folder)],
                             start_new_session=True, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "TMPDIR": str(scratch)}), scratch
+                            env={**os.environ, "TMPDIR": str(scratch)}, preexec_fn=heed_ctrl_c), scratch
 
 
 def children(process):
