@@ -19,15 +19,16 @@ from rich.console import Console
 
 from .algorithms import RECIPES
 from .players.evaluation import reference_scores
-from .runs.assembly import make_parts
+from .runs.assembly import input_digests, make_parts
 from .runs.files import write_text
 from .runs.folder import locked
+from .runs.world import one_core
 from .screens.command import command, status_of
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import show_comparison, stderr_console
 from .study import comparison
 from .study.speed import measure_costs, peak_memory
-from .train import one_core, train
+from .train import train
 
 MOST = {"seeds": 100, "jobs": 64}
 SECONDS = 30.0
@@ -80,7 +81,7 @@ def run_one(settings):
     costs = measure_costs(settings)
     # the peak of a process that had held more before this run says nothing of this run
     costs["peak_memory_mb"] = peaks[-1] if peaks[-1] > before else None
-    return {"summary": summary | {"costs": costs, "inputs": comparison.inputs_of(settings)}, "files": files}
+    return {"summary": summary | {"costs": costs, "inputs": input_digests(settings, "init")}, "files": files}
 
 
 def write_results(folder, runs, finished, failures, console):

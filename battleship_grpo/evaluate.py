@@ -11,12 +11,11 @@ import time
 from contextlib import nullcontext
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from .env import BattleshipEnv
 from .players import BASELINES, find_player
 from .players.evaluation import FEWEST_GAMES, best_known, evaluate_in_rounds, gap_closed
-from .runs.world import number_of_cores
+from .runs.world import number_of_cores, one_core
 from .screens.command import command, status_of
 from .screens.options import Parser, add_rules_options, rules_from
 from .screens.tables import show_evaluation, stderr_console, with_interval
@@ -40,8 +39,8 @@ def enough_games(player, seed, games=None, precision=None):
     """
     start, env, most = time.monotonic(), BattleshipEnv(player.rules), None if precision else games or MOST_GAMES
     cores = number_of_cores() if player.slow else 1
-    # one thread, as in training: more would round differently, and choose otherwise among cells that are equally good
-    with threadpool_limits(1, user_api="blas"), NewProcesses(cores) if player.slow else nullcontext() as pool:
+    # on more cores products would round differently, and choose otherwise among cells that are equally good
+    with one_core(), NewProcesses(cores) if player.slow else nullcontext() as pool:
         for result in evaluate_in_rounds(player, env, most, seed, run=pool.map if pool else map, at_once=cores):
             yield result
             precise = precision and result.ci95 <= precision and len(result.shots) >= FEWEST_GAMES

@@ -7,11 +7,8 @@ iteration, and saves; `--resume` continues, to the bit, as if nothing had happen
 import os
 import shlex
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-
-import numpy as np
-from threadpoolctl import threadpool_limits
 
 from .backend import load_backend
 from .players import load_policy
@@ -23,7 +20,7 @@ from .runs.files import refusing
 from .runs.folder import MetricsFile, RunFolder
 from .runs.loop import learn, share_done
 from .runs.settings import PRESETS, RunSettings, make_settings, read_config
-from .runs.world import agreement, find_ranks, keep_freed_memory, number_of_cores, spawn
+from .runs.world import agreement, find_ranks, number_of_cores, one_core, spawn
 from .screens.command import command, stop_on_signal
 from .screens.live import training_progress
 from .screens.options import Parser, add_settings, algorithms_in_words
@@ -65,14 +62,6 @@ def changed(settings, changes, folder):
                              f"as it was, except {', '.join(CHANGEABLE)}")
     limits = {"iterations": None, "seconds": None} if {"iterations", "seconds"} & changes.keys() else {}
     return replace(settings, **limits | changes)
-
-
-@contextmanager
-def one_core():
-    """Compute on one core, reuse freed memory, and leave it to `learn` to look for NaN."""
-    keep_freed_memory()
-    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
-        yield
 
 
 @one_core()

@@ -94,10 +94,10 @@ def make_preferences(settings, env, policy):
     return read_preferences(settings.preferences, env, policy.xp) if settings.preferences else None
 
 
-def input_digests(settings, names=("reference", "teacher", "preferences")):
-    """Digests of the files that a run reads all along, by the name of the setting that names the file."""
+def input_digests(settings, *more):
+    """Digests of the files that a run reads all along, and of `more`, by the setting that names the file."""
     digests = {}
-    for name in names:
+    for name in ("reference", "teacher", "preferences", *more):
         path = getattr(settings, name, "")
         path = os.path.join(path, FILE_NAME) if os.path.isdir(path) else path
         if os.path.isfile(path):

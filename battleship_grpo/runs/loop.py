@@ -33,11 +33,6 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         except (OSError, ValueError) as mistake:
             mistakes.append(mistake)
 
-    def checkpoint():
-        state = state_of(learner)  # to which every rank gives its part
-        if save:
-            attempt(save, dict(done), state)
-
     world.all(True)  # the clock starts when every rank is here
     start, saved = time.perf_counter() - done["seconds"], done["seconds"]
     deadline = math.inf if settings.seconds is None else start + settings.seconds
@@ -46,11 +41,13 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
         due = save is not None and (share >= 1 or 0 < done["seconds"] - saved >= settings.checkpoint_seconds)
         share, due = world.broadcast(np.array([share, due])).tolist()
         if due:
-            checkpoint()
+            state = state_of(learner)  # to which every rank gives its part
+            if save:
+                attempt(save, dict(done), state)
             saved = done["seconds"]
         if share >= 1:
             if mistakes:
-                raise mistakes[0]
+                raise mistakes[-1]  # the last may say that nothing could be saved
             return done
         iteration = done["iterations"] + 1
         factor = schedule(settings.lr_scheduler_type, share, done["iterations"], settings.warmup_ratio,
@@ -63,11 +60,10 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
             require_finite_arrays(learner)
         except FloatingPointError as error:
             restore(learner, before)
-            checkpoint()
             options = " or ".join("--" + name.replace("_", "-") for name in learner.step_bounds)
             mistakes.append(FloatingPointError(f"iteration {iteration}: {error}; what was before it is saved. Try a "
                                                f"lower {options}"))
-            raise mistakes[0] from None
+            continue
         measured = over_ranks(world, measured)
         seconds = time.perf_counter() - start
         rate = measured["shots"] / (seconds - done["seconds"])

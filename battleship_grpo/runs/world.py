@@ -20,6 +20,7 @@ from itertools import cycle
 from multiprocessing import resource_tracker
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..backend import World, array_module, to_numpy
 
@@ -27,7 +28,7 @@ LAUNCHERS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"  # what t
 PATIENCE = 5.0  # seconds that a failed rank waits for the others to end, before it ends them
 add_up = partial(reduce, np.add)  # vectors in the order of ranks: it gives the same bits wherever it is done
 INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
-if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which `nohup` makes it
     INTERRUPTS.append(signal.SIGHUP)
 MISTAKES = ValueError, ArithmeticError, MemoryError, OSError
 
@@ -216,6 +217,14 @@ def find_ranks():
 def number_of_cores():
     """That this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_core():
+    """Compute on one core, as all training does, reuse freed memory, and leave it to `learn` to look for NaN."""
+    keep_freed_memory()
+    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
+        yield
 
 
 def keep_freed_memory():

@@ -28,9 +28,9 @@ def command(main):
         open_standard_streams()
         in_charge = signal.getsignal(signal.SIGINT) is leave_at_once  # not where another program calls `main`
         interrupts = interrupts_handled_by(interrupt) if in_charge else nullcontext()
-        with (interrupts, open(os.devnull, "w", encoding="utf-8") as null,
+        with (open(os.devnull, "w", encoding="utf-8") as null,
               redirect_stdout(Stream(sys.stdout, null, fatal=True)),
-              redirect_stderr(Stream(sys.stderr, null, fatal=False))):
+              redirect_stderr(Stream(sys.stderr, null, fatal=False)), interrupts):
             try:
                 try:
                     return main(arguments)

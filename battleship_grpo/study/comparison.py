@@ -145,11 +145,6 @@ def keep(run, summary, files):
     folder.write_summary(summary)
 
 
-def inputs_of(run):
-    """Digests of the files that its settings name: with others it would be another run."""
-    return input_digests(run, ("init", "reference", "teacher", "preferences"))
-
-
 def results_of(run):
     """(summary, metrics) of a run; None if unfinished. Raises ValueError for a folder of something else."""
     folder = RunFolder(run.output_dir)
@@ -165,7 +160,7 @@ def results_of(run):
         summary, metrics = folder.read_summary(), folder.metrics()
         row = row_of("", [(summary, metrics)], reach=math.inf)
         numbers = filter(None, [summary["bayes"], *row.values(), *curve_of(metrics).ravel()])
-        if summary["inputs"] != inputs_of(run):
+        if summary["inputs"] != input_digests(run, "init"):
             raise ValueError("a run from files that have changed since")
         if any(map(math.isnan, numbers)) or len(metrics["iteration"]) != summary["iterations"]:
             raise ValueError("results that are damaged")

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..algorithms.learner import gradient, step
 from ..backend import load_backend, make_generator, to_numpy
@@ -22,7 +21,7 @@ from ..players.evaluation import play_out
 from ..runs.assembly import build
 from ..runs.checkpoint import restore, snapshot
 from ..runs.settings import make_settings
-from ..runs.world import keep_freed_memory
+from ..runs.world import one_core
 
 STANDARD = {"network": MLP.name, "num_boards": 64, "num_generations": 16, "num_minibatches": 8, "hidden_sizes": (256,)}
 REPEATS = 5
@@ -121,8 +120,7 @@ def measure_game(world, xp, rules, count):
 
 def measure(world, backend, rules_name):
     """Everything; each rank calls it, and the result of rank 0 is the benchmark's."""
-    keep_freed_memory()
-    with threadpool_limits(1, user_api="blas"):
+    with one_core():
         xp, options = load_backend(backend, world.local_rank), {"backend": backend}
         results = {"backend": xp.__name__, "processes": world.world_size,
                    "game": [measure_game(world, xp, NAMED_RULES[rules_name], count) for count in GAMES],
