@@ -4,7 +4,7 @@ Start reading at `minimal.py`, then `algorithms/grpo.py`; start running with
 
     python -m battleship_grpo.train
 
-The lesson (`networks`, `algorithms`, every top-level module that is not a command) imports NumPy and nothing else.
+The lesson (`networks`, `algorithms`, top-level modules except commands and `gym`) imports nothing but NumPy.
 """
 
 import os
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 
 def leave_at_once(number, _):
-    """Ctrl-C while a command still imports what it needs, or after it is done: there is nothing to save."""
+    """Ctrl-C before or after the work of a command, when there is nothing to save."""
     try:
         os.write(2, b"\nstopped\n")
     finally:

@@ -1,7 +1,7 @@
-"""How much better was it than expected? Scores or rewards in, advantages out.
+"""Advantages from scores or rewards: how much better a game or a shot was than expected.
 
-Three answers to "expected": the group (GRPO), the batch (REINFORCE), a critic (PPO, TRPO). The batch is that of all
-ranks: `all_gatherv` and `all_reduce` are those of a `World`.
+What is expected comes from the group (GRPO), the batch of all ranks (REINFORCE) or a critic (PPO, TRPO).
+`all_gatherv` and `all_reduce` are those of a `World`.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ ALONE = World()
 
 
 def groups_with_variance(scores, num_generations):
-    """Which boards have games with different scores, bool (B,): the others teach nothing."""
+    """Which boards have games with different scores, bool (B,)."""
     groups = scores.reshape(-1, num_generations)
     return groups.max(axis=1) > groups.min(axis=1)
 
@@ -29,7 +29,7 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
                    "mean":    by the group's mean + eps; scores must be ≥ 0     (MaxRL, Tajwar et al. 2026)
                    "none":    not at all                                        (Dr. GRPO, Liu et al. 2025)
 
-    Standard deviations are sample ones (n − 1). A group of equal scores gets exactly 0, not a rounding error over eps.
+    Standard deviations are sample ones (n − 1). A group of equal scores gets exactly 0.
     """
     xp = array_module(scores)
     groups = scores.reshape(-1, num_generations)  # (B, G)
@@ -49,8 +49,7 @@ def group_advantages(scores, num_generations, scale_rewards="group", baseline="g
 
 
 def process_advantages(rollout, eps=1e-4):
-    """Process supervision (DeepSeekMath, §4.1.3): (S,), the sum, over a shot and those after it, of rewards
-    normalised among all shots on their board."""
+    """Rewards normalised per board, summed over a shot and those after it (DeepSeekMath, §4.1.3): (S,)."""
     xp, rewards = array_module(rollout.rewards), rollout.rewards
     boards = rollout.games // rollout.num_generations
     count, total, squares = (xp.bincount(boards, rewards**power, rollout.num_boards) for power in range(3))
@@ -60,12 +59,12 @@ def process_advantages(rollout, eps=1e-4):
 
 
 def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_reduce=ALONE.all_reduce, eps=1e-4):
-    """What a shot and those after it earned, less what the other games on its board earned from then on; divided by
-    the standard deviation of all: (S,). The step-wise baseline is that of Greensmith et al. 2004.
+    """What a shot and those after it earned, less the mean of the board's other games from that step on (Greensmith
+    et al. 2004), over the standard deviation of all: (S,).
 
-    variates: (S, K), control variates: numbers of mean 0 whatever is fired at. A fit of those of this shot and the
-    later ones to the advantages, by least squares, is subtracted. That leaves their mean and takes out some of
-    the chance (in games: AIVAT, Burch et al. 2018). The factors for each half of the boards are fitted on the other.
+    variates: (S, K), control variates, of mean 0 whatever is fired at. A least-squares fit of those of this and later
+    shots to the advantages is subtracted: less variance, the same mean (AIVAT, Burch et al. 2018). The factors for each
+    half of the boards are fitted on the other.
     """
     advantages = beyond_the_others(rollout, rollout.rewards)
     if variates is not None:
@@ -78,8 +77,7 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
 
 
 def beyond_the_others(rollout, values):
-    """The sum of a value over a shot and those after it, less the mean of that sum in the other games on its board at
-    the same step, 0 in games that are over: (S,)."""
+    """The sum of a value from a shot on, less its mean in the board's other games at that step, 0 once over: (S,)."""
     to_go, group = discounted_sums(rollout, values, 1.0), rollout.num_generations
     sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
     return to_go - (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)

@@ -1,8 +1,8 @@
 """What the maths runs on: an array library, and one process or several.
 
-Functions ask their arguments for the library: the same lines run on NumPy and on CuPy.
+Functions take the library from their arguments: the same lines run on NumPy and on CuPy.
 
-One letter per axis, the same in every module:
+Axes, in every module:
 
     B  boards            G  games per board          N  games, N = B·G
     S  shots of all games, flat                      T  shots of one game, at most `max_steps`
@@ -34,15 +34,15 @@ def to_numpy(array):
 
 
 def load_backend(name, local_rank=0):
-    """The array library for `--backend numpy|cupy|auto`; auto takes CuPy where it and a GPU are at hand.
+    """The array library for `--backend numpy|cupy|auto`; auto takes CuPy if it finds a GPU.
 
-    local_rank: this process's number on its machine; each takes its own GPU if there are enough. Raises ValueError, in
-    one line, where CuPy is asked for and is not installed, or finds no GPU.
+    local_rank: this process's number on its machine, which chooses its GPU. Raises ValueError, in one line, where CuPy
+    is asked for and is not installed or finds no GPU.
     """
     if name == "numpy":
         return numpy
     try:
-        import cupy  # here, for most people have none
+        import cupy  # optional
 
         if (devices := cupy.cuda.runtime.getDeviceCount()) > 0:
             if local_rank % devices:
@@ -80,8 +80,8 @@ def split(count, parts):
 class World:
     """The processes that train together: here one. `runs.world` has several, which override what moves data.
 
-    Each runs the same program on its own boards with its own random numbers. Sums are over all of them, so parameters
-    start equal, receive equal updates, and stay equal to the last bit.
+    Each runs the same program on its own boards with its own random numbers. Updates come from sums over all, so
+    parameters stay equal to the last bit.
     """
 
     rank = local_rank = 0  # among all processes, and among those of the same machine

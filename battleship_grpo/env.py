@@ -1,6 +1,6 @@
-"""Many games side by side, as arrays. `Environment` is all that training ever asks of a game.
+"""Many games side by side, as arrays. `Environment` is all that training asks of a game.
 
-In flow: boards → `reset` → observations, legal actions → `step` … → scores. An environment holds no state.
+Boards → `reset` → observations, legal actions → `step` … → scores. An environment holds no state.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Environment(Protocol):
     reveals_one_cell: bool  # does a step change one number of the observation, from 0 to ±1, at the action's place?
 
     def tasks(self, count: int, rng) -> Any:
-        """Draw `count` tasks; the arrays live where `rng` does."""
+        """Draw `count` tasks, on the device of `rng`."""
 
     def reset(self, tasks) -> Any:
         """The state of one fresh game on each task."""
@@ -36,8 +36,8 @@ class Environment(Protocol):
         """bool (N, A), at least one True in each row of a game not over."""
 
     def step(self, state, actions) -> tuple[Any, Any]:
-        """Play one action in each game, changing `state`. Returns rewards, float32 (N,), which over a game add up to
-        its score and a constant that is the same for all games; and which games are now over, bool (N,)."""
+        """Play one action in each game, changing `state`. Returns rewards, float32 (N,), whose sum over a game is
+        its score plus a constant, and which games are over, bool (N,)."""
 
     def scores(self, state) -> Any:
         """Final scores of games that are over: float (N,)."""
@@ -71,7 +71,7 @@ class BattleshipEnv:
         return random_boards(self.rules, count, rng).reshape(count, -1)
 
     def privileged_tasks(self, count, rng):
-        """`count` tasks, and what is hidden in them, int (count, ships): privileged information."""
+        """`count` tasks, and the fleets hidden in them, int (count, ships)."""
         fleets = random_fleets(self.rules, count, rng)
         return covered(self.rules, fleets) > 0, fleets
 
@@ -82,7 +82,7 @@ class BattleshipEnv:
     def control_variates(self, fleets, observations, actions):
         """Hits of a shot beyond what `ship_posteriors` expects: (S, 2), on average 0 whatever the shot.
 
-        Two columns, over √(cells left to find), the second times √probability: a surprise's worth depends on both.
+        Both columns are divided by √(ship cells left to find), the second is multiplied by √probability.
         """
         xp = array_module(actions)
         shots, variates = (xp.arange(len(actions)), actions), xp.zeros((len(actions), 2), xp.float32)

@@ -1,6 +1,6 @@
 """The game: rules, and fleets placed uniformly at random.
 
-A *board* is a bool array, True where a ship lies. In flow: `Rules` → `random_boards` → `env`.
+A *board* is a bool array, True where a ship lies.
 """
 
 import math
@@ -58,7 +58,7 @@ class Rules:
 
     @property
     def ships(self):
-        """Their lengths in words: 2,3,4. Of many the first ones, and how many there are."""
+        """Their lengths, 2,3,4; of many only the first, and their number."""
         shown = ",".join(map(str, self.fleet[:MOST_SHIPS_SHOWN]))
         return shown if len(self.fleet) <= MOST_SHIPS_SHOWN else f"{shown},... ({len(self.fleet)} ships)"
 
@@ -68,7 +68,7 @@ class Rules:
 
     @property
     def random_mean_shots(self):
-        """Mean shots that uniformly random legal play needs: the expected largest of k draws from 1…n, k(n+1)/(k+1)."""
+        """Mean shots of random play: the expected largest of k draws from 1…n, k(n+1)/(k+1)."""
         return self.ship_cells * (self.cells + 1) / (self.ship_cells + 1)
 
 
@@ -102,7 +102,7 @@ def _fits(board_size, fleet):
                 twin_next = fleet[ship : ship + 2] == (fleet[ship],) * 2  # equal ships: order does not matter
                 stack.append((taken | options[choice], ship + 1, choice + 1 if twin_next else 0))
                 break
-    return bool(stack)  # true also where `SEARCH_STEPS` positions did not settle it: `random_boards` then speaks up
+    return bool(stack)  # also where `SEARCH_STEPS` were too few: `random_boards` may then raise
 
 
 NAMED_RULES = {"tiny": Rules(4, (2, 3)), "mini": Rules(5, (2, 3, 4)), "classic": Rules(10, (2, 3, 3, 4, 5))}
@@ -110,8 +110,8 @@ NAMED_RULES = {"tiny": Rules(4, (2, 3)), "mini": Rules(5, (2, 3, 4)), "classic":
 
 @lru_cache(maxsize=16)
 def all_fleets(rules):
-    """Every legal placement of the fleet, equal ships interchangeable: the number of each ship's placement, as
-    `ship_placements` lists them, int16 (layouts, ships), read-only. Raises ValueError for more than `LARGEST_LISTING`.
+    """Every legal placement of the fleet, equal ships interchangeable: each ship's row of `ship_placements`,
+    int16 (layouts, ships), read-only. Raises ValueError where they are too many.
     """
     longest_first = sorted(range(len(rules.fleet)), key=lambda ship: -rules.fleet[ship])
     boards, fleets, laid = np.zeros((1, rules.cells), bool), np.full((1, len(rules.fleet)), -1, np.int16), None
@@ -179,8 +179,8 @@ def _pick(table, count, rng):
 def random_boards(rules, count, rng):
     """`count` boards, uniform over all legal placements of the fleet: bool (count, board_size, board_size).
 
-    Few layouts are listed and drawn from; otherwise the *whole fleet* is redrawn on overlap: redrawing one ship would
-    skew the boards. They live where `rng` does. Raises ValueError where legal fleets are too rare and too many to list.
+    They are on the device of `rng`. Few layouts are listed; otherwise the *whole fleet* is redrawn on overlap, for
+    redrawing one ship would skew the boards. Raises ValueError where legal fleets are too rare and too many to list.
     """
     table = _listed(rules, array_module(rng), all_boards)
     boards = _redrawn(rules, count, rng)[1] if table is None else _pick(table, count, rng)
@@ -227,11 +227,11 @@ def _crowded(rules, xp):
 
 
 def ship_posteriors(rules, fleets, observations):
-    """For each ship, the posterior of its cells given what was seen and where *all the other* ships lie. Yields that
-    posterior, float32 (N, cells), 0 on cells fired at, and where the ship lies, uint8 (N, cells).
+    """Yields for each ship its posterior given what was seen and where *all the other* ships lie, float32 (N, cells), 0
+    on cells fired at; and where it lies, uint8 (N, cells).
 
-    fleets: int (N, ships), the hidden truth. observations: int8 (N, cells). On average over the fleets that agree with
-    what was seen it is the probability that the ship lies there, with less noise than the truth (Rao & Blackwell).
+    fleets: int (N, ships), the hidden truth. observations: int8 (N, cells). Its mean over the fleets that agree with
+    what was seen is the exact posterior, as is that of the truth, which has more noise (Rao & Blackwell).
     """
     xp, truth = array_module(observations), covered(rules, fleets) > 0
     for ship, placements in enumerate(_ship_tables(rules, xp)):

@@ -14,7 +14,7 @@ Without the import: `gymnasium.make("battleship_grpo.gym:battleship_grpo/Battles
     truncated     it is not, after `max_shots` shots: score 0
     info          "action_mask": int8 (cells,), 1 where not fired at yet, as `action_space.sample` takes it
 
-A repeated shot at a cell is wasted: it counts as a shot that did not hit, and shows nothing new.
+A repeated shot at a cell counts as a miss, and shows nothing new.
 `action_masks()` gives the mask as bool, as sb3-contrib's MaskablePPO asks for it. Needs the extra `gym`.
 """
 
@@ -31,7 +31,7 @@ from .game import HIT, MISS, NAMED_RULES, SHIP, WATER, Rules
 class BattleshipVector(VectorEnv):
     """Many games, stepped as arrays. `np_random` lays all boards.
 
-    The step after a game's last one begins another: its action counts for nothing, and may be any.
+    The step after a game's last one begins another: its action is ignored.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}

@@ -1,7 +1,7 @@
 """Objectives: log-probabilities in, one number per shot out, dL/dlogπ(a|s). Losses are minimised.
 
-A loss here looks at a shot: surrogates of the ratio ρ = π/π_old, estimates of KL(π‖π_ref). Those of pairs and groups of
-games stand in `algorithms.dpo` and `algorithms.ranked_grpo`.
+Here are losses of shots: surrogates of the ratio ρ = π/π_old, estimates of KL(π‖π_ref). Those of games are in
+`algorithms.dpo` and `algorithms.ranked_grpo`.
 """
 
 from typing import Any, NamedTuple
@@ -27,8 +27,8 @@ def policy_gradient(log_probs, advantages):
 def clipped_surrogate(log_ratio, advantages, epsilon=0.2, epsilon_high=None, delta=None):
     """−min(ρA, clip(ρ, 1−ε, 1+ε_high)·A) with ρ = π/π_old (PPO, eq. 7; clip-higher: DAPO, eq. 10).
 
-    `delta` bounds ρ in the unclipped term too, so that a shot with A < 0 cannot push without limit (INTELLECT-2, §3.4).
-    The slope is −ρA where the smaller term follows ρ, 0 where a bound holds it: the shot is clipped. All arrays (S,).
+    `delta` bounds ρ in the unclipped term too, which limits shots with A < 0 (INTELLECT-2, §3.4).
+    The slope is −ρA, or 0 where a bound holds: the shot is clipped. All arrays (S,).
     """
     xp = array_module(log_ratio)
     ratio = xp.exp(log_ratio)
@@ -64,8 +64,8 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
     """An estimate of KL(π‖π_ref) from each sampled shot (Schulman 2020, "Approximating KL divergence").
 
     With d = log π − log π_ref:  k1 = d,  k2 = d²/2,  k3 = e^−d + d − 1 ≥ 0 (DeepSeekMath, eq. 4). The mean of k1 and k3
-    is the KL. As a *loss* they differ: the mean slope of k1 is E[∇log π] = 0, it does not pull at all; that of k2 is
-    the gradient of the KL; that of k3 is the gradient of the reverse, KL(π_ref‖π).
+    is the KL. As a *loss* they differ: the mean slope of k1 is E[∇log π] = 0, that of k2 the gradient of the KL, that
+    of k3 the gradient of the reverse, KL(π_ref‖π).
     """
     xp = array_module(log_probs)
     d = log_probs - ref_log_probs
@@ -78,7 +78,7 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
 
 
 def shot_weights(shots, counts, loss_type, max_steps):
-    """How much each of some shots counts in the loss of a minibatch, (S,): TRL's `loss_type`. counts: the minibatch's.
+    """Weights of shots in the loss of a minibatch, (S,): TRL's `loss_type`. counts: the minibatch's.
 
     "grpo"     1 / (games · shots of this game): every game counts the same, a shot of a long game less
     "dr_grpo"  1 / (games · max_steps): every shot the same, whatever the lengths (Dr. GRPO, Liu et al. 2025)

@@ -20,7 +20,7 @@ class AdamW:
                              f"{learning_rate}, {eps}, {weight_decay}, {betas}")
         self.params = list(params)
         self.learning_rate, self.betas, self.eps, self.weight_decay = learning_rate, betas, eps, weight_decay
-        self.steps = np.zeros((), np.int64)  # an array, so that all of an optimiser's state is arrays
+        self.steps = np.zeros((), np.int64)  # an array, as all state of an optimiser
         self.first = [array_module(p).zeros_like(p) for p in self.params]  # m, running mean of g
         self.second = [array_module(p).zeros_like(p) for p in self.params]  # v, running mean of g²
 
@@ -49,9 +49,9 @@ def clip_by_global_norm(gradient, max_norm):
 def schedule(name, progress, iteration, warmup_ratio=0.0, iterations=math.inf):
     """The factor on the learning rate of an iteration, counted from 0, when a share `progress` of the training is done.
 
-    It climbs to 1 over the first `warmup_ratio` of the run, at least `SHORTEST_WARMUP` iterations; from 0 where only
-    the clock ends the run, whose `iterations` are not known then. Afterwards it stays ("constant_with_warmup") or falls
-    to 0 along a line or half a cosine; "constant" is 1 throughout.
+    It climbs to 1 over the first `warmup_ratio` of the run, if that is above 0, and at least `SHORTEST_WARMUP`
+    iterations; from 0 where only the clock ends the run. Then it stays ("constant_with_warmup") or falls to 0 along a
+    line or half a cosine; "constant" is 1 throughout.
     """
     if name == "constant":
         return 1.0

@@ -55,7 +55,7 @@ def save_game(frames, options, console):
         picture, written = render(frames[len(frames) // 2], SVG, console.width), "1 frame"
         save_screen(options.save, picture, console.width, "battleship_grpo.play")
     else:
-        from .screens.plots import save_animation  # here, for matplotlib takes longer to load than all the rest
+        from .screens.plots import save_animation  # here, for matplotlib is slow to load
 
         save_animation(options.save, frames, options.speed, LINGER)
         written = f"{len(frames)} frames"
@@ -68,8 +68,7 @@ def save_game(frames, options, console):
 class HumanGame:
     """A person at the keyboard, or lines through a pipe, against a player on the same hidden board.
 
-    frames: those of the player's game, known from the start. The person sees its counts only: its board would show the
-    fleet.
+    frames: those of the player's game. The person sees only its counts until the end.
     """
 
     def __init__(self, console, glyphs, player, posterior_player, frames):

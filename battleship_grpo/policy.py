@@ -1,7 +1,7 @@
 """The policy: from an observation to a probability for each legal action.
 
-`Policy` is a network whose outputs are logits, `MaskedSoftmax` the distribution that logits and legal actions make. Its
-slopes with respect to the logits are the formulas below, divided by the temperature (F by its square).
+`Policy` is a network of logits, `MaskedSoftmax` their distribution over legal actions. Its slopes with respect to the
+logits are the formulas below, divided by the temperature (F by its square).
 """
 
 from functools import cached_property, lru_cache
@@ -19,7 +19,7 @@ class MaskedSoftmax:
     logits: float (N, A). legal: bool (N, A), at least one True per row. A temperature above 1 flattens it.
     """
 
-    FORBID = 1e30  # so far below the rest that exp gives exactly 0, and finite, so that 0 · log-probability is 0
+    FORBID = 1e30  # exp(−FORBID) is exactly 0; finite, so that 0 · log-probability is 0
 
     def __init__(self, logits, legal, temperature=1.0):
         self.xp = xp = array_module(logits)
@@ -105,7 +105,7 @@ def _triangle(xp, size, dtype):
 
 
 class Policy:
-    """A network whose outputs are the logits of actions. rules: None in another environment than Battleship."""
+    """A network whose outputs are the logits of actions. rules: None if not of Battleship."""
 
     def __init__(self, network, rules=None, temperature=1.0):
         self.network, self.rules, self.temperature = network, rules, temperature

@@ -12,8 +12,7 @@ from .policy import MaskedSoftmax
 
 
 class Counts(NamedTuple):
-    """How much a minibatch holds: what losses divide by. Each rank has a part, and these are means over the ranks, so
-    that a sum divided by them, averaged over ranks, is a mean over all."""
+    """What losses divide by: the counts of a minibatch, averaged over ranks, as the losses are."""
 
     num_shots: float
     num_games: float
@@ -220,7 +219,7 @@ def record(env, tasks, choose, num_generations):
 def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, rows=None):
     """Play `num_generations` games on each of `tasks` by sampling from a policy, or from a player's `distribution`.
 
-    Every game has its own column of random numbers: how many are played at a time (`rows`) changes nothing.
+    Every game has random numbers of its own: how many are played at a time (`rows`) changes nothing.
     """
     xp, num_games = array_module(tasks), len(tasks) * num_generations
     uniforms = rng.random((env.max_steps, num_games), dtype=np.float32)
@@ -233,8 +232,7 @@ def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, ro
 
 
 class Chooser:
-    """What a policy fires at in one `play`: the most probable actions, or actions sampled with the random numbers
-    `uniforms`, (T, N), one for each step of each game."""
+    """What a policy fires at in one `play`: the most probable actions, or, with `uniforms` (T, N), sampled actions."""
 
     def __init__(self, policy, uniforms=None, temperature=None, reveals_one_cell=True):
         self.policy, self.uniforms, self.temperature = policy, uniforms, temperature

@@ -28,7 +28,7 @@ from .screens.tables import report, stderr_console
 
 EVALUATION_GAMES = 20_000  # fewer on boards above 10×10, where they take long
 EVALUATION_SEED = 12345
-CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on: all else would make it another run
+CHANGEABLE = ("iterations", "seconds", "checkpoint_seconds")  # when a run goes on
 
 
 def train(settings, console, stopped=lambda: False, ranks=None):
@@ -54,7 +54,7 @@ def resume(name, changes, console, stopped, ranks):
 def changed(settings, changes, folder):
     """Settings to go on with. A new limit, on iterations or seconds, replaces the old ones.
 
-    Raises ValueError, naming field and values, for a change that makes it another run.
+    Raises ValueError, naming field and values, for other changes than `CHANGEABLE` allows.
     """
     for name, value in changes.items():
         if name not in CHANGEABLE and value != getattr(settings, name, None):
@@ -97,7 +97,7 @@ def take_part(world, settings, saved):
     """What every process except rank 0 runs; only rank 0 has a folder, screen and evaluation."""
     with agreement(world):
         algorithm = prepare(settings, world, saved)
-    with suppress(FloatingPointError):  # rank 0 meets it, too, and says so
+    with suppress(FloatingPointError):  # rank 0 reports it
         learn(algorithm, settings, done=saved and saved.done)
 
 
@@ -150,7 +150,7 @@ def evaluate_policy(policy, env, start):
     """Greedy, sampled and random play, on every placement where they are few; and the share of the gap closed.
 
     start: the policy of `init`, or None. "before" is its greedy play, and how many shots more it takes now.
-    The gap is between mean shots to sink the fleet: unknown where `max_shots` ends games before.
+    The gap is unknown where `max_shots` ends games early.
     """
     def played(player):
         games = min(EVALUATION_GAMES, 2 * 10**8 // env.rules.cells**2)

@@ -4,9 +4,8 @@
     margin = (log π/π_ref of the winner) − (log π/π_ref of the loser), summed over the shots of each
     gradient of −log σ(β·margin): ∓β·σ(−β·margin) on every shot of the winning / losing game      eq. 7
 
-A preference does not say by how much the winner was better. Online, the current policy plays each batch
-of pairs; offline it learns from a saved `preferences.npz`. IPO and SimPO are other functions of the margin (see
-`preference_loss`).
+Online, the current policy plays each batch of pairs; offline it learns from a saved `preferences.npz`. IPO and SimPO
+are other functions of the margin: see `preference_loss`.
 """
 
 from dataclasses import dataclass
@@ -89,8 +88,6 @@ class DPO(Learner):
 def preference_loss(margins, loss="sigmoid", beta=0.1, gamma=0.0):
     """The loss of pairs of games, (n,), and its derivative with respect to the margin, (n,).
 
-    The margin is (log π − log π_ref of the winner) − (the same of the loser), summed over their shots. `loss` names:
-
     "sigmoid"  −log σ(β·margin)        DPO (Rafailov et al. 2023, eq. 7)
     "ipo"      (margin − 1/(2β))²      IPO (Azar et al. 2024, eq. 17): a target instead of "ever further"
     "simpo"    −log σ(β·margin − γ)    SimPO (Meng et al. 2024, eq. 6); its margin is of mean log π, without reference
@@ -109,9 +106,9 @@ def log_sigmoid(x):
 
 
 def best_against_worst(rollout):
-    """Pairs of each group: its best game with its worst, the second best with the second worst, …: a record of pairs.
+    """A record of pairs, winner first: each group's best game with its worst, second best with second worst, and so on.
 
-    Every game is in one pair at most; pairs of equal scores are left out.
+    Pairs of equal scores are left out.
     """
     xp, size = array_module(rollout.scores), rollout.num_generations
     order = xp.argsort(rollout.scores.reshape(-1, size), axis=1, kind="stable")

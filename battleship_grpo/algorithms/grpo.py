@@ -12,7 +12,7 @@ Differences from the paper: the score is exact, so there is no reward model; the
 `sync_ref_model`), where the paper resets it in an outer loop; every shot counts the same (`loss_type` dapo), where
 eq. 3 first averages over each game (`loss_type` grpo).
 
-GRPO's many descendants change a setting or two of the same objective: they are data, in `recipes`.
+GRPO's descendants change a setting or two: see `recipes`.
 """
 
 import time
@@ -112,7 +112,7 @@ class GRPOSettings(EntropySettings, ReferenceSettings):
 
 
 class GRPO(Learner):
-    """reference: the policy that the KL penalty pulls towards; None stands for uniform play."""
+    """reference: a policy; None stands for uniform play."""
 
     Settings = GRPOSettings
     needs = ("reference",)
@@ -141,8 +141,8 @@ class GRPO(Learner):
     def sample(self, rng):
         """Lines 7 and 8; with DAPO's dynamic sampling, other boards replace those whose games all scored the same.
 
-        After `max_resamples` tries the batch stays smaller, or the first draw is used whole if some minibatch would
-        get no board. Games and shots count all draws; means are of the first, which is unselected.
+        After `max_resamples` tries, or the deadline, the batch stays smaller, or is the whole first draw if a minibatch
+        would get no board. Games and shots count all draws; means are of the first.
         """
         s = self.settings
         privileged = s.advantage_baseline == "control_variates"
@@ -163,7 +163,7 @@ class GRPO(Learner):
     def advantages(self, rollout):
         """Line 9: one number per game, the same on each of its shots, (S,); or per shot, by process supervision.
 
-        Shots outside the `top_entropy_quantile` get 0 (Wang et al. 2025, eq. 6): only the forks in the road count.
+        Shots outside the `top_entropy_quantile` get 0 (Wang et al. 2025, eq. 6).
         """
         s, world = self.settings, self.world
         if s.advantage_baseline in ("step", "control_variates"):
@@ -223,7 +223,7 @@ class GRPO(Learner):
 
 
 def with_variance(rollout):
-    """The boards that teach: those whose games did not all score the same."""
+    """The boards whose games did not all score the same."""
     xp, size = array_module(rollout.scores), rollout.num_generations
     teaches = groups_with_variance(rollout.scores, size)
     return rollout.select_games(xp.nonzero(xp.repeat(teaches, size))[0], size)

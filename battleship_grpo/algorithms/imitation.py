@@ -1,17 +1,15 @@
 """Learning from answers: pretraining, supervised fine-tuning (SFT) and distillation.
 
-**Pretraining** predicts what is hidden. A language model's labels are free, as they are in the text; here the hidden
-fleet is known once a game is over.
+**Pretraining** predicts the hidden fleet, known once a game is over: labels are free, like a language model's.
 
     a batch of games that the policy plays nearly greedily, so that it sees where its best shots lead
     for every position on the way, the target: each ship cell not yet hit, equally
     cross-entropy, −Σₐ target(a)·log π(a)                    π − target with respect to the logits
 
 Given what was seen, a cell is a target as often as a ship lies there, so the loss is least where
-π(a|s) = P(ship at a | s) / ship cells left: the exact posterior, on any board, without a list of placements or a player
-to imitate. A teacher that sees what the student may not is privileged (Chen et al. 2019, "Learning by cheating"). To
-have less noise in the target, each ship is averaged over all places that the others and what was seen allow
-(`game.ship_posteriors`).
+π(a|s) = P(ship at a | s) / ship cells left: the exact posterior, without a list of placements or a player to imitate.
+The target is privileged information (Chen et al. 2019, "Learning by cheating"). For less noise, each ship in it is
+averaged over all places that the others and what was seen allow (`game.ship_posteriors`).
 
 **Imitation** learns from a teacher, offline and on-policy:
 
@@ -20,9 +18,8 @@ have less noise in the target, each ship is averaged over all places that the ot
         SFT         −log π(teacher's shot)            −1/S on that shot
         distill     −Σₐ teacher(a)·log π(a)           π − teacher with respect to the logits (Hinton et al. 2015)
 
-A student that only ever saw its teacher's games does not know what to do after its own mistakes. On its own games, and
-with a buffer of all of them, this is DAgger (Ross et al. 2011); with soft targets, generalised knowledge distillation
-(Agarwal et al. 2024), whose λ, the share of the student's own games, is `lmbda`.
+On its own games the student also learns what to do after its own mistakes. With a buffer of all of them, this is DAgger
+(Ross et al. 2011); with soft targets, generalised knowledge distillation (Agarwal et al. 2024), whose λ is `lmbda`.
 """
 
 from dataclasses import dataclass

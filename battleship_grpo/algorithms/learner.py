@@ -1,13 +1,13 @@
 """What all algorithms share: playing, minibatches, and the way from one number per shot to a step of the optimiser.
 
-An algorithm is a class with three methods, each of which can be called alone:
+An algorithm is a class with three methods:
 
     collect(rng)                             play, and work out all that learning needs: a batch
     learn_from(batch, learning_rate)         passes over minibatches, a step of the optimiser for each
     objective(distribution, shots, counts)   dL/dlogits (S, A) of some shots of a minibatch, and statistics by name
 
 A minibatch is worked on in chunks that fit a core's cache. The objective divides by the `Counts` of the minibatch, so
-gradients and statistics add up, over chunks and ranks.
+gradients and statistics add up over chunks.
 """
 
 import math
@@ -54,7 +54,7 @@ class LearnerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DescentSettings(LearnerSettings):
-    """Of algorithms whose policy goes down a gradient by an optimiser: all but TRPO."""
+    """Of algorithms with an optimiser for the policy: all but TRPO."""
 
     num_iterations: int = setting(1, "μ, passes over each batch of games", low=1)
     max_grad_norm: float | None = setting(0.1, "clip the gradient to this global norm", above=0)
@@ -180,7 +180,7 @@ def passes(learner, batch, count):
 
 
 def with_counts(world, parts):
-    """The parts that make up a batch, each with its `Counts`. All ranks have to ask for them at once."""
+    """The parts that make up a batch, each with its `Counts`. All ranks must call it together."""
     own = np.array([(part.num_shots, part.num_games, part.num_boards) for part in parts], float)  # (parts, 3)
     each = world.all_reduce(own.reshape(-1)).reshape(own.shape) / world.world_size
     shots, games, _ = each.sum(axis=0).tolist()

@@ -7,8 +7,8 @@
         a step of AdamW for the critic down                     ½(V − R)²
     stop the epochs early once π has moved `target_kl` from π_old
 
-The textbook's single loss becomes two here, because the networks share no parameters. The critic is a second network
-that predicts the reward of the rest of the game from what the player sees. GRPO's whole point is to do without it.
+The critic is a second network, which predicts the reward of the rest of the game from what the player sees; GRPO does
+without it. As the networks share no parameters, the paper's single loss becomes two.
 """
 
 from dataclasses import dataclass

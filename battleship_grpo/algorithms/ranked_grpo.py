@@ -3,10 +3,9 @@
     rank the games of a group by score; ℓ = a game's log-probability
     loss = mean of −log σ(β_rank(ℓᵢ − ℓⱼ)) over all pairs with i ranked above j, plus β·KL(π‖π_ref)
 
-This is not DeepSeek's algorithm. It has no advantage, no ratio to the policy that played and no clip; a game that was
-better by a hair pushes as hard as one that was better by far; and it does not stop once the policy prefers the better
-game. What it has in common with GRPO is the group. It is DPO's loss on every pair of the group, with a penalty in place
-of the reference in the margin (RankNet, Burges et al. 2005, is its true ancestor).
+This is not DeepSeek's algorithm: it has no advantage, no ratio to the policy that played and no clip, and by how much
+a game was better does not count. It is DPO's loss on every pair of the group, with a penalty in place of the reference
+in the margin (its ancestor is RankNet, Burges et al. 2005).
 """
 
 from dataclasses import dataclass

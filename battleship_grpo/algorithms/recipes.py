@@ -1,8 +1,7 @@
 """Every algorithm by name: where it comes from, its key idea in a line, and the settings that make it.
 
-Most of GRPO's descendants are GRPO with a setting or two changed: rows of this table, not files. A default is that of
-`kind.Settings`, or else stands here: `settings` hold on all boards, `large` above 6×6, where networks and batches are
-others. What defines an algorithm comes from its paper; step sizes were tuned on `mini`.
+Most of GRPO's descendants change a setting or two. Defaults are those of `kind.Settings`, unless set here: `settings`
+hold on all boards, `large` above 6×6. What defines an algorithm comes from its paper; step sizes were tuned on `mini`.
 """
 
 from typing import NamedTuple

@@ -4,8 +4,7 @@
     advantage          A = (R − mean) / deviation   over the batch; each of the two can be left out
     gradient           −Σ A·∇log π / S
 
-By default it takes one step per batch: nothing corrects for a policy that has moved since it played. No clip, no
-reference, no critic: only the mean keeps the variance down.
+By default it takes one step per batch: nothing corrects for a policy that has moved since it played.
 """
 
 from dataclasses import dataclass

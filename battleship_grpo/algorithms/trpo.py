@@ -3,7 +3,7 @@
     maximise the surrogate  L = Σ ρÂ / S    so that    mean KL(π_old‖π) ≤ δ
 
 To second order the KL is ½ xᵀFx, F the Fisher matrix, so the best direction is the natural gradient F⁻¹g, and its
-longest step √(2δ / xᵀFx). F is far too large to write down, and need not be: conjugate gradient asks only for products
+longest step √(2δ / xᵀFx). F is too large to write down; conjugate gradient needs only products
 
     F·v = Jᵀ · (diag(π) − ππᵀ) · J·v        forward mode, the softmax's own small Fisher, backward mode
 

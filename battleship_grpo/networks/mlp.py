@@ -2,7 +2,7 @@
 
     forward    h₀ = x    hᵢ = φ(hᵢ₋₁·Wi + bi)    y = hₖ₋₁·Wk + bk
 
-    backward   from δₖ = dL/dy, last layer to first: the slope of one number by every parameter
+    backward   from δₖ = dL/dy, last layer to first: the slope of L with respect to every parameter
                dL/dWi = hᵢ₋₁ᵀ·δᵢ    dL/dbi = Σ δᵢ over the observations    δᵢ₋₁ = δᵢ·Wiᵀ ∘ φ'
 
     jvp        from dx = 0, first layer to last: the slope of every output along one direction dW, db

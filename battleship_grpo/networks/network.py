@@ -1,14 +1,14 @@
-"""What a network is: all that training, playing and files ever ask of one.
+"""What training, playing and files ask of a network.
 
 A family is a class with a row in `runs.policy_file.NETWORKS`. With N observations of F numbers, O outputs and P
 parameters:
 
     shape                     (F, O); with an output per cell it is a policy's network, with a single one a critic
-    parameters                (P,), all weights and biases in one vector, so that an optimiser's step is one line
+    parameters                (P,), all weights and biases in one vector
     weights                   name → array, views into `parameters`; the names are those of the file
     axes, shapes              name → the array's axes, name → its shape
 
-A family writes, and `mlp` shows it in the fewest lines:
+A family writes, most briefly in `mlp`:
 
     name                      what files and `--network` call it
     make_axes()               name → axes, in the order of the vector: hidden units by their number, others by a key of
@@ -35,7 +35,7 @@ MOST_PARAMETERS = 2**27  # a checkpoint holds several vectors of this length
 
 
 class Network:
-    """What the families share. The arguments; each family uses those that it needs:
+    """What the families share. Each uses those of the arguments that it needs:
 
     hidden_sizes  units of each hidden layer
     activation    "relu" or "tanh", after every hidden layer

@@ -6,13 +6,12 @@
     h₂ = φ(h₁·W₂ + b₁·U₂ + β₂)    the ships believed to lie at a cell add to what surrounds it
     e₂ = e₁ + h₂·E₂           and so on; the logit is the logarithm of how many ships are believed to lie at a cell
 
-A plain network has to learn that a ship is straight, of its length, and in one place only; here this is the form of the
-answer. It is belief propagation (Pearl 1988) with learnt messages (as in Yoon et al. 2018, "Inference in probabilistic
-graphical models by graph neural networks").
+That a ship is straight, of its length and in one place need not be learnt. It is belief propagation (Pearl 1988) with
+learnt messages (as in Yoon et al. 2018, "Inference in probabilistic graphical models by graph neural networks").
 
-Beliefs say where ships are, not what a shot is worth. So reward has parameters of its own, g and r: to be more decided
-than the beliefs, and to prefer a more informative cell to one likelier to be hit. They start at 0. AdamW moves
-all parameters about as far in a step; the factors 10 and 3 let these act faster.
+Beliefs say where ships are, not what a shot is worth. For that there are g and r, 0 at first: with g play is more
+decided than the beliefs, with r it prefers a more informative cell to one likelier to be hit. AdamW moves all
+parameters about as far in a step; the factors 10 and 3 let g and r act faster.
 
 In a file, float32, with n the board's size, C = n² cells row by row, P planes (hit, miss) or one (−1, 0, +1), S ships:
 

@@ -1,8 +1,7 @@
 """What `placement` is made of: a convolution over a board, and beliefs about ships; pure functions and their slopes.
 
-**The convolution** has a kernel that reaches over the whole board from every cell. It is linear, so it is one dense
-product with the kernel unrolled over the board. With n the board's size, C = n² cells row by row, P planes of input and
-c channels:
+**The convolution** has a kernel that reaches over the whole board from every cell: one dense product with the kernel
+unrolled over the board. With n the board's size, C = n² cells row by row, P planes of input and c channels:
 
     K (P, 2n−1, 2n−1, c), B (C, c)    sums[v] = B[v] + Σ_p Σ_u x[p, u]·K[p, d(u, v)],  d = u − v + n−1
 
@@ -69,10 +68,10 @@ def believe(evidence, fleet):
 
 
 def believe_slope(chances, d, fleet):
-    """Slopes by the evidence from slopes d by the beliefs, which are the same in both directions: (2, S, N, C).
+    """dL/devidence from d, dL/dbeliefs, which is the same in both directions: (2, S, N, C).
 
-    And, as the softmax's Jacobian is symmetric, p·(d − Σ p·d), how beliefs change as the evidence moves along `d`, to
-    be added up over the directions.
+    The softmax's Jacobian is symmetric, p·(d − Σ p·d): this is also how beliefs change as the evidence moves along `d`,
+    to be added up over the directions.
     """
     d_scores = sums_along(d, fleet)
     d_scores -= sum_of_placements(chances * d_scores)

@@ -1,8 +1,7 @@
 """The eight symmetries of a square board, and the parameters of a network that they make equal.
 
-Turn or mirror a board, and the best shots turn with it. An *equivariant* network respects this (Cohen & Welling 2016),
-and learns from each game what others learn from eight. Weights that a symmetry maps onto each other start equal, and
-each gradient is averaged over them, so that they stay equal.
+If a board is turned or mirrored, the best shots turn with it; an *equivariant* network does so (Cohen & Welling 2016).
+Weights that a symmetry maps onto each other start equal, and stay equal, as each gradient is averaged over them.
 """
 
 from math import isqrt

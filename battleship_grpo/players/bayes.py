@@ -26,7 +26,7 @@ class Bayes(Player):
     """The cell most likely to hold a ship, by the exact posterior over all placements of the fleet.
 
     A layout, a set of ship cells, is consistent when it covers all hits and no miss. With sets of cells as the bits of
-    whole numbers that is one comparison, and a matrix product then adds up the consistent layouts:
+    whole numbers that is one comparison; a matrix product adds up the consistent layouts:
 
         consistent = (layout & fired == hits)        posterior = mean of consistent layouts
 

@@ -11,8 +11,7 @@ After every shot (sequential Monte Carlo with moves: Gilks & Berzuini 2001, "Fol
     estimate   average the distributions that ships were drawn from, not the ships drawn (Rao–Blackwell)
 
 With 100 particles `classic` takes 47.5 ± 0.4 mean shots (95%, 1,500 games, 0.06 s of a core each); `mini` takes 15.6,
-the exact posterior 15.552. Games that look alike share a cloud, and particles that differ only in the lifted ships
-share their weights.
+the exact posterior 15.552.
 
 Here N clouds, P particles in each, and n placements of a ship.
 """
@@ -155,9 +154,7 @@ def weight(wrong):
 
 
 class Density(Player):
-    """The cell most likely to hold a ship by the estimate. Games keep their particles; a position by itself needs fresh
-    ones, which takes ten times as long and is less exact.
-    """
+    """The likeliest ship cell by the estimate. Positions without a game take ten times as long and are less exact."""
 
     name = "density"
     deterministic = False  # a chooser depends on its random numbers
@@ -169,9 +166,9 @@ class Density(Player):
         self.games_at_once = max(1, 1_250_000 // rules.cells**2)  # on `classic` 125, a few seconds of one core
 
     def posterior(self, observations, particles=PARTICLES):
-        """About P(the cell holds a ship | hits and misses): float32 (N, cells); always the same for a position.
+        """About P(the cell holds a ship | hits and misses): float32 (N, cells); the same for the same observations.
 
-        The particles see the shots row by row of the board, which they follow far better than all shots at once.
+        Shots are shown row by row of the board: the particles follow these far better than all at once.
         """
         xp, size = array_module(observations), self.rules.board_size
         cloud = Particles(self.rules, len(observations), xp.random.default_rng(0), particles)

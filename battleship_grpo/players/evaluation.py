@@ -1,7 +1,7 @@
 """How good is a player? Mean shots: exact where greedy play meets every placement, an estimate elsewhere.
 
-On random boards, what control variates explain of the shots by least squares is subtracted: the environment's are 0 on
-average, whatever is fired at (AIVAT, Burch et al. 2018). On 10×10 one board is then worth two and a half.
+On random boards, what control variates explain of the shots by least squares is subtracted (AIVAT, Burch et al. 2018).
+On 10×10 one board is then worth two and a half.
 """
 
 import math
@@ -93,8 +93,8 @@ def interval(values):
 
 
 def evaluate(player, env, games, seed, every_board=False):
-    """Have a player play: on every placement if they are few and it is deterministic, or with `every_board` any player;
-    else on `games` random boards. Boards and shots follow from the seed alone.
+    """The `Result` of a player: on every placement if they are few and it is deterministic, or with `every_board`; else
+    on `games` random boards. Boards and shots follow from the seed alone.
     """
     *_, result = evaluate_in_rounds(player, env, games, seed, every_board)
     return result

@@ -2,15 +2,14 @@
 
 A position is what the player sees: each cell is fog, a miss or a hit. Let W be the number of placements of the fleet
 that agree with it, and C the fewest shots still to fire, *summed* over those W games, so that C / W is their mean.
-Counted this way all numbers are whole, and Bellman's equation is one line. Each of the W games pays for the next shot,
-which divides them into misses and hits,
+Each of the W games pays for the next shot, which divides them into misses and hits (Bellman's equation),
 
     C(position) = W(position) + min over cells c in the fog of [ C(position, c a miss) + C(position, c a hit) ],
 
-with C = 0 once the fleet is sunk. Both tables have an axis of length 3 for each cell, so one slice holds all positions
-with the same cells in the fog; those with the least fog come first. By the eight symmetries of the board one slice in
-eight is computed, and the others are copies with their axes exchanged. A 4×4 board has 3¹⁶ = 43 million positions, 3
-seconds and half a gigabyte whatever the fleet; a 5×5 board has twenty thousand times as many.
+with C = 0 once the fleet is sunk. The table has an axis of length 3 for each cell, so one slice holds all positions
+with the same cells in the fog; those with the least fog come first. Of the slices that a symmetry of the board maps
+onto each other one is computed, the others are copies. A 4×4 board has 3¹⁶ = 43 million positions, 3 seconds and half a
+gigabyte whatever the fleet; a 5×5 board has twenty thousand times as many.
 """
 
 from functools import lru_cache

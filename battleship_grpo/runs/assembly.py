@@ -19,9 +19,8 @@ from .settings import RunSettings, checked, options_of
 def build(settings, world=None, xp=None, resumes=False):
     """The learner with its environment, its policy, and whatever else it needs.
 
-    The policy starts from the seed alone: it is equal in every rank, and on every backend. Where a run resumes, its
-    checkpoint has the weights: the file `init` may be gone. Raises ValueError, in one line, where a file that the
-    settings name is missing or does not fit.
+    The policy is equal in every rank and on every backend. Where a run resumes, its checkpoint has the weights, and the
+    file `init` is not read. Raises ValueError, in one line, where a file that the settings name is missing or unfit.
     """
     xp = xp or load_backend(settings.backend, world.local_rank if world else 0)
     env, policy, parts = make_parts(settings, xp, resumes)

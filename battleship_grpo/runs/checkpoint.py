@@ -3,12 +3,10 @@
     what training changes       see `state_of`: networks, optimisers, replay buffers
     how far the run is          iterations, games, shots, seconds
     what it is                  settings, as JSON; format_version
-    what else it read           inputs, as JSON: setting that names a file → digest of that file; absent without any
+    what else it read           inputs, as JSON: setting that names a file → digest of that file
 
-Random numbers need no place here: every iteration draws its own from the seed (see `runs.loop`).
-
-A new one gets its name once it is whole and on disk, so there is a valid one whenever a process is killed or a disk is
-full. Damage shows in the checksums that every .npz has.
+Random numbers need no place here: every iteration draws its own from the seed (see `runs.loop`). A new file gets its
+name once it is whole and on disk. Damage shows in the checksums that every .npz has.
 """
 
 import json
@@ -56,7 +54,7 @@ def load(path):
 
 
 def arrays_of(learner):
-    """All arrays that a step changes, by name; not copies. A step only adds to a replay buffer: its count will do."""
+    """All arrays that a step changes, by name, not copies; of a replay buffer only its count."""
     arrays = {name: network.parameters for name, network in learner.networks.items()}
     for name, optimiser in learner.optimisers.items():
         arrays |= {f"{name}_adam_first": optimiser.first[0], f"{name}_adam_second": optimiser.second[0],

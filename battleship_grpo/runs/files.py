@@ -1,7 +1,7 @@
 """Files that are either whole or not there; and files from anywhere, read without trusting what they declare.
 
-Only regular files are opened: a device may never end, a pipe never begin. What a file declares is bounded before
-anything is built from it; what is wrong with it becomes one short line.
+Only regular files are opened, no devices or pipes. What a file declares is bounded before anything is built from it;
+what is wrong with it becomes one short line.
 """
 
 import errno
@@ -27,8 +27,8 @@ UNFINISHED = ".*.part"  # what `replacing` leaves where a process is killed
 def replacing(path):
     """A temporary path to write to; it replaces `path` in one step once the block ends well, and is gone otherwise.
 
-    What is written has reached the disk before it gets its name. Raises OSError, which names `path`, also where `path`
-    is there and is no regular file: a device is not replaced.
+    What is written has reached the disk before it gets its name. Raises OSError, which names `path`, also where there
+    is something else than a regular file.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")

@@ -17,8 +17,8 @@ def learn(learner, settings, on_iteration=lambda share, metrics: None, stopped=l
     `done`: the same four of a run to go on with. `save(done, state)` is called every `checkpoint_seconds`, and at the
     end, whatever that is.
 
-    Every iteration of every rank has a random generator of its own, made from the seed, the iteration and the rank:
-    nothing needs remembering between iterations. Rank 0's clock and stop requests count.
+    Every iteration has a random generator made from the seed, the iteration and the rank. Rank 0's clock and stop
+    requests count.
 
     Raises FloatingPointError, with the iteration, where a NaN or an infinity turns up; the learner, and what is saved,
     are as they were before that iteration.

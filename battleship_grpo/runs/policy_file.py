@@ -83,7 +83,7 @@ def network_of(family, arrays, xp=np):
 
 
 def largest_output(network):
-    """What no output can exceed: as if all weights were positive, and hits and misses added up."""
+    """About the largest output there can be: as if all weights were positive, and hits and misses added up."""
     xp, twin = array_module(network.parameters), network.copy()
     twin.adopt(abs(network.parameters))
     seen = xp.array([[1], [-1]], np.int8) * xp.ones(network.shape[0], np.int8)

@@ -1,7 +1,6 @@
 """Preferences: two games on each board by the same player, the better one first, in a file for offline DPO.
 
-The file holds boards and shots alone. What was seen, hit and scored follows from playing them again, so a file that
-holds anything but games is noticed.
+The file holds boards and shots alone. Playing them again gives the rest, and shows what is not a game.
 
     board   bool (n, cells)        winner, loser   int16 (n, max shots), −1 after the last shot
 """

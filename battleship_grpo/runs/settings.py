@@ -1,8 +1,7 @@
 """Every setting of a training run: the experiment, whole. The command line follows from it.
 
-Settings of an algorithm stand in its own file (`Settings` of its class), those of every run here; a run has both. A
-default is that of the class, or of the algorithm's row in `algorithms.recipes`. Settings also in Hugging Face TRL's
-GRPOConfig have the same names and meaning; docs/trl.md says what differs.
+Settings of an algorithm are in its own file (`Settings` of its class), those of every run here. A default is that of
+the class or of the row in `algorithms.recipes`. Names shared with TRL's GRPOConfig mean the same: docs/trl.md.
 """
 
 import json
@@ -92,8 +91,7 @@ class RunSettings:
 
 
 PRESETS = {  # name → what changes against the defaults
-    # a small tanh network, 4 boards × 16 games, 10 full-batch steps: the setting of the single-file NumPy GRPO that
-    # made this example known
+    # the setting of the single-file NumPy GRPO that made this example known
     "article": {
         "iterations": 2000, "network": "mlp", "hidden_sizes": (25,), "activation": "tanh", "encoding": "signed",
         "equivariant": False, "output_gain": 1.0, "num_boards": 4, "num_generations": 16, "num_iterations": 10,

@@ -34,10 +34,7 @@ MISTAKES = ValueError, ArithmeticError, MemoryError, OSError
 
 
 class Processes(World):
-    """One of several processes on this machine; rank 0 adds and collects for all.
-
-    Pipes are gone with the last process, even if all are killed at once; named semaphores would outlive it.
-    """
+    """One of several processes on this machine, over pipes, which end with them; rank 0 adds and collects for all."""
 
     def __init__(self, rank, world_size, pipes, others=()):
         """pipes: in rank 0 to every other process, in these to rank 0. others: the processes that rank 0 started."""
@@ -99,8 +96,8 @@ class Ranks(World, AbstractContextManager):
         atexit.register(self.leave, failed=kind not in (None, SystemExit))  # then a command has said what it has to say
 
     def leave(self, failed):
-        """Wait, without keeping a core busy, until all ranks end. If this one failed by itself, the others wait for it
-        in the midst of training: end them.
+        """Wait, without keeping a core busy, until all ranks end. If this one failed, the others may wait for it in
+        training: end them after `PATIENCE`.
         """
         if self.rank == 0 and not self._sent:
             self.send(None)

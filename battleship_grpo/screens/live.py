@@ -98,9 +98,7 @@ def help_on_keys(read_key, paused, quits, others):
 
 
 def watch(console, played, count, glyphs, speed):
-    """Show games, as `boards.games` yields them, until `count` have ended: live, the last frame stays; where there is
-    no terminal, all frames, one below the other.
-    """
+    """Show `count` games, as `boards.games` yields them: live, or where there is no terminal as a list of frames."""
     if is_live(console):
         with keyboard() as read_key, full_screen(console) as live:
             last = show(console, live, read_key, played, count, glyphs, speed)

@@ -1,7 +1,4 @@
-"""How fast training is and what it costs: time, memory, networks, and the noise of the gradient.
-
-The limit of the machine is measured in the same run: the matrix products of a training step, alone.
-"""
+"""How fast training is and what it costs: time, memory, networks, and the noise of the gradient."""
 
 import re
 import sys
@@ -133,8 +130,8 @@ def measure(world, backend, rules_name):
 
 
 def measure_costs(settings):
-    """What an algorithm costs, name → number: the networks that it holds in memory, trained or not; and of an untrained
-    policy's gradient over batches of `BATCH_GAMES`, E‖g − ḡ‖² and ‖ḡ‖².
+    """What an algorithm costs, name → number: the networks that it holds in memory, trained or not; and of the policy's
+    gradient at the start, over batches of `BATCH_GAMES` games, E‖g − ḡ‖² and ‖ḡ‖².
     """
     learner = build(settings)
     others = learner.reference, getattr(getattr(learner, "teacher", None), "policy", None)
@@ -156,7 +153,7 @@ def gradient_noise(gradients):
 
 
 def learner_of_batches(settings, games):
-    """The algorithm, untrained, on batches of about `games` games in a single minibatch, to measure its gradient."""
+    """The algorithm at its start, with batches of about `games` games in a single minibatch."""
     whole = {"num_boards": max(1, games // settings.num_generations), "num_minibatches": 1, "num_iterations": 1,
              "batch_shots": round(games * settings.make_rules().random_mean_shots), "processes": 1}
     return build(replace(settings, **{name: value for name, value in whole.items() if hasattr(settings, name)}))
