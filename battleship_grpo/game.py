@@ -179,7 +179,7 @@ def _pick(table, count, rng):
 def random_boards(rules, count, rng):
     """`count` boards, uniform over all legal placements of the fleet: bool (count, board_size, board_size).
 
-    They are on the device of `rng`. Few layouts are listed; otherwise the *whole fleet* is redrawn on overlap, for
+    They are on the device of `rng`. Few layouts are listed; with many the *whole fleet* is redrawn on overlap:
     redrawing one ship would skew the boards. Raises ValueError where legal fleets are too rare and too many to list.
     """
     table = _listed(rules, array_module(rng), all_boards)

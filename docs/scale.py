@@ -5,7 +5,7 @@
     step(P ranks, B boards) = start + per_board·B/P + Σ over the sums of a step: sum(P ranks, n numbers)
     sum(P, n)               = latency·(P − 1 + log₂P) + seconds_per_byte·2·(P − 1)/P·4n
 
-docs/scale.md says what this assumes, and what came of it.
+docs/speed.md says what this assumes, and what came of it.
 """
 
 import math

@@ -82,8 +82,7 @@ def test_the_gradient_of_every_recipe_and_with_other_options(name, changes):
 @given(seeds, st.data())
 def test_the_gradient_of_all_that_grpo_can_be(seed, data):
     """Every choice with every other that it has an effect beside; not at a corner of the loss. Where the ratio is a
-    game's and advantages a shot's, the loss holds the ratio (GSPO-token): see the next test.
-    """
+    game's and advantages a shot's, the loss holds the ratio (GSPO-token): see the next test."""
     epsilon, epsilon_high = 0.1, 0.25
     choices = {
         "surrogate": tuple(SURROGATES), "importance_sampling_level": ("token", "sequence"), "loss_type": LOSS_TYPES,
@@ -371,8 +370,7 @@ def test_every_algorithm_beats_random_play_by_more_than_chance(name):
     """On every placement of `tiny`, greedily: nothing is left to chance but the seed, which is fixed.
 
     Untrained policies need 14.2 shots, as random play does, with a standard deviation over seeds of 0.5:
-    11.2 is six of those away.
-    """
+    11.2 is six of those away."""
     learner = build(settings_of(name, {
         "rules": "tiny", "iterations": 60, "num_boards": 32, "hidden_sizes": (32,), "num_minibatches": 4}
         | LEARNING[name]))

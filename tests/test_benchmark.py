@@ -1,8 +1,6 @@
 """The benchmark runs, and its numbers agree with each other; no test says how fast it is."""
 
 import json
-from pathlib import Path
-from runpy import run_path
 
 import pytest
 
@@ -36,7 +34,3 @@ def test_mistakes_are_one_clear_line_and_exit_status_2(arguments, says, capsys):
     status = benchmark.main(arguments)
     shown = capsys.readouterr().err
     assert status == 2 and says in shown and shown.count("\n") == 1
-
-
-def test_scale_script_can_be_imported():
-    run_path(str(Path(benchmark.__file__).parents[1] / "docs" / "scale.py"), run_name="scale")

@@ -1,11 +1,15 @@
 """What README and docs show works: examples are run as they stand, and links lead somewhere."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from runpy import run_path
 from textwrap import indent
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +28,9 @@ from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.train import main
 
 TOP = Path(__file__).parent.parent
-PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+MEASURE, *_ = (SimpleNamespace(**run_path(str(TOP / "docs" / f"{name}.py"), run_name=name))
+               for name in ("measure", "noise", "scale"))
+PAGES = MEASURE.PAGES
 END_OF_A_SCRIPT = '''
 if __name__ == "__main__":
     from battleship_grpo.train import main
@@ -36,7 +42,7 @@ SMALL = {"rules": "tiny", "num_boards": 32, "num_minibatches": 4, "iterations": 
 
 def code(page, heading):
     """The code under a heading, its blocks as one."""
-    section = re.search(rf"\n## {heading}\n.*?(?=\n## |\Z)", (TOP / page).read_text(encoding="utf-8"), re.DOTALL)[0]
+    section = re.search(rf"\n### {heading}\n.*?(?=\n##|\Z)", (TOP / page).read_text(encoding="utf-8"), re.DOTALL)[0]
     return "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
 
 
@@ -66,14 +72,14 @@ def mean_shots_after_training(**options):
 
 
 def test_an_iteration_is_two_calls():
-    names = example("docs/extending.md", "The floors")
+    names = example("docs/reference.md", "The floors")
     assert names["vector"].shape == names["learner"].policy.parameters.shape and "loss" in names["measured"]
 
 
 def test_a_metric_of_ones_own_reaches_the_run_folder(tmp_path):
     settings = make_settings(**SMALL | {"iterations": 2})
     plain = build(settings)
-    learner = example("docs/extending.md", "A metric")["Watched"](settings, plain.env, plain.policy)
+    learner = example("docs/reference.md", "A metric")["Watched"](settings, plain.env, plain.policy)
     with MetricsFile(tmp_path / "metrics.csv") as file:
         learn(learner, settings, lambda share, metrics: file.add(metrics))
     with open(tmp_path / "metrics.csv", newline="") as file:
@@ -82,7 +88,7 @@ def test_a_metric_of_ones_own_reaches_the_run_folder(tmp_path):
 
 
 def test_a_surrogate_of_ones_own_has_the_slope_that_it_says_and_learns():
-    tempered = example("docs/extending.md", "A surrogate")["tempered"]
+    tempered = example("docs/reference.md", "A surrogate")["tempered"]
     log_ratio, advantages = np.random.default_rng(0).normal(size=(2, 20))
     loss, slope = tempered(log_ratio, log_ratio, advantages, None)
     expected = numerical_gradient(lambda: tempered(0, log_ratio, advantages, None).loss.sum(), log_ratio)
@@ -91,7 +97,7 @@ def test_a_surrogate_of_ones_own_has_the_slope_that_it_says_and_learns():
 
 
 def test_an_algorithm_of_ones_own_learns_and_goes_on_from_its_checkpoint(tmp_path, capsys):
-    example("docs/extending.md", "An algorithm")
+    example("docs/reference.md", "An algorithm")
     assert mean_shots_after_training(algorithm="best_of_group", margin=0.01) < 11.5
     assert make_settings(algorithm="tight_grpo").epsilon == 0.02
     run = ["--algorithm", "best_of_group", "--rules", "tiny", "--processes", "1", "--num-boards", "8"]
@@ -108,8 +114,8 @@ def test_an_algorithm_of_ones_own_learns_and_goes_on_from_its_checkpoint(tmp_pat
 def test_an_algorithm_in_a_script_trains_in_several_processes(tmp_path):
     script = tmp_path / "own.py"
     run = ["--output-dir", tmp_path / "run", "--processes", "2", "--iterations", "1"]
-    assert indent(END_OF_A_SCRIPT.strip(), "    ") in (TOP / "docs/extending.md").read_text(encoding="utf-8")
-    script.write_text(code("docs/extending.md", "An algorithm") + END_OF_A_SCRIPT, encoding="utf-8")
+    assert indent(END_OF_A_SCRIPT.strip(), "    ") in (TOP / "docs/reference.md").read_text(encoding="utf-8")
+    script.write_text(code("docs/reference.md", "An algorithm") + END_OF_A_SCRIPT, encoding="utf-8")
     for errors in (0, 1):  # the second time there is such a folder
         done = subprocess.run([sys.executable, script, "--algorithm", "best_of_group", "--rules", "tiny", *run],
                               capture_output=True, text=True)
@@ -119,7 +125,7 @@ def test_an_algorithm_in_a_script_trains_in_several_processes(tmp_path):
 
 def test_a_network_of_ones_own_learns_by_every_algorithm_and_comes_back_from_its_file(tmp_path):
     """Its derivatives agree with differences, and jvp is the adjoint of backward."""
-    linear = example("docs/extending.md", "A network")["Linear"]
+    linear = example("docs/reference.md", "A network")["Linear"]
     rng = np.random.default_rng(0)
     network = linear(9, 4, (), rng=rng, dtype=np.float64)
     observations = rng.integers(-1, 2, (7, 9))
@@ -142,13 +148,31 @@ def test_a_network_of_ones_own_learns_by_every_algorithm_and_comes_back_from_its
 
 def test_the_environment_of_ones_own_learns(capsys):
     """Guessing gets 1 letter in 4 right. The last ten iterations are 2560 games: 4 in 5 is beyond any chance."""
-    names = example("docs/extending.md", "An environment")
+    names = example("docs/reference.md", "An environment")
     assert names["scores"][0] < 0.35 and sum(names["scores"][-10:]) / 10 > 0.8
     assert "right letters" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", MEASURE.MEASUREMENTS)
+def test_a_measurement_has_its_file_of_an_earlier_commit_by_commands_that_there_still_are(name, capsys):
+    measured = MEASURE.MEASUREMENTS[name]
+    found = json.loads((TOP / "docs" / "measured" / f"{name}.json").read_text(encoding="utf-8"))
+    assert (found["commands"], found["seeds"]) == (list(measured.commands), list(measured.seeds))
+    if (TOP / ".git").exists():
+        subprocess.run(["git", "merge-base", "--is-ancestor", found["commit"], "HEAD"], cwd=TOP, check=True)
+    for command in found["commands"]:
+        module, *algorithm = re.findall(r"battleship_grpo\.\w+|(?<=--algorithm )\w+", command) or [None]
+        if module:
+            with pytest.raises(SystemExit):
+                options = ["--algorithm", *algorithm, "--help-all"] if algorithm else ["--help"]
+                import_module(module).main(options)
+            assert {*re.findall(r"--[a-z-]+", command)} <= {*re.findall(r"--[a-z-]+", capsys.readouterr().out)}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_file_that_it_links_to_is_there(page):
-    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+def test_its_tables_are_those_that_were_measured_and_its_links_lead_to_files(page):
+    text = page.read_text(encoding="utf-8")
+    assert MEASURE.filled(text) == text
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     links = re.findall(r"\]\((?!https?:)([^)#]+)", prose)
     assert all((page.parent / link).exists() for link in links)

@@ -48,8 +48,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(name, tmp_
     """A real process, real signals, at random moments, from its start to its report.
 
     After each the newest checkpoint is valid and no older; after one that can be caught it has every iteration.
-    At the end policy and metrics are those of the undisturbed run.
-    """
+    At the end policy and metrics are those of the undisturbed run."""
     chance = random.Random(name)
     options = [*TINY, *RUNS[name], "--checkpoint-seconds", "0.02"]
     started = time.monotonic()

@@ -7,15 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from battleship_grpo import game
-from battleship_grpo.game import (
-    NAMED_RULES,
-    Rules,
-    all_boards,
-    covered,
-    random_boards,
-    random_fleets,
-    ship_placements,
-)
+from battleship_grpo.game import NAMED_RULES, Rules, all_boards, covered, random_boards, random_fleets, ship_placements
 from battleship_grpo.screens.boards import cell_name, parse_cell
 
 

@@ -10,13 +10,7 @@ from battleship_grpo.advantages import group_advantages
 from battleship_grpo.algorithms.dpo import PREFERENCE_LOSSES, log_sigmoid, preference_loss
 from battleship_grpo.algorithms.grpo import SURROGATES
 from battleship_grpo.algorithms.ranked_grpo import ranking_loss
-from battleship_grpo.objectives import (
-    cispo,
-    clipped_surrogate,
-    kl_penalty,
-    sapo,
-    sigmoid,
-)
+from battleship_grpo.objectives import cispo, clipped_surrogate, kl_penalty, sapo, sigmoid
 from battleship_grpo.policy import MaskedSoftmax
 from battleship_grpo.runs.settings import make_settings
 

@@ -1,4 +1,4 @@
-"""What docs/trl.md calls the same: the formulas of TRL 1.16.0, on arrays padded as in its trainers."""
+"""What docs/reference.md calls the same: the formulas of TRL 1.16.0, on arrays padded as in its trainers."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from battleship_grpo.algorithms.learner import gradient, with_counts
 from battleship_grpo.optim import schedule
 from battleship_grpo.runs.settings import make_settings
 
-PAGE = Path(__file__).parent.parent / "docs" / "trl.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
 
 def padded(batch, values):

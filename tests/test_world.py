@@ -82,8 +82,7 @@ def learn_from_the_same_boards(world):
 def play_a_part(learner, world, rng, privileged=False):
     """Some games on seven boards, the same in every world.
 
-    Of two processes the first has boards 0, 1, 4 and 5: minibatches of both together are those of one alone.
-    """
+    Of two processes the first has boards 0, 1, 4 and 5: minibatches of both together are those of one alone."""
     boards, hidden = learner.env.privileged_tasks(7, rng)
     mine = [[0, 1, 2, 3, 4, 5, 6]] if world.world_size == 1 else [[0, 1, 4, 5], [2, 3, 6]]
     s = learner.settings

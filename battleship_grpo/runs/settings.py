@@ -1,7 +1,7 @@
 """Every setting of a training run: the experiment, whole. The command line follows from it.
 
 Settings of an algorithm are in its own file (`Settings` of its class), those of every run here. A default is that of
-the class or of the row in `algorithms.recipes`. Names shared with TRL's GRPOConfig mean the same: docs/trl.md.
+the class or of the row in `algorithms.recipes`. Names shared with TRL's GRPOConfig mean the same: docs/reference.md.
 """
 
 import json

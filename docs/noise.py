@@ -1,0 +1,68 @@
+"""Signal and noise of GRPO's gradient on 10×10, by groups of parameters of the placement network.
+
+    python docs/noise.py runs/predicts 0.05     from a pretrained policy, played at this temperature
+    python docs/noise.py nothing 1              before the first step of a run from nothing
+
+The gradient of `grpo_hindsight`, from 40 independent batches of 256 games. `signal²` is the squared length of its mean,
+unbiased, with its standard error by the jackknife; `noise` the standard deviation of a batch; `critical games` those
+at which noise² equals signal² (McCandlish et al. 2018, eq. 2.9): many more are needed to see anything.
+"""
+
+import math
+import sys
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from battleship_grpo.algorithms.learner import gradient
+from battleship_grpo.backend import make_generator
+from battleship_grpo.runs.assembly import build, with_inherited
+from battleship_grpo.runs.settings import make_settings
+from battleship_grpo.runs.world import one_core
+from battleship_grpo.screens.tables import right
+from battleship_grpo.study.speed import gradient_noise
+
+BATCHES = 40
+GROUPS = {"K": "K, B: what surrounds a cell", "B": "K, B: what surrounds a cell", "W": "W, U, b: later layers",
+          "U": "W, U, b: later layers", "b": "W, U, b: later layers", "E": "E: evidence for ships",
+          "g": "g: how decided", "r": "r: which cells beyond beliefs"}
+
+
+def gradients(run, temperature):
+    """The gradients of independent batches (n, P), the network, and the mean number of games of a batch."""
+    given = {} if run == "nothing" else with_inherited({"init": run})
+    learner = build(make_settings(**{"rules": "classic", "algorithm": "grpo_hindsight"} | given | {
+        "num_minibatches": 1, "processes": 1, "temperature": temperature}))
+    batches = (learner.collect(make_generator(np, 0, number)) for number in range(BATCHES))
+    found, games = zip(*((gradient(learner, batch)[0], batch.num_games) for batch in batches), strict=True)
+    return np.stack(found).astype(np.float64), learner.policy.network, np.mean(games)
+
+
+def groups(network):
+    """Name → the numbers of its parameters."""
+    found = {"all": np.arange(network.num_parameters)}
+    for name, numbers in network.views(found["all"]).items():
+        group = GROUPS[name[0]]
+        found[group] = np.append(found.get(group, np.zeros(0, int)), numbers)
+    return found
+
+
+def main(run, temperature):
+    with one_core():
+        found, network, games = gradients(run, float(temperature))
+    table = Table("parameters", *right("number", "noise", "signal²", "± s.e.", "critical games"),
+                  title=f"{run}, temperature {temperature}", title_justify="left")
+    for name, numbers in groups(network).items():
+        of_group = found[:, numbers]
+        variance, square = gradient_noise(of_group)
+        without = [gradient_noise(np.delete(of_group, batch, axis=0))[1] for batch in range(BATCHES)]
+        error = math.sqrt((BATCHES - 1) * np.var(without))
+        critical = f"{games * variance / square:,.0f}" if square > 2 * error else "not seen"
+        numbers = f"{len(numbers):,}", f"{math.sqrt(variance):.4f}", f"{square:.1e}", f"{error:.0e}"
+        table.add_row(name, *numbers, critical)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
