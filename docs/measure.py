@@ -4,10 +4,10 @@
     python docs/measure.py minute classic    measure these, or `all`; then fill the pages
     python docs/measure.py --pages           fill the pages from the files alone
 
-The commands of a measurement run one after the other in a folder of its own, runs/measured/NAME. A command that has
-ended well leaves its output there and does not run again, so an interrupted measurement goes on; delete the folder to
-start anew. docs/measured/NAME.json has the numbers, with commands, seeds, commit, machine and date. A page shows a view
-of them between `<!-- VIEW -->` and `<!-- end -->`.
+The commands of a measurement run one after the other in a folder of its own, runs/measured/COMMIT/NAME. A command that
+has ended well leaves its output there and does not run again, so an interrupted measurement goes on. Then
+docs/measured/NAME.json has the numbers, with commands, seeds, commit, machine and date. A page shows a view of them
+between `<!-- VIEW -->` and `<!-- end -->`.
 """
 
 import csv
@@ -233,11 +233,14 @@ def block(name):
         return table({"algorithm": of("name"), "idea": of("idea"), "paper": of("paper")},
                      [{"name": f"`{name}`"} | recipe._asdict() for name, recipe in RECIPES.items()])
     view = VIEWS[name]
-    found = json.loads((FILES / f"{view.measurement}.json").read_text(encoding="utf-8"))
+    file = FILES / f"{view.measurement}.json"
+    if not file.exists():
+        return f"Not measured yet: `python docs/measure.py {view.measurement}`.\n"
+    found = json.loads(file.read_text(encoding="utf-8"))
     shown = indented(found["rows"]) if not view.cells else table(view.cells, view.rows(found["rows"]))
     commands = indented("\n".join(as_shown(command, found["seeds"]) for command in found["commands"]))
-    by = f"Measured by `python docs/measure.py {view.measurement}` at commit {found['commit']} on {found['date']}, " \
-         f"seed{'s' * (len(found['seeds']) > 1)} {', '.join(map(str, found['seeds']))}: {found['machine']}."
+    by = (f"Measured at commit {found['commit']} on {found['date']} by `python docs/measure.py {view.measurement}`, "
+          f"seed{'s' * (len(found['seeds']) > 1)} {', '.join(map(str, found['seeds']))}, on {found['machine']}.")
     return "\n\n".join([commands] * view.commands + [shown, "\n".join(wrap(by, WIDTH))]) + "\n"
 
 
@@ -260,7 +263,7 @@ def as_shown(command, seeds):
 
 def filled(text):
     """The text of a page, with its tables as they are in the files."""
-    return BLOCK.sub(lambda found: found[1] + block(found[2]) + found[3], text)
+    return BLOCK.sub(lambda found: f"{found[1]}\n{block(found[2])}\n{found[3]}", text)
 
 
 # -------------------------------------------------------------------- measuring
@@ -268,7 +271,8 @@ def filled(text):
 
 def measure(name):
     """Run what has not run yet, and write the file. Raises SystemExit where a command fails."""
-    measurement, folder = MEASUREMENTS[name], TOP / "runs" / "measured" / name
+    measurement, commit = MEASUREMENTS[name], git("rev-parse", "--short", "HEAD")
+    folder = TOP / "runs" / "measured" / commit / name
     if git("status", "--porcelain", "battleship_grpo"):
         sys.exit("the package has changes that are not committed: numbers belong to a commit")
     folder.mkdir(parents=True, exist_ok=True)
@@ -278,7 +282,7 @@ def measure(name):
         for seed in measurement.seeds if "$seed" in command else ("",):
             run(command, folder, f"{place}{f'-{seed}' * bool(str(seed))}", seed)
     found = {"commands": measurement.commands, "seeds": measurement.seeds, "date": str(date.today()),
-             "commit": git("rev-parse", "--short", "HEAD"), "machine": machine(), "rows": measurement.rows(folder)}
+             "commit": commit, "machine": machine(), "rows": measurement.rows(folder)}
     FILES.mkdir(exist_ok=True)
     (FILES / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -316,7 +320,10 @@ def main(names):
             file = FILES / f"{name}.json"
             print(f"{name:12}", json.loads(file.read_text(encoding="utf-8"))["date"] if file.exists() else "never")
         return
-    for name in [] if names == ["--pages"] else MEASUREMENTS if names == ["all"] else names:
+    names = {"--pages": [], "all": MEASUREMENTS}.get(names[0], names)
+    if unknown := {*names} - MEASUREMENTS.keys():
+        sys.exit(f"{', '.join(unknown)}: not one of {', '.join(MEASUREMENTS)}")
+    for name in names:
         measure(name)
     for page in PAGES:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
