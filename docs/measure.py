@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from datetime import date
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from textwrap import indent, wrap
 from typing import NamedTuple
@@ -33,20 +34,21 @@ TOP = Path(__file__).resolve().parent.parent
 FILES = TOP / "docs" / "measured"
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-WIDTH = 118  # of a line of commands on a page
+WIDTH = 108  # of a line of commands on a page
 
 
 class Measurement(NamedTuple):
     commands: tuple  # of a shell; one with $seed in it runs for each seed
-    rows: Callable  # of the folder in which they ran: a list of dicts, or text
+    rows: Callable  # of the folder in which they ran: a list of dicts, or of lines of text
     seeds: tuple = (0,)
+    pictures: tuple = ()  # commands that draw from what is there then
 
 
 class View(NamedTuple):
     """A table on a page."""
 
     measurement: str
-    cells: dict  # heading → the cell's text, from a row; empty: the rows are text
+    cells: dict  # heading → the cell's text, from a row; empty where the rows are text
     rows: Callable = list  # of all rows, those that are shown, in their order
     commands: bool = True  # whether they stand above it
 
@@ -68,8 +70,9 @@ def printed(command, folder):
     return (folder / f"{command}.out").read_text(encoding="utf-8")
 
 
-def all_printed(commands, folder):
-    return "\n".join(printed(command, folder) for command in commands)
+def lines(commands, folder):
+    """Those that some commands printed."""
+    return "\n".join(printed(command, folder) for command in commands).splitlines()
 
 
 def evaluated(labels, command, folder):
@@ -95,7 +98,6 @@ def number(text):
 
 
 TRAIN = "python -m battleship_grpo.train"
-NOTEBOOKS = "docs/../notebooks"
 STAGES = {"minute": "a minute of GRPO", "grpo": "15 s of pretraining, then 45 s of GRPO",
           "hindsight": "15 s of pretraining, then 45 s of `grpo_hindsight` (GRPO less luck)"}
 PLAYERS = {"bayes": "`bayes`: the cell most likely to hold a ship by the exact posterior over all 9,024 placements",
@@ -130,10 +132,9 @@ MEASUREMENTS = {
         f"{TRAIN} --algorithm grpo_hindsight --init runs/predicts$seed --seconds 45 --seed $seed "
         "--output-dir runs/hindsight$seed",
         f"{TRAIN} --init runs/predicts$seed --seconds 45 --seed $seed --output-dir runs/grpo$seed",
-        "python -m battleship_grpo.evaluate random hunt_target bayes density --json",
-        f"cp runs/minute0/curves.png {NOTEBOOKS}/images/curves.png",
-        f"python -m battleship_grpo.play runs/minute0 --board 3 --save {NOTEBOOKS}/images/game.gif",
-        f"python {NOTEBOOKS}/pictures.py runs/minute0 docs/images/train.svg"), minute, seeds=(0, 1, 2)),
+        "python -m battleship_grpo.evaluate random hunt_target bayes density --json"), minute, (0, 1, 2), (
+            "python -m battleship_grpo.play runs/minute0 --board 3 --save docs/images/game.gif",
+            "python docs/../notebooks/pictures.py runs/minute0 docs/images/train.svg")),
     "algorithms": Measurement(("python -m battleship_grpo.compare all --seeds 3 --seconds 30",), compared, (0, 1, 2)),
     "kl": Measurement(("python -m battleship_grpo.compare grpo grpo:beta=0 --seeds 8 --seconds 10",), compared,
                       tuple(range(8))),
@@ -168,13 +169,13 @@ MEASUREMENTS = {
         f"{TRAIN} --rules classic --algorithm pretrain --seconds 300 --output-dir runs/predicts",
         f"{TRAIN} --rules classic --algorithm grpo_hindsight --init runs/predicts --seconds 300 --learning-rate 1e-3 "
         "--output-dir runs/decides"), partial(named_runs, CLASSIC)),
-    "benchmark": Measurement(("python -m battleship_grpo.benchmark",), partial(printed, 0)),
-    "frameworks": Measurement(("python docs/frameworks.py",), partial(printed, 0)),
+    "benchmark": Measurement(("python -m battleship_grpo.benchmark",), partial(lines, (0,))),
+    "frameworks": Measurement(("python docs/frameworks.py",), partial(lines, (0,))),
     "noise": Measurement((
         f"{TRAIN} --rules classic --algorithm pretrain --seconds 120 --output-dir runs/predicts",
         "python docs/noise.py nothing 1", "python docs/noise.py runs/predicts 0.05",
-        "python docs/noise.py runs/predicts 0.2"), partial(all_printed, (1, 2, 3))),
-    "scale": Measurement(("mpiexec -n 2 python docs/scale.py docs/images/scale.png",), partial(printed, 0)),
+        "python docs/noise.py runs/predicts 0.2"), partial(lines, (1, 2, 3))),
+    "scale": Measurement(("mpiexec -n 2 python docs/scale.py docs/images/scale.png",), partial(lines, (0,))),
 }
 
 
@@ -189,8 +190,8 @@ def mean_shots(row):
 
 
 def of(name, form="", factor=1):
-    """The text of a number, or of no number."""
-    return lambda row: row[name] and (format(row[name] * factor, form) if type(row[name]) is float else row[name])
+    """A cell with one number, or text."""
+    return lambda row: format(row[name] * factor, form) if isinstance(row[name], float) else str(row[name])
 
 
 WHAT = {"": of("what")}
@@ -219,7 +220,7 @@ VIEWS = {
     "r1-best": View("r1", WHAT | GREEDY | PLAYED, lambda rows: rows[4:], commands=False),
     "preferences": View("preferences", WHAT | {"mean shots, greedy": mean_shots}),
     "classic": View("classic", WHAT | PLAYED | GREEDY | SAMPLED),
-    "ten": View("classic", WHAT | GREEDY, commands=False),
+    "ten": View("classic", WHAT | GREEDY | SAMPLED, lambda rows: [rows[0], *rows[3:]], commands=False),
     "benchmark": View("benchmark", {}),
     "frameworks": View("frameworks", {}),
     "noise": View("noise", {}),
@@ -231,22 +232,22 @@ def block(name):
     """What stands between the markers of a view: commands, table, where and when it was measured."""
     if name == "recipes":
         return table({"algorithm": of("name"), "idea": of("idea"), "paper": of("paper")},
-                     [{"name": f"`{name}`"} | recipe._asdict() for name, recipe in RECIPES.items()])
+                     [{"name": f"`{name}`"} | recipe._asdict() for name, recipe in RECIPES.items()], align="---") + "\n"
     view = VIEWS[name]
     file = FILES / f"{view.measurement}.json"
     if not file.exists():
         return f"Not measured yet: `python docs/measure.py {view.measurement}`.\n"
     found = json.loads(file.read_text(encoding="utf-8"))
-    shown = indented(found["rows"]) if not view.cells else table(view.cells, view.rows(found["rows"]))
-    commands = indented("\n".join(as_shown(command, found["seeds"]) for command in found["commands"]))
+    shown = indented("\n".join(found["rows"])) if not view.cells else table(view.cells, view.rows(found["rows"]))
+    commands = indented("\n".join(as_shown(found["commands"], found["seeds"])))
     by = (f"Measured at commit {found['commit']} on {found['date']} by `python docs/measure.py {view.measurement}`, "
           f"seed{'s' * (len(found['seeds']) > 1)} {', '.join(map(str, found['seeds']))}, on {found['machine']}.")
     return "\n\n".join([commands] * view.commands + [shown, "\n".join(wrap(by, WIDTH))]) + "\n"
 
 
-def table(cells, rows):
-    """Markdown; the first column is text, the others are numbers."""
-    lines = [cells, ["---", *["---:"] * (len(cells) - 1)], *([cell(row) for cell in cells.values()] for row in rows)]
+def table(cells, rows, align="---:"):
+    """Markdown; the first column is text, the others are numbers unless `align` says something else."""
+    lines = [cells, ["---", *[align] * (len(cells) - 1)], *([cell(row) for cell in cells.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -254,16 +255,22 @@ def indented(text):
     return indent(text.rstrip(), "    ")
 
 
-def as_shown(command, seeds):
-    """A command as it stands on a page: over several lines, and in a loop where it runs for each seed."""
-    lines = "\n".join(wrap(command, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
-    lines = lines.replace("\n", " \\\n")
-    return f"for seed in {' '.join(map(str, seeds))}; do {lines}; done" if "$seed" in command else lines
+def as_shown(commands, seeds):
+    """Yields commands as they stand on a page: in a loop where they run for each seed."""
+    for seeded, some in groupby(commands, lambda command: "$seed" in command):
+        text = "\n".join(" \\\n    ".join(folded(one)) for one in some)
+        yield f"for seed in {' '.join(map(str, seeds))}; do\n{indent(text, '    ')}\ndone" if seeded else text
+
+
+def folded(command):
+    """The lines of a command, none of which ends with an option whose value is on the next."""
+    together = re.sub(r"(--\S+) (?!-)", "\\1\N{NO-BREAK SPACE}", command)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in wrap(together, WIDTH, break_on_hyphens=False)]
 
 
 def filled(text):
     """The text of a page, with its tables as they are in the files."""
-    return BLOCK.sub(lambda found: f"{found[1]}\n{block(found[2])}\n{found[3]}", text)
+    return BLOCK.sub(lambda found: f"{found[1]}\n{block(found[2])}{found[3]}", text)
 
 
 # -------------------------------------------------------------------- measuring
@@ -278,13 +285,20 @@ def measure(name):
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "docs").exists():
         (folder / "docs").symlink_to(TOP / "docs")
-    for place, command in enumerate(measurement.commands):
+    for place, command in enumerate(measurement.commands + measurement.pictures):
         for seed in measurement.seeds if "$seed" in command else ("",):
             run(command, folder, f"{place}{f'-{seed}' * bool(str(seed))}", seed)
     found = {"commands": measurement.commands, "seeds": measurement.seeds, "date": str(date.today()),
              "commit": commit, "machine": machine(), "rows": measurement.rows(folder)}
+    write(name, found)
+
+
+def write(name, found):
+    """The file of a measurement, each row on a line."""
+    rows = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in found.pop("rows"))
+    head = json.dumps(found, indent=1, ensure_ascii=False).removesuffix("\n}")
     FILES.mkdir(exist_ok=True)
-    (FILES / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (FILES / f"{name}.json").write_text(f'{head},\n "rows": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
 
 
 def run(command, folder, name, seed):
