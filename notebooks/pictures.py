@@ -145,7 +145,7 @@ def slopes_on_board(rules, slopes, texts, title):
     return figure
 
 
-def training_screen(run, path, shots=8, width=100, height=30):
+def training_screen(run, path, shots=6, width=100, height=30):
     """What `train` shows at the end of a run, so many shots into a game of its policy, as an .svg."""
     folder = RunFolder(run)
     dashboard = Dashboard(folder.read_settings(), SVG)
