@@ -198,7 +198,7 @@ SAMPLED = {"sampled": lambda row: mean_shots(row["sampled"])}
 PLAYED = {"shots played": lambda row: f"{row['shots'] / 1e6:.1f} M"}
 ENTRANT = {"algorithm": of("entrant"), "greedy": of("greedy_mean_shots", ".3f"),
            "± seeds": of("greedy_deviation", ".3f")}
-P_VALUE = {"p-value": of("p_value", ".2f")}
+P_VALUE = {"p-value": lambda row: "<0.01" if row["p_value"] and row["p_value"] < 0.01 else of("p_value", ".2f")(row)}
 
 PLAYER = WHAT | {"mean shots": mean_shots, "gap closed": of("gap_closed", ".1%")}
 
@@ -207,7 +207,7 @@ VIEWS = {
     "minute": View("minute", PLAYER, lambda rows: rows[4:]),
     "algorithms": View("algorithms", ENTRANT | P_VALUE | {
         "sampled": of("sampled_mean_shots", ".2f"), "gap closed": of("gap_closed", ".1%"),
-        "Mshots to 18": lambda row: of("shots_to_threshold", ".2f", 1e-6)(row) or "never",
+        "Mshots to 18": lambda row: of("shots_to_threshold", ".2f", 1e-6)(row).replace("inf", "never"),
         "drawdown": of("drawdown", ".2f"), "gradient noise": of("gradient_variance", ".2f"),
         "networks": of("networks", ".0f"), "parameters": of("parameters", ",.0f"),
         "ms per update": of("seconds_per_update", ".1f", 1e3), "MB": of("peak_memory_mb", ".0f")}),
