@@ -109,7 +109,7 @@ R1 = {"minute": "R1-Zero: a minute of `grpo`", "sft": "imitation of `hunt_target
       "r1": "R1: and then `grpo_hindsight`", "small": "distillation of R1",
       "sft-bayes": "imitation of `bayes`", "best": "and then `grpo_process`"}
 PAIRS = {"hunt_target": "`hunt_target`, the teacher", "runs/sft": "imitation of its games",
-         "runs/offline": "DPO on the file, 60 iterations", "runs/longer": "the same, 300 iterations",
+         "runs/offline": "DPO on the file, 60 iterations", "runs/longer": "DPO on the file, 300 iterations",
          "runs/online": "DPO on pairs that it plays itself, 60 iterations",
          "runs/alone": "DPO from nothing, on the teacher's own pairs, 300 iterations"}
 
