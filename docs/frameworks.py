@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from battleship_grpo.game import Rules, all_boards
-from battleship_grpo.runs.world import number_of_cores, spawn
+from battleship_grpo.runs.world import number_of_cores, one_core, spawn
 from battleship_grpo.screens.tables import right
 from battleship_grpo.study.speed import STANDARD, measure_case
 
@@ -187,8 +187,9 @@ def rate(framework):
     return shots / (time.perf_counter() - start)
 
 
-def own_rate():
-    with spawn(number_of_cores(), measure_case, STANDARD | {"rules": "mini", "learning_rate": RATE}) as world:
+def own_rate(world):
+    """The same, in one of the processes that train together."""
+    with one_core():
         found = measure_case(world, STANDARD | {"rules": "mini", "learning_rate": RATE})
     return found["shots_per_second"]["training"]
 
@@ -199,7 +200,8 @@ def main():
     for framework in frameworks.values():
         rate(framework)  # compiles, and warms up
     for _ in range(ROUNDS):
-        rates["NumPy, by hand"].append(own_rate())
+        with spawn(number_of_cores(), own_rate) as world:
+            rates["NumPy, by hand"].append(own_rate(world))
         for name, framework in frameworks.items():
             rates[name].append(rate(framework))
     table = Table("", *right("thousand shots per second", "the first, as a multiple"))
