@@ -72,7 +72,7 @@ def printed(command, folder):
 
 def lines(commands, folder):
     """Those that some commands printed."""
-    return "\n".join(printed(command, folder) for command in commands).splitlines()
+    return [line.rstrip() for command in commands for line in printed(command, folder).splitlines()]
 
 
 def evaluated(labels, command, folder):
