@@ -238,9 +238,9 @@ def block(name):
     found = json.loads(file.read_text(encoding="utf-8"))
     shown = indented("\n".join(found["rows"])) if not view.cells else table(view.cells, view.rows(found["rows"]))
     commands = indented("\n".join(as_shown(found["commands"], found["seeds"])))
-    by = (f"Measured at commit {found['commit']} on {found['date']} by `python docs/measure.py {view.measurement}`, "
-          f"seed{'s' * (len(found['seeds']) > 1)} {', '.join(map(str, found['seeds']))}, on {found['machine']}.")
-    return "\n\n".join([commands] * view.commands + [shown, "\n".join(wrap(by, WIDTH))]) + "\n"
+    by = (f"Measured by `docs/measure.py {view.measurement}` at {found['commit']}, {found['date']}, "
+          f"seed{'s' * (len(found['seeds']) > 1)} {', '.join(map(str, found['seeds']))}; {found['machine']}.")
+    return "\n\n".join([commands] * view.commands + [shown, by]) + "\n"
 
 
 def table(cells, rows, align="---:"):
@@ -268,7 +268,7 @@ def folded(command):
 
 def filled(text):
     """The text of a page, with its tables as they are in the files."""
-    return BLOCK.sub(lambda found: f"{found[1]}\n{block(found[2])}{found[3]}", text)
+    return BLOCK.sub(lambda found: f"{found[1]}{block(found[2])}{found[3]}", text)
 
 
 # -------------------------------------------------------------------- measuring

@@ -15,13 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from battleship_grpo.algorithms.learner import gradient
-from battleship_grpo.backend import make_generator
 from battleship_grpo.runs.assembly import build, with_inherited
 from battleship_grpo.runs.settings import make_settings
 from battleship_grpo.runs.world import one_core
 from battleship_grpo.screens.tables import right
-from battleship_grpo.study.speed import gradient_noise
+from battleship_grpo.study.speed import gradient_noise, gradients
 
 BATCHES = 40
 GROUPS = {"K": "K, B: what surrounds a cell", "B": "K, B: what surrounds a cell", "W": "W, U, b: later layers",
@@ -29,14 +27,10 @@ GROUPS = {"K": "K, B: what surrounds a cell", "B": "K, B: what surrounds a cell"
           "g": "g: how decided", "r": "r: which cells beyond beliefs"}
 
 
-def gradients(run, temperature):
-    """The gradients of independent batches (n, P), the network, and the mean number of games of a batch."""
+def make_learner(run, temperature):
     given = {} if run == "nothing" else with_inherited({"init": run})
-    learner = build(make_settings(**{"rules": "classic", "algorithm": "grpo_hindsight"} | given | {
+    return build(make_settings(**{"rules": "classic", "algorithm": "grpo_hindsight"} | given | {
         "num_minibatches": 1, "processes": 1, "temperature": temperature}))
-    batches = (learner.collect(make_generator(np, 0, number)) for number in range(BATCHES))
-    found, games = zip(*((gradient(learner, batch)[0], batch.num_games) for batch in batches), strict=True)
-    return np.stack(found).astype(np.float64), learner.policy.network, np.mean(games)
 
 
 def groups(network):
@@ -50,10 +44,12 @@ def groups(network):
 
 def main(run, temperature):
     with one_core():
-        found, network, games = gradients(run, float(temperature))
+        learner = make_learner(run, float(temperature))
+        found = gradients(learner, BATCHES)  # (n, P)
+    games = learner.settings.num_boards * learner.settings.num_generations
     table = Table("parameters", *right("number", "noise", "signal²", "± s.e.", "critical games"),
                   title=f"{run}, temperature {temperature}", title_justify="left")
-    for name, numbers in groups(network).items():
+    for name, numbers in groups(learner.policy.network).items():
         of_group = found[:, numbers]
         variance, square = gradient_noise(of_group)
         without = [gradient_noise(np.delete(of_group, batch, axis=0))[1] for batch in range(BATCHES)]

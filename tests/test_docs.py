@@ -161,11 +161,10 @@ def test_a_measurement_has_its_file_of_an_earlier_commit_by_commands_that_there_
     if (TOP / ".git").exists():
         subprocess.run(["git", "merge-base", "--is-ancestor", found["commit"], "HEAD"], cwd=TOP, check=True)
     for command in found["commands"]:
-        module, *algorithm = re.findall(r"battleship_grpo\.\w+|(?<=--algorithm )\w+", command) or [None]
-        if module:
+        if words := re.findall(r"battleship_grpo\.\w+|--algorithm \w+", command):
+            options = [words[1].replace(" ", "="), "--help-all"] if words[1:] else ["--help"]
             with pytest.raises(SystemExit):
-                options = ["--algorithm", *algorithm, "--help-all"] if algorithm else ["--help"]
-                import_module(module).main(options)
+                import_module(words[0]).main(options)
             assert {*re.findall(r"--[a-z-]+", command)} <= {*re.findall(r"--[a-z-]+", capsys.readouterr().out)}
 
 
