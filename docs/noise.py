@@ -55,8 +55,8 @@ def main(run, temperature):
         without = [gradient_noise(np.delete(of_group, batch, axis=0))[1] for batch in range(BATCHES)]
         error = math.sqrt((BATCHES - 1) * np.var(without))
         critical = f"{games * variance / square:,.0f}" if square > 2 * error else "not seen"
-        numbers = f"{len(numbers):,}", f"{math.sqrt(variance):.4f}", f"{square:.1e}", f"{error:.0e}"
-        table.add_row(name, *numbers, critical)
+        table.add_row(name, f"{len(numbers):,}", f"{math.sqrt(variance):.4f}", f"{square:.1e}", f"{error:.0e}",
+                      critical)
     Console(width=110).print(table)
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from threadpoolctl import threadpool_limits
 
 from battleship_grpo.algorithms.learner import step
 from battleship_grpo.backend import World, make_generator
@@ -25,7 +24,7 @@ from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.checkpoint import restore, snapshot
 from battleship_grpo.runs.loop import over_ranks
 from battleship_grpo.runs.settings import make_settings
-from battleship_grpo.runs.world import find_ranks, keep_freed_memory, spawn
+from battleship_grpo.runs.world import find_ranks, one_core, spawn
 from battleship_grpo.screens.plots import BLUE, GREEN, GREY, ORANGE, RED, save, style
 from battleship_grpo.screens.tables import right
 from battleship_grpo.study.speed import Stopwatch, gradient_noise, gradients, learner_of_batches
@@ -93,9 +92,8 @@ class Model(NamedTuple):
 
 def measure(world, cases):
     """In every rank: length → [seconds of a sum]; (case, boards) → [collect, learn, shots] of an untrained step."""
-    keep_freed_memory()
     stopwatch, found = Stopwatch(world, np), {}
-    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
+    with one_core():
         for length, repeats in LENGTHS.items():
             vectors = [np.ones(length, np.float32)] * repeats
             found[length] = [stopwatch.seconds(lambda: [*map(world.all_reduce, vectors)]) / repeats]  # noqa: B023
@@ -267,7 +265,7 @@ def main(picture):
             return
         worlds = measure_all(ranks)
         size, by_mpi = list(worlds.values())[-1]
-        with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
+        with one_core():
             models = [fit_model(case, worlds["1 process"][1]) for case in CASES]
         link = fit_link(size, by_mpi)
         show(worlds, link, models)
