@@ -1,7 +1,6 @@
-"""Advantages from scores or rewards: how much better a game or a shot was than expected.
+"""Advantages without a critic: how much better was a game or a shot than the others on the same board?
 
-What is expected comes from the group (GRPO), the batch of all ranks (REINFORCE) or a critic (PPO, TRPO).
-`all_gatherv` and `all_reduce` are those of a `World`.
+Those of a critic are in `algorithms.ppo`. `all_gatherv` and `all_reduce` are those of a `World`.
 """
 
 import numpy as np
@@ -55,7 +54,7 @@ def process_advantages(rollout, eps=1e-4):
     count, total, squares = (xp.bincount(boards, rewards**power, rollout.num_boards) for power in range(3))
     mean = total / count
     deviation = xp.sqrt(xp.maximum(squares / count - mean**2, 0))
-    return discounted_sums(rollout, (rewards - mean[boards]) / (deviation + eps)[boards], 1.0)
+    return rollout.discounted_sums((rewards - mean[boards]) / (deviation + eps)[boards])
 
 
 def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_reduce=ALONE.all_reduce, eps=1e-4):
@@ -78,7 +77,7 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
 
 def beyond_the_others(rollout, values):
     """The sum of a value from a shot on, less its mean in the board's other games at that step, 0 once over: (S,)."""
-    to_go, group = discounted_sums(rollout, values, 1.0), rollout.num_generations
+    to_go, group = rollout.discounted_sums(values), rollout.num_generations
     sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
     return to_go - (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
 
@@ -89,37 +88,3 @@ def least_squares(columns, values, all_reduce=ALONE.all_reduce):
     both = xp.concatenate([columns, values[:, None]], axis=1).astype(np.float64)
     products = to_numpy(all_reduce((both.T @ both).reshape(-1))).reshape(both.shape[1], -1)
     return xp.asarray(np.linalg.pinv(products[:-1, :-1]) @ products[:-1, -1], values.dtype)
-
-
-def shot_rewards(rollout, supervision):
-    """What each shot earned, (S,): "process", as the environment says; "outcome", the score on a game's last shot."""
-    if supervision == "process":
-        return rollout.rewards
-    rewards = array_module(rollout.rewards).zeros_like(rollout.rewards)
-    rewards[rollout.starts + rollout.lengths - 1] = rollout.scores
-    return rewards
-
-
-def discounted_sums(rollout, values, discount):
-    """Σ_k discount^k · value of the shot k steps later in the same game: (S,)."""
-    sums = rollout.steps(values)
-    for step in reversed(range(len(sums) - 1)):
-        sums[step] += discount * sums[step + 1]
-    return sums[rollout.position, rollout.games]
-
-
-def normalised(values, baseline="batch_mean", scale="batch", all_gatherv=ALONE.all_gatherv, eps=1e-8):
-    """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
-    whole = all_gatherv(values)
-    centred = values - whole.mean() if baseline == "batch_mean" else values
-    return centred / (whole.std() + eps) if scale == "batch" else centred
-
-
-def gae(rollout, rewards, values, gamma, lam):
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16): Â = Σ_k (γλ)^k δ_{t+k}, (S,).
-
-    δ_t = r_t + γV(s_{t+1}) − V(s_t), with V = 0 after the last shot. values: the critic's V(s) of every shot, (S,).
-    """
-    following = array_module(values).concatenate([values[1:], values[:1]])
-    following[rollout.starts + rollout.lengths - 1] = 0
-    return discounted_sums(rollout, rewards + gamma * following - values, gamma * lam)

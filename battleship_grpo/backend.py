@@ -20,42 +20,10 @@ def array_module(thing):
     return sys.modules[type(thing).__module__.partition(".")[0]]
 
 
-def only(array):
-    """The number or text of an array without axes. Raises TypeError for one that has some."""
-    if array.ndim:
-        raise TypeError(f"one value is needed, not an array of shape {array.shape}")
-    return array.item()
-
-
 def to_numpy(array):
     """Any array as a NumPy array, itself if it is one."""
     xp = array_module(array)
     return array if xp.__name__ == "numpy" else xp.asnumpy(array)
-
-
-def load_backend(name, local_rank=0):
-    """The array library for `--backend numpy|cupy|auto`; auto takes CuPy if it finds a GPU.
-
-    local_rank: this process's number on its machine, which chooses its GPU. Raises ValueError, in one line, where CuPy
-    is asked for and is not installed or finds no GPU.
-    """
-    if name == "numpy":
-        return numpy
-    try:
-        import cupy  # optional
-
-        if (devices := cupy.cuda.runtime.getDeviceCount()) > 0:
-            if local_rank % devices:
-                cupy.cuda.Device(local_rank % devices).use()
-            return cupy
-        problem = "CuPy finds no GPU"
-    except ImportError:
-        problem = "CuPy is not installed (python -m pip install -e '.[cuda12]' or '.[cuda13]')"
-    except Exception as error:  # CuPy's own, of many kinds: no driver, wrong driver, …
-        problem = f"CuPy finds no usable GPU ({' '.join(str(error).split())})"
-    if name == "auto":
-        return numpy
-    raise ValueError(f"--backend cupy: {problem}; use --backend numpy")
 
 
 def make_generator(xp, *seeds):

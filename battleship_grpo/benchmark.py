@@ -10,8 +10,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from .backend import load_backend
 from .game import NAMED_RULES
+from .runs.assembly import load_backend
 from .runs.settings import BACKENDS, make_settings
 from .runs.world import spawn
 from .screens.command import command

@@ -1,4 +1,4 @@
-"""From a gradient to a step: global-norm clipping, AdamW, learning-rate schedules."""
+"""From a gradient to a step: tied parameters, global-norm clipping, AdamW, learning-rate schedules."""
 
 import math
 
@@ -36,6 +36,15 @@ class AdamW:
             v += (1 - beta2) * grad * grad
             root = array_module(v).sqrt(v) / math.sqrt(second_correction)
             param -= self.learning_rate * (m / (first_correction * (root + self.eps)))
+
+
+def symmetrise(vector, orbits):
+    """A gradient (P,) averaged over the parameters of each orbit, int (P,) or None: equal ones so stay equal."""
+    if orbits is None:
+        return vector
+    xp = array_module(vector)
+    means = xp.bincount(orbits, vector) / xp.bincount(orbits)
+    return means.astype(vector.dtype)[orbits]
 
 
 def clip_by_global_norm(gradient, max_norm):

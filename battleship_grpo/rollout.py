@@ -142,6 +142,21 @@ class Rollout(Shots):
         """Each shot's value, (S,), replaced by the mean over its game: (S,)."""
         return (self.sum_games(values) / self.lengths).astype(values.dtype)[self.games]
 
+    def shot_rewards(self, supervision):
+        """What each shot earned, (S,): "process", as the environment says; "outcome", the score, on the last shot."""
+        if supervision == "process":
+            return self.rewards
+        rewards = array_module(self.rewards).zeros_like(self.rewards)
+        rewards[self.starts + self.lengths - 1] = self.scores
+        return rewards
+
+    def discounted_sums(self, values, discount=1.0):
+        """Σ_k discount^k · value of the shot k steps later in the same game: (S,)."""
+        sums = self.steps(values)
+        for step in reversed(range(len(sums) - 1)):
+            sums[step] += discount * sums[step + 1]
+        return sums[self.position, self.games]
+
     def steps(self, values):
         """A value per shot, (S,), as a table of steps by games, (T, N); 0 after the end of a game."""
         xp = array_module(values)

@@ -10,11 +10,10 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 
-from .backend import load_backend
 from .players import load_policy
 from .players.evaluation import Sampled, Trained, bayes_mean_shots, evaluate, gap_closed, reference_scores
 from .players.player import Random
-from .runs.assembly import build, input_digests, with_inherited
+from .runs.assembly import build, input_digests, load_backend, with_inherited
 from .runs.checkpoint import load_state, save
 from .runs.files import refusing
 from .runs.folder import MetricsFile, RunFolder

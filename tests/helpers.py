@@ -15,7 +15,8 @@ from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import Rules, all_boards
 from battleship_grpo.networks.mlp import MLP
 from battleship_grpo.networks.placement import Placement
-from battleship_grpo.networks.symmetry import make_symmetric, symmetrise
+from battleship_grpo.networks.symmetry import make_symmetric
+from battleship_grpo.optim import symmetrise
 from battleship_grpo.players.player import Random
 from battleship_grpo.policy import MLPPolicy
 from battleship_grpo.rollout import sample_groups
@@ -94,7 +95,7 @@ def networks(draw, tied=None, dtype=np.float64, outputs=("cells", 1, 3)):
                      fleet=fleet)
     if tied:
         make_symmetric(network)
-    network.parameters += symmetrise(network, rng.normal(size=network.parameters.shape) * 0.5).astype(dtype)
+    network.parameters += symmetrise(rng.normal(size=network.parameters.shape) * 0.5, network.orbits).astype(dtype)
     return network, rng
 
 
@@ -147,7 +148,7 @@ def small_learner(algorithm, rng, rows=50, **changes):
     parts = {name: makers[name](s, env, policy) for name in s.kind.needs}
     learner = s.kind(s, env, policy, **parts)
     for network in learner.networks.values():
-        network.parameters += symmetrise(network, rng.normal(size=network.parameters.shape) * 0.5)
+        network.parameters += symmetrise(rng.normal(size=network.parameters.shape) * 0.5, network.orbits)
     return learner
 
 

@@ -17,21 +17,15 @@ from helpers import (
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from battleship_grpo.advantages import (
-    beyond_the_others,
-    discounted_sums,
-    gae,
-    normalised,
-    shot_rewards,
-    step_advantages,
-)
+from battleship_grpo.advantages import beyond_the_others, step_advantages
 from battleship_grpo.algorithms.dpo import PREFERENCE_LOSSES, best_against_worst
 from battleship_grpo.algorithms.grpo import KL_ESTIMATORS, LOSS_TYPES, SURROGATES, ref_log_prob
-from battleship_grpo.algorithms.learner import gradient, step
-from battleship_grpo.algorithms.ppo import value_gradient
+from battleship_grpo.algorithms.learner import gradient, normalised, step
+from battleship_grpo.algorithms.ppo import gae, value_gradient
 from battleship_grpo.algorithms.recipes import RECIPES
 from battleship_grpo.algorithms.trpo import conjugate_gradient
-from battleship_grpo.networks.symmetry import symmetrise
+from battleship_grpo.backend import World
+from battleship_grpo.optim import symmetrise
 from battleship_grpo.players.evaluation import Trained, evaluate
 from battleship_grpo.runs.assembly import build
 from battleship_grpo.runs.loop import learn
@@ -118,7 +112,7 @@ def test_a_game_s_ratio_weighs_every_shot_by_itself(seed, surrogate):
 def test_the_gradient_of_the_critic():
     """With λ = 1 it learns the rewards to come."""
     learner, batch = played("ppo", 2, gae_lambda=1.0)
-    assert np.allclose(batch.returns, discounted_sums(batch, batch.rewards, 1.0), atol=1e-6)
+    assert np.allclose(batch.returns, batch.discounted_sums(batch.rewards), atol=1e-6)
     parameters = learner.critic.parameters
     parameters += np.random.default_rng(2).normal(size=parameters.shape) * 0.1
     actual, _ = value_gradient(learner, batch)
@@ -155,8 +149,8 @@ def test_the_fisher_product_is_the_fisher_matrix_times_the_vector(equivariant, t
             score = policy.network.backward(tape, distribution.backward(np.array([action]), np.ones(1)))
             fisher += distribution.probs[0, action] * np.outer(score, score) / batch.num_shots
     for vector in np.random.default_rng(0).normal(size=(5, len(policy.parameters))):
-        vector = symmetrise(policy.network, vector)
-        expected = symmetrise(policy.network, fisher @ vector)
+        vector = symmetrise(vector, policy.network.orbits)
+        expected = symmetrise(fisher @ vector, policy.network.orbits)
         assert relative_error(learner.fisher_product(batch, vector), expected) < 1e-9
 
 
@@ -230,17 +224,17 @@ def test_gae_is_its_recursion_from_the_end_of_each_game(rules, seed, gamma, lam)
         expected[shot], next_value = following, values[shot]
     assert np.allclose(gae(games, rewards, values, gamma, lam), expected)
     without_critic = gae(games, rewards, 0 * values, gamma, 1.0)
-    assert np.allclose(discounted_sums(games, rewards, gamma), without_critic)
+    assert np.allclose(games.discounted_sums(rewards, gamma), without_critic)
 
 
 @given(small_rules(), seeds)
 def test_reinforce_with_the_outcome_alone_compares_scores_with_their_mean(rules, seed):
     """γ = 1: every shot of a game has its score; the mean is that over shots."""
     _, games = play_randomly(rules, seed, num_generations=1)
-    returns = discounted_sums(games, shot_rewards(games, "outcome"), 1.0)
+    returns = games.discounted_sums(games.shot_rewards("outcome"))
     scores = games.scores[games.games]
-    assert np.allclose(normalised(returns, "batch_mean", "none"), scores - scores.mean(), atol=1e-5)
-    assert np.allclose(normalised(returns, "none", "none"), scores, atol=1e-5)
+    assert np.allclose(normalised(returns, "batch_mean", "none", World()), scores - scores.mean(), atol=1e-5)
+    assert np.allclose(normalised(returns, "none", "none", World()), scores, atol=1e-5)
 
 
 @given(small_rules(), seeds)
@@ -261,7 +255,7 @@ def test_process_advantages_are_sums_to_come_of_rewards_normalised_on_their_boar
 def test_step_advantages_compare_with_what_the_others_still_earned(rules, seed):
     """Game by game, step by step, before the division by the deviation."""
     _, games = play_randomly(rules, seed)
-    to_go = discounted_sums(games, games.rewards.astype(float), 1.0)
+    to_go = games.discounted_sums(games.rewards.astype(float))
     expected = np.zeros(games.num_shots)
     boards = games.games // games.num_generations
     for shot in range(games.num_shots):

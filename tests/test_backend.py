@@ -13,13 +13,13 @@ from helpers import settings_of
 
 from battleship_grpo.algorithms.learner import step
 from battleship_grpo.algorithms.recipes import RECIPES
-from battleship_grpo.backend import array_module, load_backend, make_generator, to_numpy
+from battleship_grpo.backend import array_module, make_generator, to_numpy
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, random_boards
 from battleship_grpo.players import BASELINES, find_player
 from battleship_grpo.players.evaluation import Sampled, Trained, evaluate
 from battleship_grpo.policy import MLPPolicy
-from battleship_grpo.runs.assembly import build
+from battleship_grpo.runs.assembly import build, load_backend
 from battleship_grpo.runs.checkpoint import state_of
 from battleship_grpo.runs.preferences import play_preferences, write_preferences
 from battleship_grpo.train import main

@@ -10,8 +10,8 @@ from battleship_grpo.game import ship_placements
 from battleship_grpo.networks.mlp import MLP, Stepper
 from battleship_grpo.networks.placement import Placement
 from battleship_grpo.networks.spatial import believe, believe_slope
-from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, symmetrise, tie
-from battleship_grpo.optim import AdamW
+from battleship_grpo.networks.symmetry import board_symmetries, make_symmetric, tie
+from battleship_grpo.optim import AdamW, symmetrise
 from battleship_grpo.runs.policy_file import arrays_of_network, network_of
 
 
@@ -54,7 +54,7 @@ def test_a_tied_network_turns_with_the_board_and_stays_so(drawn):
     network, rng = drawn
     optimiser = AdamW([network.parameters], 0.1)
     for _ in range(3):
-        optimiser.step([symmetrise(network, rng.normal(size=network.parameters.shape))])
+        optimiser.step([symmetrise(rng.normal(size=network.parameters.shape), network.orbits)])
     _, first = np.unique(network.orbits, return_index=True)
     assert (network.parameters == network.parameters[first][network.orbits]).all()  # to the bit
     observations = some_observations(network, rng)

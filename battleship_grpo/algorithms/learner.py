@@ -18,8 +18,7 @@ import numpy as np
 
 from ..advantages import groups_with_variance
 from ..backend import World, array_module
-from ..networks.symmetry import symmetrise
-from ..optim import SCHEDULES, AdamW, clip_by_global_norm
+from ..optim import SCHEDULES, AdamW, clip_by_global_norm, symmetrise
 from ..policy import MaskedSoftmax
 from ..rollout import Counts, sample_groups
 
@@ -69,6 +68,13 @@ class ReturnSettings:
     scale_rewards: str = setting("batch", "divide advantages by the standard deviation of the batch, or not at all",
                                  choices=("batch", "none"))
     gamma: float = setting(1.0, "γ, the discount of rewards per step", low=0, high=1)
+
+
+def normalised(values, baseline, scale, world, eps=1e-8):
+    """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
+    whole = world.all_gatherv(values)
+    centred = values - whole.mean() if baseline == "batch_mean" else values
+    return centred / (whole.std() + eps) if scale == "batch" else centred
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +222,7 @@ def gradient(learner, minibatch):
         return network.backward(tape, d_logits), stats
 
     vector, stats = sum_of_chunks(learner.world, minibatch, network.rows, gradient_of)
-    return symmetrise(network, vector), stats
+    return symmetrise(vector, network.orbits), stats
 
 
 def sum_of_chunks(world, minibatch, rows, function):

@@ -13,9 +13,9 @@ without it. As the networks share no parameters, the paper's single loss becomes
 
 from dataclasses import dataclass
 
-from ..advantages import gae, normalised, shot_rewards
-from ..networks.symmetry import symmetrise
+from ..backend import array_module
 from ..objectives import clipped_surrogate, held_by_clip, kl_penalty
+from ..optim import symmetrise
 from .learner import (
     DescentSettings,
     EntropySettings,
@@ -25,6 +25,7 @@ from .learner import (
     gradient,
     make_optimiser,
     means,
+    normalised,
     passes,
     setting,
     sum_of_chunks,
@@ -105,13 +106,23 @@ def with_gae(learner, rollout):
 
     Measured: `explained_variance`, the part of the returns' variance that the values explain.
     """
-    s, critic, world = learner.settings, learner.critic, learner.world
+    s, critic = learner.settings, learner.critic
     values = learner.in_chunks(rollout, lambda chunk: critic.forward(chunk.observations)[0][:, 0])
-    advantages = gae(rollout, shot_rewards(rollout, s.supervision), values, s.gamma, s.gae_lambda)
+    advantages = gae(rollout, rollout.shot_rewards(s.supervision), values, s.gamma, s.gae_lambda)
     returns = advantages + values
     explained = float(1 - (returns - values).var() / (returns.var() + 1e-12))
-    advantages = normalised(advantages, "batch_mean", s.scale_rewards, world.all_gatherv)
+    advantages = normalised(advantages, "batch_mean", s.scale_rewards, learner.world)
     return rollout.with_measured(explained_variance=explained).with_columns(advantages=advantages, returns=returns)
+
+
+def gae(rollout, rewards, values, gamma, lam):
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16): Â = Σ_k (γλ)^k δ_{t+k}, (S,).
+
+    δ_t = r_t + γV(s_{t+1}) − V(s_t), with V = 0 after the last shot. values: the critic's V(s) of every shot, (S,).
+    """
+    following = array_module(values).concatenate([values[1:], values[:1]])
+    following[rollout.starts + rollout.lengths - 1] = 0
+    return rollout.discounted_sums(rewards + gamma * following - values, gamma * lam)
 
 
 def value_gradient(learner, minibatch):
@@ -125,7 +136,7 @@ def value_gradient(learner, minibatch):
         return d_parameters, {"value_loss": (error**2).sum() / 2 / counts.num_shots}
 
     vector, stats = sum_of_chunks(learner.world, minibatch, learner.policy.network.rows, gradient_of)
-    return symmetrise(critic, vector), stats
+    return symmetrise(vector, critic.orbits), stats
 
 
 def improve_critic(learner, minibatch):

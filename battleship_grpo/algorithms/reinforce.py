@@ -9,9 +9,8 @@ By default it takes one step per batch: nothing corrects for a policy that has m
 
 from dataclasses import dataclass
 
-from ..advantages import discounted_sums, normalised, shot_rewards
 from ..objectives import policy_gradient
-from .learner import DescentSettings, EntropySettings, Learner, ReturnSettings, setting
+from .learner import DescentSettings, EntropySettings, Learner, ReturnSettings, normalised, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +29,9 @@ class Reinforce(Learner):
 
     def collect(self, rng):
         s, rollout = self.settings, self.play(rng)
-        returns = discounted_sums(rollout, shot_rewards(rollout, s.supervision), s.gamma)
-        return rollout.with_columns(
-            advantages=normalised(returns, s.advantage_baseline, s.scale_rewards, self.world.all_gatherv))
+        returns = rollout.discounted_sums(rollout.shot_rewards(s.supervision), s.gamma)
+        advantages = normalised(returns, s.advantage_baseline, s.scale_rewards, self.world)
+        return rollout.with_columns(advantages=advantages)
 
     def objective(self, distribution, shots, counts):
         s = self.settings

@@ -13,7 +13,7 @@ A backtracking line search then makes sure that the bound and the improvement ho
 from dataclasses import dataclass
 
 from ..backend import array_module
-from ..networks.symmetry import symmetrise
+from ..optim import symmetrise
 from ..policy import MaskedSoftmax
 from .learner import (
     Learner,
@@ -113,7 +113,7 @@ class TRPO(Learner):
             d_logits = distribution.fisher(network.jvp(tape, vector)) / counts.num_shots
             return network.backward(tape, d_logits), {}
 
-        return symmetrise(network, sum_of_chunks(self.world, batch, network.rows, product_of)[0])
+        return symmetrise(sum_of_chunks(self.world, batch, network.rows, product_of)[0], network.orbits)
 
     def surrogate_and_kl(self, batch):
         """The loss, and mean KL(π_old‖π) over all actions, at the policy's present parameters."""

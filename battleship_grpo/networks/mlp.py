@@ -50,17 +50,15 @@ class MLP(Network):
 
     def backward(self, tape, d_outputs):
         """dL/dparameters (P,) from dL/doutputs (N, O)."""
-        xp = array_module(d_outputs)
-        gradient = xp.empty_like(self.parameters)
-        d = self.views(gradient)
+        xp, d = array_module(d_outputs), {}
         delta = d_outputs
         for i in range(self.depth + 1, 0, -1):
-            xp.matmul(tape[i - 1].T, delta, out=d[f"W{i}"])
-            d[f"b{i}"][:] = xp.einsum("nc->c", delta)  # faster than a sum
+            d[f"W{i}"] = tape[i - 1].T @ delta
+            d[f"b{i}"] = xp.einsum("nc->c", delta)  # faster than a sum
             if i > 1:
                 delta = delta @ self.weights[f"W{i}"].T
                 delta *= slope(tape[i - 1], self.activation)
-        return gradient
+        return xp.concatenate([d[name].reshape(-1) for name in self.weights])
 
     def jvp(self, tape, vector):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""

@@ -130,3 +130,10 @@ class Network:
         hidden = " → ".join(map(str, self.hidden_sizes))
         return (f"{type(self).__name__}({self.shape[0]} → {self.shape[1]}; {hidden}, {self.activation}, "
                 f"{self.encoding}; {self.num_parameters:,} parameters)")
+
+
+def only(array):
+    """The number or text of an array without axes. Raises TypeError for one that has some."""
+    if array.ndim:
+        raise TypeError(f"one value is needed, not an array of shape {array.shape}")
+    return array.item()

@@ -28,9 +28,9 @@ In a file, float32, with n the board's size, C = n² cells row by row, P planes 
 import math
 from itertools import pairwise
 
-from ..backend import array_module, only
+from ..backend import array_module
 from .mlp import activate, encode, slope
-from .network import Network
+from .network import Network, only
 from .spatial import believe, believe_slope, convolve, convolve_backward, unroll
 
 AGAINST = 1e3  # evidence of a miss against any ship there

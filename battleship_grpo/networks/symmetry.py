@@ -9,6 +9,7 @@ from math import isqrt
 import numpy as np
 
 from ..backend import array_module
+from ..optim import symmetrise
 
 ORDER = 8  # four turns, each plain or mirrored
 
@@ -27,17 +28,8 @@ def tie(network):
     """Keep the parameters of each orbit equal from now on. Raises ValueError where they are not equal yet."""
     xp = array_module(network.parameters)
     network.orbits = xp.asarray(parameter_orbits(network))
-    if not xp.array_equal(symmetrise(network, network.parameters), network.parameters):
+    if not xp.array_equal(symmetrise(network.parameters, network.orbits), network.parameters):
         raise ValueError("the policy was trained without the symmetry of the board: use --no-equivariant")
-
-
-def symmetrise(network, vector):
-    """A vector (P,), such as a gradient, averaged over each orbit of the network; itself if it has no symmetry."""
-    if network.orbits is None:
-        return vector
-    xp = array_module(vector)
-    means = xp.bincount(network.orbits, vector) / xp.bincount(network.orbits)
-    return means.astype(vector.dtype)[network.orbits]
 
 
 def parameter_orbits(network):

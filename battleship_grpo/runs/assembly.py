@@ -6,7 +6,6 @@ import os
 import numpy as np
 
 from ..algorithms.grpo import WITHOUT_REFERENCE
-from ..backend import load_backend
 from ..env import BattleshipEnv
 from ..networks.symmetry import make_symmetric, tie
 from ..players import find_player, load_policy
@@ -25,6 +24,31 @@ def build(settings, world=None, xp=None, resumes=False):
     xp = xp or load_backend(settings.backend, world.local_rank if world else 0)
     env, policy, parts = make_parts(settings, xp, resumes)
     return settings.kind(settings, env, policy, world=world, **parts)
+
+
+def load_backend(name, local_rank=0):
+    """The array library for `--backend numpy|cupy|auto`; auto takes CuPy if it finds a GPU.
+
+    local_rank: this process's number on its machine, which chooses its GPU. Raises ValueError, in one line, where CuPy
+    is asked for and is not installed or finds no GPU.
+    """
+    if name == "numpy":
+        return np
+    try:
+        import cupy  # optional
+
+        if (devices := cupy.cuda.runtime.getDeviceCount()) > 0:
+            if local_rank % devices:
+                cupy.cuda.Device(local_rank % devices).use()
+            return cupy
+        problem = "CuPy finds no GPU"
+    except ImportError:
+        problem = "CuPy is not installed (python -m pip install -e '.[cuda12]' or '.[cuda13]')"
+    except Exception as error:  # CuPy's own, of many kinds: no driver, wrong driver, …
+        problem = f"CuPy finds no usable GPU ({' '.join(str(error).split())})"
+    if name == "auto":
+        return np
+    raise ValueError(f"--backend cupy: {problem}; use --backend numpy")
 
 
 def make_parts(settings, xp=np, resumes=False):

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backend import array_module, only, to_numpy
+from ..backend import array_module, to_numpy
+from ..networks.network import only
 from .files import checked_array, read_arrays, refusing, write_arrays
 from .settings import RunSettings, from_json, whole_settings
 

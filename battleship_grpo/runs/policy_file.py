@@ -12,10 +12,10 @@ import reprlib
 
 import numpy as np
 
-from ..backend import array_module, only, to_numpy
+from ..backend import array_module, to_numpy
 from ..game import LARGEST_BOARD, Rules
 from ..networks.mlp import MLP
-from ..networks.network import ENCODINGS
+from ..networks.network import ENCODINGS, only
 from ..networks.placement import Placement
 from ..policy import Policy
 from .files import read_arrays, refusing, write_arrays

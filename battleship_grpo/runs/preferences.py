@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..algorithms.dpo import best_against_worst
-from ..backend import only
+from ..networks.network import only
 from ..rollout import record, sample_groups
 from .files import checked_array, read_arrays, refusing, write_arrays
 from .policy_file import arrays_of_rules, rules_of

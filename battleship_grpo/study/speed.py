@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ..algorithms.learner import gradient, step
-from ..backend import load_backend, make_generator, to_numpy
+from ..backend import make_generator, to_numpy
 from ..env import BattleshipEnv
 from ..game import NAMED_RULES, random_boards
 from ..networks.mlp import MLP
 from ..networks.placement import Placement
 from ..players.evaluation import play_out
-from ..runs.assembly import build
+from ..runs.assembly import build, load_backend
 from ..runs.checkpoint import restore, snapshot
 from ..runs.settings import make_settings
 from ..runs.world import one_core
