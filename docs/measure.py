@@ -167,6 +167,10 @@ MEASUREMENTS = {
         f"{TRAIN} --rules classic --algorithm pretrain --seconds 300 --output-dir runs/predicts",
         f"{TRAIN} --rules classic --algorithm grpo_hindsight --init runs/predicts --seconds 300 --learning-rate 1e-3 "
         "--output-dir runs/decides"), partial(named_runs, CLASSIC)),
+    "limits": Measurement((
+        "python -m battleship_grpo.compare grpo_hindsight grpo grpo_process:advantage_baseline=step ppo "
+        "grpo_hindsight:num_generations=16:num_boards=16 grpo_hindsight:temperature=0.5 --rules classic --seeds 3 "
+        "--iterations 60",), compared, (0, 1, 2)),
     "benchmark": Measurement(("python -m battleship_grpo.benchmark",), partial(lines, (0,))),
     "frameworks": Measurement(("python docs/frameworks.py",), partial(lines, (0,))),
     "noise": Measurement((
@@ -219,6 +223,9 @@ VIEWS = {
     "preferences": View("preferences", WHAT | {"mean shots, greedy": mean_shots}),
     "classic": View("classic", WHAT | PLAYED | GREEDY | SAMPLED),
     "ten": View("classic", WHAT | GREEDY | SAMPLED, lambda rows: [rows[0], *rows[2:]], commands=False),
+    "limits": View("limits", ENTRANT | P_VALUE | {
+        "sampled": of("sampled_mean_shots", ".2f"), "gradient noise": of("gradient_variance", ".1f"),
+        "shots a second": of("shots_per_second", ",.0f")}),
     "benchmark": View("benchmark", {}),
     "frameworks": View("frameworks", {}),
     "noise": View("noise", {}),
