@@ -224,7 +224,7 @@ VIEWS = {
     "classic": View("classic", WHAT | PLAYED | GREEDY | SAMPLED),
     "ten": View("classic", WHAT | GREEDY | SAMPLED, lambda rows: [rows[0], *rows[2:]], commands=False),
     "limits": View("limits", ENTRANT | P_VALUE | {
-        "sampled": of("sampled_mean_shots", ".2f"), "gradient noise": of("gradient_variance", ".1f"),
+        "sampled": of("sampled_mean_shots", ".2f"), "gradient noise": of("gradient_variance", ".3f"),
         "shots a second": of("shots_per_second", ",.0f")}),
     "benchmark": View("benchmark", {}),
     "frameworks": View("frameworks", {}),
