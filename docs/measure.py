@@ -100,6 +100,7 @@ def number(text):
 TRAIN = "python -m battleship_grpo.train"
 STAGES = {"minute": "a minute of GRPO", "grpo": "15 s of pretraining, then 45 s of GRPO",
           "hindsight": "15 s of pretraining, then 45 s of `grpo_hindsight` (GRPO less luck)"}
+FIVE = {"predicts": "60 s of pretraining", "decides": "and then 240 s of `grpo_hindsight`"}
 PLAYERS = {"bayes": "`bayes`: the cell most likely to hold a ship by the exact posterior over all 9,024 placements",
            "density": "`density`: the same by particles, for boards with too many placements to list",
            "hunt_target": "`hunt_target`: the classic heuristic", "random": "`random`"}
@@ -114,13 +115,20 @@ PAIRS = {"hunt_target": "`hunt_target`, the teacher", "runs/sft": "imitation of 
          "runs/alone": "DPO from nothing, on the teacher's own pairs, 300 iterations"}
 
 
+def over_seeds(labels, seeds, folder):
+    """A row for each kind of run: greedy play from each seed, and the mean."""
+    rows = []
+    for name, label in labels.items():
+        found = [summary(folder / "runs" / f"{name}{seed}")["greedy"]["mean_shots"] for seed in seeds]
+        rows.append({"what": label, "mean_shots": sum(found) / len(found), "of_seeds": found})
+    return rows
+
+
 def minute(folder):
     """The stages over the seeds, and the baselines; and how far each is from random to exact Bayesian play."""
     rows = evaluated(PLAYERS, 4, folder)
     bayes, random = rows[0]["mean_shots"], rows[-1]["mean_shots"]
-    for name, label in STAGES.items():
-        found = [summary(folder / "runs" / f"{name}{seed}")["greedy"]["mean_shots"] for seed in (0, 1, 2)]
-        rows.append({"what": label, "mean_shots": sum(found) / len(found), "of_seeds": found})
+    rows += over_seeds(STAGES, (0, 1, 2), folder)
     return [row | {"gap_closed": (random - row["mean_shots"]) / (random - bayes)} for row in rows]
 
 
@@ -134,6 +142,10 @@ MEASUREMENTS = {
         "python -m battleship_grpo.evaluate random hunt_target bayes density --json"), minute, (0, 1, 2), (
             "python -m battleship_grpo.play runs/minute0 --board 3 --save docs/images/game.gif",
             "python docs/../notebooks/pictures.py runs/minute0 docs/images/train.svg")),
+    "five": Measurement((
+        f"{TRAIN} --algorithm pretrain --seconds 60 --seed $seed --output-dir runs/predicts$seed",
+        f"{TRAIN} --algorithm grpo_hindsight --init runs/predicts$seed --seconds 240 --seed $seed "
+        "--output-dir runs/decides$seed"), partial(over_seeds, FIVE, (0, 1)), (0, 1)),
     "algorithms": Measurement(("python -m battleship_grpo.compare all --seeds 3 --seconds 30",), compared, (0, 1, 2)),
     "kl": Measurement(("python -m battleship_grpo.compare grpo grpo:beta=0 --seeds 8 --seconds 10",), compared,
                       tuple(range(8))),
@@ -209,6 +221,7 @@ PLAYER = WHAT | {"mean shots": mean_shots, "gap closed": of("gap_closed", ".1%")
 VIEWS = {
     "players": View("minute", PLAYER, partial(sorted, key=lambda row: row["mean_shots"]), commands=False),
     "minute": View("minute", PLAYER, lambda rows: rows[4:]),
+    "five": View("five", WHAT | {"mean shots": lambda row: ", ".join(f"{one:.3f}" for one in row["of_seeds"])}),
     "algorithms": View("algorithms", ENTRANT | P_VALUE | {
         "sampled": of("sampled_mean_shots", ".2f"), "gap closed": of("gap_closed", ".1%"),
         "Mshots to 18": lambda row: of("shots_to_threshold", ".2f", 1e-6)(row).replace("inf", "never"),
