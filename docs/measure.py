@@ -221,7 +221,7 @@ PLAYER = WHAT | {"mean shots": mean_shots, "gap closed": of("gap_closed", ".1%")
 VIEWS = {
     "players": View("minute", PLAYER, partial(sorted, key=lambda row: row["mean_shots"]), commands=False),
     "minute": View("minute", PLAYER, lambda rows: rows[4:]),
-    "five": View("five", WHAT | {"mean shots": lambda row: ", ".join(f"{one:.3f}" for one in row["of_seeds"])}),
+    "five": View("five", WHAT | {"mean shots": mean_shots}),
     "algorithms": View("algorithms", ENTRANT | P_VALUE | {
         "sampled": of("sampled_mean_shots", ".2f"), "gap closed": of("gap_closed", ".1%"),
         "Mshots to 18": lambda row: of("shots_to_threshold", ".2f", 1e-6)(row).replace("inf", "never"),

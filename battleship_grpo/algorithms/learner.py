@@ -70,13 +70,6 @@ class ReturnSettings:
     gamma: float = setting(1.0, "γ, the discount of rewards per step", low=0, high=1)
 
 
-def normalised(values, baseline, scale, world, eps=1e-8):
-    """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
-    whole = world.all_gatherv(values)
-    centred = values - whole.mean() if baseline == "batch_mean" else values
-    return centred / (whole.std() + eps) if scale == "batch" else centred
-
-
 @dataclass(frozen=True, kw_only=True)
 class EntropySettings:
     entropy_coef: float = setting(0.0, "weight of the entropy bonus", low=0)
@@ -168,6 +161,13 @@ def measure(rollout):
         teaches = groups_with_variance(rollout.scores, rollout.num_generations)
         measured["zero_variance"] = 1 - float(teaches.mean())
     return measured
+
+
+def normalised(values, baseline, scale, world, eps=1e-8):
+    """Values (S,) less their mean ("batch_mean") or not ("none"), over their standard deviation ("batch") or not."""
+    whole = world.all_gatherv(values)
+    centred = values - whole.mean() if baseline == "batch_mean" else values
+    return centred / (whole.std() + eps) if scale == "batch" else centred
 
 
 # -------------------------------------------------------------------- learning
