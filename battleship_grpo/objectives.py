@@ -75,18 +75,3 @@ def kl_penalty(log_probs, ref_log_probs, estimator="k3"):
         return PerShot(d * d / 2, d)
     inverse_ratio = xp.exp(xp.minimum(-d, 40))  # where π almost excludes the shot: e⁸⁰ is finite in float32
     return PerShot(inverse_ratio + d - 1, 1 - inverse_ratio)
-
-
-def shot_weights(shots, counts, loss_type, max_steps):
-    """Weights of shots in the loss of a minibatch, (S,): TRL's `loss_type`. counts: the minibatch's.
-
-    "grpo"     1 / (games · shots of this game): every game counts the same, a shot of a long game less
-    "dr_grpo"  1 / (games · max_steps): every shot the same, whatever the lengths (Dr. GRPO, Liu et al. 2025)
-    "bnpo"     1 / shots of this minibatch: every shot the same
-    "dapo"     1 / (games · shots per game of the whole batch): as bnpo, for the batch (DAPO, eq. 8)
-    """
-    xp, games = array_module(shots.lengths), counts.num_games
-    if loss_type == "grpo":
-        return (1 / (games * shots.lengths)).astype(shots.log_probs.dtype)[shots.games]
-    count = {"dr_grpo": games * max_steps, "bnpo": counts.num_shots, "dapo": games * counts.shots_per_game}[loss_type]
-    return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)

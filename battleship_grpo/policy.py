@@ -1,7 +1,7 @@
 """The policy: from an observation to a probability for each legal action.
 
 `Policy` is a network of logits, `MaskedSoftmax` their distribution over legal actions. Its slopes with respect to the
-logits are the formulas below, divided by the temperature (F by its square).
+logits are the formulas below, divided by the temperature.
 """
 
 from functools import cached_property, lru_cache
@@ -90,12 +90,6 @@ class MaskedSoftmax:
     def cross_entropy_slope(self, targets):
         """dCE/dlogits = π − target: (N, A)."""
         return (self.probs - targets) / self.temperature
-
-    def fisher(self, d_logits):
-        """F·dlogits (N, A), F = diag(π) − ππᵀ, TRPO's metric: how dKL(π_old‖π)/dlogits grows along `d_logits`."""
-        moved = self.probs * d_logits
-        moved -= self.probs * (moved @ self.xp.ones(moved.shape[1], moved.dtype))[:, None]
-        return moved / self.temperature**2
 
 
 @lru_cache(maxsize=16)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ..advantages import group_advantages, groups_with_variance, process_advantages, step_advantages
 from ..backend import array_module
-from ..objectives import cispo, clipped_surrogate, held_by_clip, kl_penalty, policy_gradient, sapo, shot_weights
+from ..objectives import cispo, clipped_surrogate, held_by_clip, kl_penalty, policy_gradient, sapo
 from ..rollout import concatenate
 from .learner import DescentSettings, EntropySettings, Learner, setting
 
@@ -220,6 +220,21 @@ class GRPO(Learner):
         low, high = held_by_clip(log_ratio, shots.advantages, d_surrogate)
         stats |= {"kl_old": kl_penalty(old, new, "k3").loss, "clip_low": low, "clip_high": high, "entropy": entropy}
         return d_logits, {"loss": loss} | {name: values.sum() / count for name, values in stats.items()}
+
+
+def shot_weights(shots, counts, loss_type, max_steps):
+    """Weights of shots in the loss of a minibatch, (S,): TRL's `loss_type`. counts: the minibatch's.
+
+    "grpo"     1 / (games · shots of this game): every game counts the same, a shot of a long game less
+    "dr_grpo"  1 / (games · max_steps): every shot the same, whatever the lengths (Dr. GRPO, Liu et al. 2025)
+    "bnpo"     1 / shots of this minibatch: every shot the same
+    "dapo"     1 / (games · shots per game of the whole batch): as bnpo, for the batch (DAPO, eq. 8)
+    """
+    xp, games = array_module(shots.lengths), counts.num_games
+    if loss_type == "grpo":
+        return (1 / (games * shots.lengths)).astype(shots.log_probs.dtype)[shots.games]
+    count = {"dr_grpo": games * max_steps, "bnpo": counts.num_shots, "dapo": games * counts.shots_per_game}[loss_type]
+    return xp.full(shots.num_shots, 1 / count, shots.log_probs.dtype)
 
 
 def with_variance(rollout):

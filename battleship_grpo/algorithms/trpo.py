@@ -110,7 +110,7 @@ class TRPO(Learner):
         def product_of(chunk, counts):
             logits, tape = network.forward(chunk.observations)
             distribution = MaskedSoftmax(logits, chunk.legal, self.settings.temperature)
-            d_logits = distribution.fisher(network.jvp(tape, vector)) / counts.num_shots
+            d_logits = fisher(distribution, network.jvp(tape, vector)) / counts.num_shots
             return network.backward(tape, d_logits), {}
 
         return symmetrise(sum_of_chunks(self.world, batch, network.rows, product_of)[0], network.orbits)
@@ -126,6 +126,14 @@ class TRPO(Learner):
 
         _, stats = sum_of_chunks(self.world, batch, self.policy.network.rows, measure)
         return stats["loss"], stats["kl"]
+
+
+def fisher(distribution, d_logits):
+    """F·dlogits (N, A), F = (diag(π) − ππᵀ) / T²: how dKL(π_old‖π)/dlogits grows along `d_logits`."""
+    probs = distribution.probs
+    moved = probs * d_logits
+    moved -= probs * (moved @ array_module(moved).ones(moved.shape[1], moved.dtype))[:, None]
+    return moved / distribution.temperature**2
 
 
 def conjugate_gradient(product, b, iterations, tolerance=1e-10):

@@ -14,6 +14,8 @@ In a file: W1, b1, … Wk, bk (float32), `activation` and `encoding`, with x = [
 
 from itertools import pairwise
 
+import numpy as np
+
 from ..backend import array_module
 from .network import Network
 
@@ -36,12 +38,13 @@ class MLP(Network):
         return len(arrays["W1"]) // planes, num_outputs, hidden_sizes
 
     def forward(self, observations):
-        """Outputs (N, O), and the tape for the next two: what goes into each layer, x, h₁, … (N, units)."""
-        tape = [encode(observations, self.encoding, self.parameters.dtype)]
+        """Outputs (N, O), and the tape for the next two: the layers' inputs, x, h₁, … (K, units), and `which`."""
+        first, which = distinct(observations)
+        tape = [encode(observations[first], self.encoding, self.parameters.dtype)]
         for i in range(1, self.depth + 1):
             sums = self.sums(self.weights, i, tape[-1])
             tape.append(activate(sums, self.activation, out=sums))
-        return self.sums(self.weights, self.depth + 1, tape[-1]), tape
+        return self.sums(self.weights, self.depth + 1, tape[-1])[which], [*tape, which]
 
     def sums(self, weights, i, hidden):
         sums = hidden @ weights[f"W{i}"]
@@ -51,7 +54,7 @@ class MLP(Network):
     def backward(self, tape, d_outputs):
         """dL/dparameters (P,) from dL/doutputs (N, O)."""
         xp, d = array_module(d_outputs), {}
-        delta = d_outputs
+        delta = sums_of_equal(d_outputs, tape[-1], len(tape[0]))
         for i in range(self.depth + 1, 0, -1):
             d[f"W{i}"] = tape[i - 1].T @ delta
             d[f"b{i}"] = xp.einsum("nc->c", delta)  # faster than a sum
@@ -68,7 +71,7 @@ class MLP(Network):
             d_sums *= slope(tape[i - 1], self.activation)  # dh
             d_sums = d_sums @ self.weights[f"W{i}"]
             d_sums += self.sums(d, i, tape[i - 1])
-        return d_sums
+        return d_sums[tape[-1]]
 
     def first_layer(self):
         return self.weights["W1"], self.weights["b1"]
@@ -77,6 +80,25 @@ class MLP(Network):
         for i in range(2, self.depth + 2):
             sums = self.sums(self.weights, i, activate(sums, self.activation))
         return sums
+
+
+def distinct(rows):
+    """Where each of the K distinct rows of an array (N, F) is first, (K,), and `which` of them each row is, (N,).
+
+    Games that begin alike share positions: each is worked on once. On a GPU all rows count as distinct.
+    """
+    xp = array_module(rows)
+    if xp is not np:
+        return xp.arange(len(rows)), xp.arange(len(rows))
+    as_one = np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}").reshape(-1)
+    return np.unique(as_one, return_index=True, return_inverse=True)[1:]
+
+
+def sums_of_equal(values, which, count):
+    """The sums (count, O) of the rows of values (N, O) that are the same one of the distinct."""
+    xp, width = array_module(values), values.shape[1]
+    places = (which[:, None] * width + xp.arange(width)).reshape(-1)
+    return xp.bincount(places, values.reshape(-1), count * width).reshape(count, width).astype(values.dtype)
 
 
 def encode(observations, encoding, dtype):
@@ -116,18 +138,17 @@ class Stepper:
 
     def outputs(self, games, observations, actions):
         """(N, O) for games int (N,) with observations (N, F). actions: int, of all games of the turn before."""
-        network = self.network
         if self.games is None:
-            self.sums = encode(observations, network.encoding, self.matrix.dtype) @ self.matrix + self.bias
+            self.sums = encode(observations, self.network.encoding, self.matrix.dtype) @ self.matrix + self.bias
         else:
             xp = array_module(games)
             if len(games) < len(self.games):  # games that are over leave
                 still_played = xp.searchsorted(self.games, games)
                 self.sums, actions = self.sums[still_played], actions[still_played]
             values = observations[xp.arange(len(games)), actions]
-            if network.encoding == "planes":
-                self.sums += self.matrix[actions + (values < 0) * network.shape[0]]
+            if self.network.encoding == "planes":
+                self.sums += self.matrix[actions + (values < 0) * self.network.shape[0]]
             else:
                 self.sums += self.matrix[actions] * values[:, None]
         self.games = games
-        return network.finish(self.sums, observations)
+        return self.network.finish(self.sums, observations)
