@@ -33,6 +33,18 @@ def make_generator(xp, *seeds):
     return xp.random.default_rng(int(numpy.random.SeedSequence(seeds).generate_state(1)[0]))
 
 
+def distinct(rows):
+    """The different rows of an array (N, F): the first of each of K kinds, int (K,), and the kind of each row, (N,)."""
+    xp, (count, width) = array_module(rows), rows.shape
+    words = xp.zeros((count, -(-width * rows.dtype.itemsize // 8)), xp.int64)  # eight bytes of a row in each
+    words.view(rows.dtype)[:, :width] = rows
+    order = xp.lexsort(words.T)
+    words, starts, kinds = words[order], xp.ones(count, bool), xp.empty(count, xp.int64)
+    starts[1:] = (words[1:] != words[:-1]).any(axis=1)
+    kinds[order] = starts.cumsum() - 1
+    return order[starts], kinds
+
+
 def rows_that_fit(xp, width=256):
     """How many rows of `width` numbers stay in a core's cache; a GPU takes all."""
     return max(1, min(2048, 2**19 // width)) if xp is numpy else sys.maxsize

@@ -16,7 +16,7 @@ from .players.player import Random
 from .runs.assembly import build, input_digests, load_backend, with_inherited
 from .runs.checkpoint import load_state, save
 from .runs.files import refusing
-from .runs.folder import MetricsFile, RunFolder
+from .runs.folder import MetricsFile, RunFolder, write_json
 from .runs.loop import learn, share_done
 from .runs.settings import PRESETS, RunSettings, make_settings, read_config
 from .runs.world import agreement, find_ranks, number_of_cores, one_core, spawn
@@ -86,7 +86,7 @@ def run(folder, settings, saved, console, stopped, ranks):
                       f"python -m battleship_grpo.train --resume {shlex.quote(str(folder))}")
     console.print("evaluating greedy, sampled and random play, on every placement or random boards")
     summary = summary_of(settings) | totals | evaluate_policy(algorithm.policy, algorithm.env, start)
-    folder.write_summary(summary)
+    write_json(folder.summary, summary)
     draw_curves(settings, folder.metrics(), summary, folder.curves)
     return folder, summary
 

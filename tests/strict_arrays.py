@@ -107,13 +107,13 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne", "neg", "invert", "abs"):
 for _name in ("__bool__", "__int__", "__float__"):
     setattr(ndarray, _name, _to_host(_name))
 for _name in ("sum", "mean", "std", "var", "max", "min", "any", "all", "argmax", "argmin", "astype", "reshape", "copy",
-              "transpose", "ravel", "argsort", "cumsum", "clip", "take"):
+              "transpose", "ravel", "argsort", "cumsum", "clip", "take", "view"):
     setattr(ndarray, _name, _through(getattr(np.ndarray, _name)))
 
 _FUNCTIONS = (
     "abs", "all", "any", "arange", "argmax", "argmin", "argsort", "bincount", "broadcast_to", "clip", "concatenate",
-    "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "log", "log1p", "matmul",
-    "maximum", "mean", "minimum", "nonzero", "ones", "ones_like", "pad", "quantile", "searchsorted", "sin",
+    "cos", "cumsum", "divmod", "einsum", "empty", "empty_like", "exp", "full", "isfinite", "lexsort", "log", "log1p",
+    "matmul", "maximum", "mean", "minimum", "nonzero", "ones", "ones_like", "pad", "quantile", "searchsorted", "sin",
     "sqrt", "stack", "sum", "take", "take_along_axis", "tanh", "triu", "unique", "where", "zeros", "zeros_like",
 )
 for _name in _FUNCTIONS:

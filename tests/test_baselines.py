@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from battleship_grpo import rollout
+from battleship_grpo.backend import distinct
 from battleship_grpo.env import BattleshipEnv
 from battleship_grpo.game import NAMED_RULES, Rules, all_boards, placement_count, random_boards
 from battleship_grpo.players import BASELINES, find_player
-from battleship_grpo.players.bayes import distinct
 from battleship_grpo.players.density import Particles
 
 TINY, MINI, CLASSIC = NAMED_RULES["tiny"], NAMED_RULES["mini"], NAMED_RULES["classic"]
@@ -66,11 +66,10 @@ def test_bayes_needs_15_552_shots_on_mini_over_all_placements():
     assert play(find_player("bayes", MINI), all_boards(MINI)).mean() == pytest.approx(15.552, abs=5e-4)
 
 
-@given(st.integers(1, 90), seeds)
-def test_distinct_finds_equal_rows_whatever_their_length(cells, seed):
-    """Up to 39 cells fit into one number."""
+@given(st.integers(1, 90), st.sampled_from([bool, np.int8, np.float32]), seeds)
+def test_distinct_finds_equal_rows_whatever_their_length_and_type(cells, dtype, seed):
     rng = np.random.default_rng(seed)
-    rows = rng.integers(-1, 2, (5, cells), np.int8)[rng.integers(0, 5, 40)]
+    rows = rng.integers(-1, 2, (5, cells)).astype(dtype)[rng.integers(0, 5, 40)]
     first, kinds = distinct(rows)
     np.testing.assert_array_equal(rows[first][kinds], rows)
     assert len(first) == len({row.tobytes() for row in rows})

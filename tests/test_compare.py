@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_info
 from battleship_grpo import compare as command
 from battleship_grpo.algorithms import RECIPES
 from battleship_grpo.algorithms.learner import gradient
+from battleship_grpo.backend import make_generator
 from battleship_grpo.compare import compare, main
 from battleship_grpo.game import NAMED_RULES, Rules
 from battleship_grpo.policy import MLPPolicy
@@ -364,6 +365,6 @@ def test_noise_is_the_sample_variance_and_its_square_comes_from_different_gradie
 def test_first_gradient_is_that_of_a_step_and_changes_nothing(name):
     learner = build(settings_of(name, QUICK | {"num_boards": 8, "num_minibatches": 1}))
     before = snapshot(learner)
-    found = speed.first_gradient(learner, speed.generator(learner, 7))
+    found = speed.first_gradient(learner, make_generator(np, 7))
     assert found.any() and all((array == before[key]).all() for key, array in arrays_of(learner).items())
-    assert (gradient(learner, learner.collect(speed.generator(learner, 7)))[0] == found).all()
+    assert (gradient(learner, learner.collect(make_generator(np, 7)))[0] == found).all()

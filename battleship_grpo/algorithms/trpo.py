@@ -130,9 +130,8 @@ class TRPO(Learner):
 
 def fisher(distribution, d_logits):
     """F·dlogits (N, A), F = (diag(π) − ππᵀ) / T²: how dKL(π_old‖π)/dlogits grows along `d_logits`."""
-    probs = distribution.probs
-    moved = probs * d_logits
-    moved -= probs * (moved @ array_module(moved).ones(moved.shape[1], moved.dtype))[:, None]
+    moved = distribution.probs * d_logits
+    moved -= distribution.probs * array_module(moved).einsum("na->n", moved)[:, None]
     return moved / distribution.temperature**2
 
 

@@ -14,9 +14,7 @@ In a file: W1, b1, … Wk, bk (float32), `activation` and `encoding`, with x = [
 
 from itertools import pairwise
 
-import numpy as np
-
-from ..backend import array_module
+from ..backend import array_module, distinct
 from .network import Network
 
 
@@ -38,13 +36,13 @@ class MLP(Network):
         return len(arrays["W1"]) // planes, num_outputs, hidden_sizes
 
     def forward(self, observations):
-        """Outputs (N, O), and the tape for the next two: the layers' inputs, x, h₁, … (K, units), and `which`."""
-        first, which = distinct(observations)
+        """Outputs (N, O), and the tape for the next two: x, h₁, … (K, units), and the kind of each observation."""
+        first, kinds = distinct(observations)  # games that begin alike share positions: the work is done once
         tape = [encode(observations[first], self.encoding, self.parameters.dtype)]
         for i in range(1, self.depth + 1):
             sums = self.sums(self.weights, i, tape[-1])
             tape.append(activate(sums, self.activation, out=sums))
-        return self.sums(self.weights, self.depth + 1, tape[-1])[which], [*tape, which]
+        return self.sums(self.weights, self.depth + 1, tape[-1])[kinds], [*tape, kinds]
 
     def sums(self, weights, i, hidden):
         sums = hidden @ weights[f"W{i}"]
@@ -54,7 +52,7 @@ class MLP(Network):
     def backward(self, tape, d_outputs):
         """dL/dparameters (P,) from dL/doutputs (N, O)."""
         xp, d = array_module(d_outputs), {}
-        delta = sums_of_equal(d_outputs, tape[-1], len(tape[0]))
+        delta = sums_of_kinds(d_outputs, tape[-1], len(tape[0]))
         for i in range(self.depth + 1, 0, -1):
             d[f"W{i}"] = tape[i - 1].T @ delta
             d[f"b{i}"] = xp.einsum("nc->c", delta)  # faster than a sum
@@ -82,22 +80,10 @@ class MLP(Network):
         return sums
 
 
-def distinct(rows):
-    """Where each of the K distinct rows of an array (N, F) is first, (K,), and `which` of them each row is, (N,).
-
-    Games that begin alike share positions: each is worked on once. On a GPU all rows count as distinct.
-    """
-    xp = array_module(rows)
-    if xp is not np:
-        return xp.arange(len(rows)), xp.arange(len(rows))
-    as_one = np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}").reshape(-1)
-    return np.unique(as_one, return_index=True, return_inverse=True)[1:]
-
-
-def sums_of_equal(values, which, count):
-    """The sums (count, O) of the rows of values (N, O) that are the same one of the distinct."""
+def sums_of_kinds(values, kinds, count):
+    """Rows (N, O) of the same kind, int (N,), added up: (count, O)."""
     xp, width = array_module(values), values.shape[1]
-    places = (which[:, None] * width + xp.arange(width)).reshape(-1)
+    places = (kinds[:, None] * width + xp.arange(width)).reshape(-1)
     return xp.bincount(places, values.reshape(-1), count * width).reshape(count, width).astype(values.dtype)
 
 

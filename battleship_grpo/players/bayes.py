@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..backend import array_module, split
+from ..backend import array_module, distinct, split
 from ..game import all_boards
 from ..policy import MaskedSoftmax
 from .player import Player, best
@@ -75,15 +75,3 @@ def bits(cells):
     words = [cells[:, start : start + 32].astype(np.float64) for start in range(0, cells.shape[1], 32)]
     powers = 2.0 ** array_module(cells).arange(32)
     return [(word @ powers[: word.shape[1]]).astype(np.uint32) for word in words]
-
-
-def distinct(rows):
-    """The different rows of −1, 0, 1: the index of the first of each kind, and the kind of each row, int (N,)."""
-    xp, digits = array_module(rows), 39  # columns read at a time as a number to the base 3: 64 bits hold no more
-    kinds = xp.zeros(len(rows), xp.int64)
-    for start in range(0, rows.shape[1], digits):
-        some = rows[:, start : start + digits].astype(xp.int64)
-        numbers = (some * 3 ** xp.arange(some.shape[1])).sum(axis=1)
-        numbers = xp.unique(numbers, return_inverse=True)[1]
-        _, first, kinds = xp.unique(kinds * len(rows) + numbers, return_index=True, return_inverse=True)
-    return first, kinds

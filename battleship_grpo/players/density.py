@@ -20,9 +20,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..backend import array_module, split
+from ..backend import array_module, distinct, split
 from ..game import ship_placements
-from .bayes import distinct
 from .player import Player, best
 
 LAMBDA = 1e-3  # a weight's factor per contradiction

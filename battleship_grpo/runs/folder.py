@@ -106,9 +106,6 @@ class RunFolder(AbstractContextManager):
         """The `Checkpoint`; None where the run ended before its first. Raises ValueError where it is damaged."""
         return checkpoint.load(self.checkpoint) if self.checkpoint.exists() else None
 
-    def write_summary(self, summary):
-        write_json(self.summary, summary)
-
     def read_summary(self):
         """Raises OSError, or ValueError where summary.json is no JSON object."""
         return from_json(read_text(self.summary))

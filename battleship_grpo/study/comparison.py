@@ -142,7 +142,7 @@ def keep(run, summary, files):
     for name, content in files.items():
         with replacing(folder.path / name) as temporary:
             temporary.write_bytes(content)
-    folder.write_summary(summary)
+    write_json(folder.summary, summary)
 
 
 def results_of(run):

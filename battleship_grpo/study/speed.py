@@ -159,13 +159,10 @@ def learner_of_batches(settings, games):
     return build(replace(settings, **{name: value for name, value in whole.items() if hasattr(settings, name)}))
 
 
-def generator(learner, number):
-    return make_generator(learner.policy.xp, learner.settings.seed, number)
-
-
 def gradients(learner, batches):
     """The policy gradient of independent batches: (batches, P)."""
-    return np.stack([first_gradient(learner, generator(learner, number)) for number in range(batches)])
+    xp, seed = learner.policy.xp, learner.settings.seed
+    return np.stack([first_gradient(learner, make_generator(xp, seed, number)) for number in range(batches)])
 
 
 def first_gradient(learner, rng):
