@@ -147,8 +147,9 @@ MEASUREMENTS = {
         f"{TRAIN} --algorithm grpo_hindsight --init runs/predicts$seed --seconds 240 --seed $seed "
         "--output-dir runs/decides$seed"), partial(over_seeds, FIVE, (0, 1)), (0, 1)),
     "algorithms": Measurement(("python -m battleship_grpo.compare all --seeds 3 --seconds 30",), compared, (0, 1, 2)),
-    "kl": Measurement(("python -m battleship_grpo.compare grpo grpo:beta=0 --seeds 8 --seconds 10",), compared,
-                      tuple(range(8))),
+    "settings": Measurement((
+        "python -m battleship_grpo.compare grpo grpo:beta=0 grpo:epsilon_high=0.2 --seeds 4 --iterations 1800",),
+        compared, (0, 1, 2, 3)),
     "variates": Measurement((
         f"{TRAIN} --algorithm pretrain --seconds 15 --output-dir runs/predicts",
         "python -m battleship_grpo.compare grpo_hindsight:init=runs/predicts "
@@ -228,7 +229,7 @@ VIEWS = {
         "drawdown": of("drawdown", ".2f"), "gradient noise": of("gradient_variance", ".2f"),
         "networks": of("networks", ".0f"), "parameters": of("parameters", ",.0f"),
         "ms per update": of("seconds_per_update", ".1f", 1e3), "MB": of("peak_memory_mb", ".0f")}),
-    "kl": View("kl", ENTRANT | P_VALUE),
+    "settings": View("settings", ENTRANT | P_VALUE),
     "variates": View("variates", ENTRANT | P_VALUE | {"gradient noise": of("gradient_variance", ".0f"),
                                                       "shots a second": of("shots_per_second", ",.0f")}),
     "r1": View("r1", WHAT | GREEDY | PLAYED, lambda rows: rows[:4]),

@@ -25,7 +25,7 @@ def a_batch(seed):
     policy = MLPPolicy(25, 25, (minimal.HIDDEN,), rules=rules, rng=rng, dtype=np.float64)
     policy.parameters = flat(parameters)
     settings = make_settings(num_boards=8, num_generations=minimal.G, num_minibatches=1, loss_type="bnpo",
-                        epsilon=minimal.EPSILON, beta=minimal.BETA)
+                        epsilon=minimal.EPSILON, epsilon_high=None, beta=minimal.BETA)
     grpo = GRPO(settings, BattleshipEnv(rules), policy)
     batch = grpo.collect(rng)
     parameters = [part + 0.03 * rng.normal(size=part.shape) for part in parameters]

@@ -10,7 +10,8 @@ One iteration is one pass of the algorithm's inner loop:
 
 Differences from the paper: the score is exact, so there is no reward model; the reference stays as it is (unless
 `sync_ref_model`), where the paper resets it in an outer loop; every shot counts the same (`loss_type` dapo), where
-eq. 3 first averages over each game (`loss_type` grpo).
+eq. 3 first averages over each game (`loss_type` grpo); on small boards a batch may double a shot's probability
+(`epsilon_high` 1, as DAPO's "clip higher"), where eq. 3 bounds ρ by 1 + ε.
 
 GRPO's descendants change a setting or two: see `recipes`.
 """

@@ -62,7 +62,8 @@ RECIPES = {
     "ranked_grpo": Recipe(RankedGRPO, "tutorials; Burges et al. 2005, RankNet",
                           "rank the group and prefer the better game in each pair", large=LARGE_GROUPS),
     # ---- GRPO and its family
-    "grpo": grpo("Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other"),
+    "grpo": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other",
+                   {"epsilon_high": 1.0}, LARGE_GRPO | {"epsilon_high": None}, init_slowdown=10.0),
     "grpo_process": grpo("Shao et al. 2024, DeepSeekMath §4.1.3",
                          "process supervision: every shot has a reward of its own", supervision="process"),
     "grpo_hindsight": grpo("Burch et al. 2018, AIVAT",
