@@ -57,6 +57,7 @@ def test_the_board_decides_the_network_and_the_step_size_unless_they_are_given()
     assert make_settings(rules="classic", algorithm="pretrain").network == "placement"
     assert make_settings(rules="classic", learning_rate=0.1, hidden_sizes=(8,)).learning_rate == 0.1
     assert make_settings(rules="classic", algorithm="rloo").num_minibatches == 1  # a recipe stays
+    assert make_settings().epsilon_high == 1 and make_settings(rules="classic").epsilon_high is None
 
 
 @pytest.mark.parametrize("name", RECIPES)

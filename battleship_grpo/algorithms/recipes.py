@@ -1,7 +1,8 @@
 """Every algorithm by name: where it comes from, its key idea in a line, and the settings that make it.
 
 Most of GRPO's descendants change a setting or two. Defaults are those of `kind.Settings`, unless set here: `settings`
-hold on all boards, `large` above 6×6. What defines an algorithm comes from its paper; step sizes were tuned on `mini`.
+hold on all boards, `small` up to 6×6, `large` above. What defines an algorithm comes from its paper; step sizes were
+tuned on `mini`.
 """
 
 from typing import NamedTuple
@@ -30,6 +31,11 @@ class Recipe(NamedTuple):
     settings: dict = {}
     large: dict = LARGE
     init_slowdown: float = 1.0  # divides the learning rate of runs that go on from a trained policy (`--init`)
+    small: dict = {}
+
+    def on(self, board_size):
+        """What is set on a board of this size."""
+        return (self.large if board_size > LARGEST_SMALL_BOARD else self.small) | self.settings
 
 
 def grpo(paper, idea, **settings):
@@ -62,8 +68,8 @@ RECIPES = {
     "ranked_grpo": Recipe(RankedGRPO, "tutorials; Burges et al. 2005, RankNet",
                           "rank the group and prefer the better game in each pair", large=LARGE_GROUPS),
     # ---- GRPO and its family
-    "grpo": Recipe(GRPO, "Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other",
-                   {"epsilon_high": 1.0}, LARGE_GRPO | {"epsilon_high": None}, init_slowdown=10.0),
+    "grpo": grpo("Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other")._replace(
+        small={"epsilon_high": 1.0}),
     "grpo_process": grpo("Shao et al. 2024, DeepSeekMath §4.1.3",
                          "process supervision: every shot has a reward of its own", supervision="process"),
     "grpo_hindsight": grpo("Burch et al. 2018, AIVAT",

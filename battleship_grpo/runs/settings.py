@@ -16,7 +16,6 @@ import numpy as np
 
 from ..algorithms import RECIPES
 from ..algorithms.learner import setting
-from ..algorithms.recipes import LARGEST_SMALL_BOARD
 from ..game import NAMED_RULES, Rules
 from ..networks.mlp import MLP
 from ..networks.network import ACTIVATIONS, ENCODINGS
@@ -159,7 +158,7 @@ def make_settings(**given):
         raise ValueError(f"{name} means nothing to {algorithm}: it is for {users}" if users else
                          f"{reprlib.repr(name)} is not a setting: train --help-all lists them")
     values = {name: option.default for name, option in options.items() if option.default is not MISSING}
-    values |= (recipe.large if board_size_of(given) > LARGEST_SMALL_BOARD else {}) | recipe.settings
+    values |= recipe.on(board_size_of(given))
     values["learning_rate"] /= recipe.init_slowdown if given.get("init") else 1
     values |= given
     network = checked("network", values["network"], every["network"])
@@ -236,7 +235,7 @@ def check(settings):
     s.kind.check(s)
     for name, option in options_of(type(s)).items():
         for other, idle in option.limits.get("unless", {}).items():
-            default = RECIPES[s.algorithm].settings.get(name, option.default)
+            default = RECIPES[s.algorithm].on(s.make_rules().board_size).get(name, option.default)
             if getattr(s, other, None) in idle and getattr(s, name) != default:
                 raise ValueError(f"{name} means nothing with {other} {getattr(s, other)}: leave it at {default}")
 
