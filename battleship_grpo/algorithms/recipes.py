@@ -38,9 +38,9 @@ class Recipe(NamedTuple):
         return (self.large if board_size > LARGEST_SMALL_BOARD else self.small) | self.settings
 
 
-def grpo(paper, idea, **settings):
+def grpo(paper, idea, small=None, **settings):
     """A row of GRPO's family. An already trained policy takes smaller steps."""
-    return Recipe(GRPO, paper, idea, settings, LARGE_GRPO, init_slowdown=10.0)
+    return Recipe(GRPO, paper, idea, settings, LARGE_GRPO, init_slowdown=10.0, small=small or {})
 
 
 RECIPES = {
@@ -68,8 +68,8 @@ RECIPES = {
     "ranked_grpo": Recipe(RankedGRPO, "tutorials; Burges et al. 2005, RankNet",
                           "rank the group and prefer the better game in each pair", large=LARGE_GROUPS),
     # ---- GRPO and its family
-    "grpo": grpo("Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other")._replace(
-        small={"epsilon_high": 1.0}),
+    "grpo": grpo("Shao et al. 2024, DeepSeekMath", "compare games on the same board with each other",
+                 small={"epsilon_high": 1.0}),
     "grpo_process": grpo("Shao et al. 2024, DeepSeekMath §4.1.3",
                          "process supervision: every shot has a reward of its own", supervision="process"),
     "grpo_hindsight": grpo("Burch et al. 2018, AIVAT",

@@ -224,18 +224,19 @@ def check(settings):
     s = settings
     if (s.board_size is None) != (s.fleet is None):
         raise ValueError("--board-size and --fleet go together")
-    cells = s.make_rules().cells
+    rules = s.make_rules()
     check_networks(s)
     fewest = s.kind.fewest_boards(s) * (s.processes or 1)
     if s.num_boards < fewest:
         raise ValueError(f"num_boards must be ≥ {fewest}, not {s.num_boards}: each process needs boards of its own, "
                          "one at least for each of num_minibatches")
-    if s.max_shots is not None and s.max_shots > cells:
-        raise ValueError(f"max_shots must be ≤ {cells}, the cells, not {s.max_shots}")
+    if s.max_shots is not None and s.max_shots > rules.cells:
+        raise ValueError(f"max_shots must be ≤ {rules.cells}, the cells, not {s.max_shots}")
     s.kind.check(s)
+    defaults = RECIPES[s.algorithm].on(rules.board_size)
     for name, option in options_of(type(s)).items():
         for other, idle in option.limits.get("unless", {}).items():
-            default = RECIPES[s.algorithm].on(s.make_rules().board_size).get(name, option.default)
+            default = defaults.get(name, option.default)
             if getattr(s, other, None) in idle and getattr(s, name) != default:
                 raise ValueError(f"{name} means nothing with {other} {getattr(s, other)}: leave it at {default}")
 
