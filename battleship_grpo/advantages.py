@@ -61,14 +61,17 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
     """What a shot and those after it earned, less the mean of the board's other games from that step on (Greensmith
     et al. 2004), over the standard deviation of all: (S,).
 
-    variates: (S, K), control variates, of mean 0 whatever is fired at. A least-squares fit of those of this and later
-    shots to the advantages is subtracted: less variance, the same mean (AIVAT, Burch et al. 2018). The factors for each
-    half of the boards are fitted on the other.
+    variates: (S, 2, K), control variates. Of the first, luck, the mean is 0 whatever is fired at; the second, the
+    state before the shot, does not depend on it. A least-squares fit of the luck of this and later shots and of the
+    state to the advantages is subtracted: less variance, the same mean (AIVAT, Burch et al. 2018). The factors for
+    each half of the boards are fitted on the other.
     """
-    advantages = beyond_the_others(rollout, rollout.rewards)
+    advantages = beyond_the_others(rollout, rollout.discounted_sums(rollout.rewards))
     if variates is not None:
         xp = array_module(variates)
-        columns = xp.stack([beyond_the_others(rollout, variates[:, k]) for k in range(variates.shape[1])], axis=1)
+        luck, state = variates.transpose(1, 2, 0)
+        columns = xp.stack([beyond_the_others(rollout, values)
+                            for values in (*map(rollout.discounted_sums, luck), *state)], axis=1)  # (S, 2·K)
         first = (rollout.games // rollout.num_generations % 2 == 0)[:, None]  # of the halves
         by_other = [least_squares(columns * part, advantages * part[:, 0], all_reduce) for part in (~first, first)]
         advantages = advantages - (columns * xp.where(first, *by_other)).sum(axis=1)
@@ -76,10 +79,10 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
 
 
 def beyond_the_others(rollout, values):
-    """The sum of a value from a shot on, less its mean in the board's other games at that step, 0 once over: (S,)."""
-    to_go, group = rollout.discounted_sums(values), rollout.num_generations
-    sums = rollout.steps(to_go).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
-    return to_go - (sums[rollout.position, rollout.games // group] - to_go) / (group - 1)
+    """Values (S,) less their means over the board's other games at that step, 0 for those that are over: (S,)."""
+    group = rollout.num_generations
+    sums = rollout.steps(values).reshape(-1, rollout.num_boards, group).sum(axis=2)  # (T, B)
+    return values - (sums[rollout.position, rollout.games // group] - values) / (group - 1)
 
 
 def least_squares(columns, values, all_reduce=ALONE.all_reduce):

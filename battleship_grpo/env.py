@@ -62,6 +62,7 @@ class BattleshipEnv:
     def __init__(self, rules=None, max_shots=None):
         self.rules = rules or Rules()
         self.num_actions = self.observation_size = self.rules.cells
+        self.num_variates = 2 * len(self.rules.fleet)
         self.max_steps = self.rules.cells if max_shots is None else max_shots
         if not isinstance(self.max_steps, int | np.integer) or not 1 <= self.max_steps <= self.rules.cells:
             raise ValueError(f"max_shots must be a whole number from 1 to {self.rules.cells} cells, not {max_shots!r}")
@@ -77,21 +78,24 @@ class BattleshipEnv:
 
     def privileged_posterior(self, fleets, observations):
         """How likely a ship lies at each cell, (S, A), given for each ship where all the others lie."""
-        return sum(posterior for posterior, _ in ship_posteriors(self.rules, fleets, observations))
+        return sum(posterior for posterior, *_ in ship_posteriors(self.rules, fleets, observations))
 
     def control_variates(self, fleets, observations, actions):
-        """Hits of a shot beyond what `ship_posteriors` expects: (S, 2), on average 0 whatever the shot.
+        """What the hidden fleet explains of a game's length: (S, 2, K), K twice the number of ships.
 
-        Both columns are divided by √(ship cells left to find), the second is multiplied by √probability.
+        For each ship, n the places left to it, given where all the others lie:
+            [:, 0] luck    (hit − its probability) / √(ship cells left to find), and that · log² n: mean 0 at any shot
+            [:, 1] state   how many of its cells are left to find, and log² n: the same at any shot
         """
         xp = array_module(actions)
-        shots, variates = (xp.arange(len(actions)), actions), xp.zeros((len(actions), 2), xp.float32)
-        for posterior, ship in ship_posteriors(self.rules, fleets, observations):
-            expected = posterior[shots]
-            surprise = ship[shots] - expected
-            variates += xp.stack([surprise, surprise * xp.sqrt(expected)], axis=1)
-        left = self.rules.ship_cells - (observations > 0).sum(axis=1, keepdims=True)
-        return variates / xp.sqrt(left.astype(xp.float32))
+        shots, variates = (xp.arange(len(actions)), actions), xp.empty((len(actions), 2, self.num_variates), xp.float32)
+        hits = observations > 0
+        root = xp.sqrt(self.rules.ship_cells - hits.sum(axis=1))
+        for ship, (posterior, own, places) in enumerate(ship_posteriors(self.rules, fleets, observations)):
+            luck, worth = (own[shots] - posterior[shots]) / root, xp.log(places) ** 2
+            columns = [luck, luck * worth, own.sum(axis=1) - (own * hits).sum(axis=1), worth]
+            variates[:, :, 2 * ship : 2 * ship + 2] = xp.stack(columns, axis=1).reshape(-1, 2, 2)
+        return variates
 
     def reset(self, tasks):
         xp = array_module(tasks)

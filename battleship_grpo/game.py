@@ -228,7 +228,7 @@ def _crowded(rules, xp):
 
 def ship_posteriors(rules, fleets, observations):
     """Yields for each ship its posterior given what was seen and where *all the other* ships lie, float32 (N, cells), 0
-    on cells fired at; and where it lies, uint8 (N, cells).
+    on cells fired at; where it lies, uint8 (N, cells); and in how many places it may lie, (N,).
 
     fleets: int (N, ships), the hidden truth. observations: int8 (N, cells). Its mean over the fleets that agree with
     what was seen is the exact posterior, as is that of the truth, which has more noise (Rao & Blackwell).
@@ -242,7 +242,8 @@ def ship_posteriors(rules, fleets, observations):
         wanted = must_cover.astype(np.float32) - rules.cells * must_not.astype(np.float32)
         placements = placements.astype(np.float32)
         fits = (wanted @ placements.T == must_cover.sum(axis=1, keepdims=True)).astype(np.float32)  # (N, placements)
-        yield fits / fits.sum(axis=1, keepdims=True) @ placements * (observations == 0), own
+        count = fits.sum(axis=1)
+        yield fits / count[:, None] @ placements * (observations == 0), own, count
 
 
 def _cannot_be_placed(rules):

@@ -270,12 +270,12 @@ def test_step_advantages_compare_with_what_the_others_still_earned(rules, seed):
 def test_control_variates_are_fitted_on_the_other_half_of_the_boards(rules, seed):
     """So what is subtracted from an advantage does not depend on its own game: least squares, board by board."""
     _, games = play_randomly(rules, seed)
-    variates = np.random.default_rng(seed).standard_normal((games.num_shots, 2))
-    before, after = (step_advantages(games, given, eps=0) for given in (None, variates))
-    to_come = np.stack([beyond_the_others(games, column) for column in variates.T], axis=1)
+    luck, state = variates = np.random.default_rng(seed).standard_normal((2, games.num_shots))
+    before, after = (step_advantages(games, given, eps=0) for given in (None, variates.T[:, :, None]))
+    columns = np.stack([beyond_the_others(games, of) for of in (games.discounted_sums(luck), state)], axis=1)
     half = games.games // games.num_generations % 2
-    factors = np.stack([np.linalg.lstsq(to_come[half != own], before[half != own], rcond=None)[0] for own in (0, 1)])
-    expected = before - (to_come * factors[half]).sum(axis=1)
+    factors = np.stack([np.linalg.lstsq(columns[half != own], before[half != own], rcond=None)[0] for own in (0, 1)])
+    expected = before - (columns * factors[half]).sum(axis=1)
     assert np.allclose(after * expected.std(), expected, atol=1e-3)
 
 

@@ -38,8 +38,8 @@ def test_greedy_play_is_exact_on_every_placement_and_sampled_play_has_an_interva
     assert abs(sampled.mean_shots - TINY.random_mean_shots) < 5 * sampled.ci95 / 1.96
 
 
-@pytest.mark.parametrize("name", ["bayes", "hunt_target", "random"])
-def test_control_variates_are_0_on_average_over_all_fleets_and_explain_much_of_the_shots(name):
+@pytest.mark.parametrize(("name", "unexplained"), [("bayes", 0.6), ("hunt_target", 0.6), ("random", 0.9)])
+def test_control_variates_are_0_on_average_over_all_fleets_and_explain_much_of_the_shots(name, unexplained):
     """Whatever the player does. By what it explains the interval shrinks; false alarms below 1e-6."""
     env, player, fleets = BattleshipEnv(TINY), find_player(name, TINY), all_fleets(TINY)
     seeds = range(1 if player.deterministic else 100)
@@ -49,7 +49,7 @@ def test_control_variates_are_0_on_average_over_all_fleets_and_explain_much_of_t
         assert np.abs(variates.mean(axis=0)).max() < 1e-6
     assert (np.abs(variates.mean(axis=0)) < 5 * variates.std(axis=0) / len(variates) ** 0.5).all()
     result = evaluation.Result(shots, scores, variates, exact=False)
-    assert result.ci95 < 0.9 * evaluation.interval(shots)
+    assert result.ci95 < unexplained * evaluation.interval(shots)
     assert abs(result.mean_shots - shots.mean()) < 5 / 1.96 * evaluation.interval(shots)
 
 

@@ -141,12 +141,12 @@ def play_out(env, boards, choose, fleets=None):
     """One game on each board, `choose` as in `rollout.play`: NumPy arrays of shots (N,), scores (N,), and
     sums of control variates (N, K), 0 unless the `fleets` on the boards are given, int (N, ships).
     """
-    variates = array_module(boards).zeros((len(boards), 2))
+    variates = array_module(boards).zeros((len(boards), env.num_variates))
 
     def summed(turns):
         for turn in turns:
             if fleets is not None:
-                variates[turn.games] += env.control_variates(fleets[turn.games], turn.observations, turn.actions)
+                variates[turn.games] += env.control_variates(fleets[turn.games], turn.observations, turn.actions)[:, 0]
             yield turn
 
     return tuple(map(to_numpy, (*results(summed(play(env, boards, choose)), boards), variates)))
