@@ -68,10 +68,9 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
     """
     advantages = beyond_the_others(rollout, rollout.discounted_sums(rollout.rewards))
     if variates is not None:
-        xp = array_module(variates)
-        luck, state = variates.transpose(1, 2, 0)
-        columns = xp.stack([beyond_the_others(rollout, values)
-                            for values in (*map(rollout.discounted_sums, luck), *state)], axis=1)  # (S, 2·K)
+        xp, numbers = array_module(variates), range(variates.shape[2])
+        columns = [rollout.discounted_sums(variates[:, 0, k]) for k in numbers] + [variates[:, 1, k] for k in numbers]
+        columns = xp.stack([beyond_the_others(rollout, column) for column in columns], axis=1)  # (S, 2·K)
         first = (rollout.games // rollout.num_generations % 2 == 0)[:, None]  # of the halves
         by_other = [least_squares(columns * part, advantages * part[:, 0], all_reduce) for part in (~first, first)]
         advantages = advantages - (columns * xp.where(first, *by_other)).sum(axis=1)

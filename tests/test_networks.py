@@ -88,14 +88,13 @@ def boards(draw):
     return size, tuple(draw(st.lists(st.integers(1, size), min_size=1, max_size=3))), rng
 
 
-def first_units(arrays, seen, size, encoding):
-    """What the first layer makes of a position, cell by cell: (C, c)."""
+def sums_around(kernel, seen, size, encoding):
+    """What a kernel (P, w, w, c) makes of a position, cell by cell: (C, c)."""
     planes = np.stack([seen > 0, seen < 0] if encoding == "planes" else [seen]).reshape(-1, size, size)
-    sums = arrays["B"].astype(float)
-    for cell in range(size**2):
-        row, column = size - 1 - cell // size, size - 1 - cell % size
-        sums[cell] += np.tensordot(planes, arrays["K"][:, row : row + size, column : column + size], 3)
-    return np.tanh(sums)
+    width = kernel.shape[1]
+    planes = np.pad(planes, ((0, 0), *2 * [(width // 2, width // 2)]))
+    return np.array([np.tensordot(planes[:, row : row + width, column : column + width], kernel, 3)
+                     for row, column in np.ndindex(size, size)])
 
 
 def expected_beliefs(evidence, size, fleet):
@@ -118,7 +117,7 @@ def test_a_placement_network_is_what_its_file_says(drawn, encoding, channels):
     network = Placement(size**2, size**2, channels, "tanh", encoding, rng, fleet=fleet)
     network.parameters[:] = rng.normal(size=network.parameters.shape)
     a, seen = arrays_of_network(network), some_observations(network, rng, 1)
-    hidden = first_units(a, seen[0], size, encoding)
+    hidden = np.tanh(a["B"] + sums_around(a["K"], seen[0], size, encoding))
     evidence = np.where(seen[0] < 0, -1e3, 0) * np.ones((2, len(fleet), 1))
     for i in range(1, len(channels) + 1):
         evidence = evidence + np.einsum("vj,jas->asv", hidden, a[f"E{i}"])
@@ -126,7 +125,8 @@ def test_a_placement_network_is_what_its_file_says(drawn, encoding, channels):
         if i < len(channels):
             hidden = np.tanh(hidden @ a[f"W{i + 1}"] + beliefs.T @ a[f"U{i + 1}"] + a[f"b{i + 1}"])
     [logits] = network.forward(seen)[0]
-    expected = (1 + 10 * a["g"]) * np.log(beliefs.sum(axis=0) + 1e-9) + 3 * (hidden @ a["r"])[:, 0]
+    expected = (1 + 10 * a["g"]) * np.log(beliefs.sum(axis=0) + 1e-9)
+    expected += 10 * sums_around(a["r"], seen[0], size, encoding)[:, 0]
     assert np.allclose(logits, expected, atol=1e-3)
 
 

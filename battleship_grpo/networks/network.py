@@ -70,10 +70,11 @@ class Network:
         self.encoding = encoding
         self.planes = ENCODINGS[encoding]
         self.fleet = tuple(fleet)
-        self.axes = self.make_axes()
+        self.axes, board_size = self.make_axes(), math.isqrt(observation_size)
         self.lengths = {
             "input": (self.planes * observation_size,), "plane": (self.planes,), "cell": (observation_size,),
-            "window": 2 * (2 * math.isqrt(observation_size) - 1,),  # the whole board as seen from any cell: two axes
+            "window": 2 * (2 * board_size - 1,),  # the whole board as seen from any cell: two axes
+            "near": 2 * (min(2 * board_size - 1, 5),),  # up to two rows and columns from it
             "direction": (2,), "ship": (len(self.fleet),), "output": (num_outputs,), "one": (1,)}
         self.shapes = {name: sum((self.lengths.get(axis, (axis,)) for axis in axes), ())
                        for name, axes in self.axes.items()}

@@ -10,8 +10,8 @@ That a ship is straight, of its length and in one place need not be learnt. It i
 learnt messages (as in Yoon et al. 2018, "Inference in probabilistic graphical models by graph neural networks").
 
 Beliefs say where ships are, not what a shot is worth. For that there are g and r, 0 at first: with g play is more
-decided than the beliefs, with r it prefers a more informative cell to one likelier to be hit. AdamW moves all
-parameters about as far in a step; the factors 10 and 3 let g and r act faster.
+decided than the beliefs, with r it prefers some cells to others by the hits and misses near them. AdamW moves all
+parameters about as far in a step; the factor 10 lets g and r act faster.
 
 In a file, float32, with n the board's size, C = n² cells row by row, P planes (hit, miss) or one (−1, 0, +1), S ships:
 
@@ -20,7 +20,8 @@ In a file, float32, with n the board's size, C = n² cells row by row, P planes 
                                         a = 0 for ship s lying horizontally, 1 vertically
     bᵢ[s, v] = Σ of softmax_p(Σ_{u∈p} eᵢ[a, s, u]) over the placements p of ship s that cover v, a the direction of p
     Wi (cᵢ₋₁, cᵢ), Ui (S, cᵢ), bi (cᵢ), 1 < i ≤ k    hᵢ[v] = φ(hᵢ₋₁[v]·Wi + bᵢ₋₁[:, v]·Ui + βᵢ), βᵢ in files bi
-    g (1), r (cₖ, 1)                    the logit of v is (1 + 10·g)·log(Σ_s bₖ[s, v] + 10⁻⁹) + 3·hₖ[v]·r
+    g (1), r (P, w, w, 1)               the logit of v is (1 + 10·g)·log(Σ_s bₖ[s, v] + 10⁻⁹) + 10·ρ[v], w = 5 (2×2: 3),
+                                        ρ[v] = Σ_p Σ_u x[p, u]·r[p, d(u, v), 0], d = u − v + (w−1)/2
     fleet (S), activation, encoding, num_outputs    if there are not C outputs (a critic), there is no Ek:
                                         W, b            y = mean_v(hₖ[v])·W + b
 """
@@ -58,7 +59,7 @@ class Placement(Network):
                      f"W{i}": (inputs, outputs), f"U{i}": ("ship", outputs), f"b{i}": (outputs,)}
         last = self.hidden_sizes[-1]
         if self.per_cell:
-            return axes | {f"E{self.depth}": (last, "direction", "ship"), "g": ("one",), "r": (last, "one")}
+            return axes | {f"E{self.depth}": (last, "direction", "ship"), "g": ("one",), "r": ("plane", "near", "one")}
         return axes | {"W": (last, "output"), "b": ("output",)}
 
     @staticmethod
@@ -85,12 +86,12 @@ class Placement(Network):
     def forward(self, observations):
         """Outputs (N, O), and the tape for the next two: the input, then what each layer leaves."""
         inputs = encode(observations, self.encoding, self.parameters.dtype)
-        sums = convolve(inputs, self.weights)
+        sums = self.first_sums(self.weights, inputs)
         outputs, tape = self.from_first(activate(sums, self.activation, out=sums), observations)
         return outputs, [inputs, *tape]
 
     def first_layer(self):
-        return unroll(self.weights["K"]), self.weights["B"].reshape(-1)
+        return unroll(self.weights["K"], self.shape[0]), self.weights["B"].reshape(-1)
 
     def finish(self, sums, observations):
         return self.from_first(activate(sums, self.activation), observations)[0]
@@ -112,13 +113,19 @@ class Placement(Network):
                 chances, beliefs = believe(evidence, self.fleet)
             tape.append((hidden, chances, beliefs))
         if self.per_cell:
-            return self.logits(w, hidden, beliefs), tape
+            return self.logits(w, beliefs, encode(observations, self.encoding, hidden.dtype)), tape
         return self.mean(hidden) @ w["W"] + w["b"], tape
 
-    def logits(self, w, hidden, beliefs):
-        """(1 + 10·g)·log Σb + 3·h·r: (N, C)."""
+    def logits(self, w, beliefs, inputs):
+        """(1 + 10·g)·log Σb + 10·ρ: (N, C)."""
         log_beliefs = array_module(beliefs).log(beliefs.sum(axis=0) + LEAST)
-        return (1 + 10 * w["g"]) * log_beliefs + 3 * (hidden @ w["r"]).reshape(log_beliefs.shape)
+        return (1 + 10 * w["g"]) * log_beliefs + 10 * convolve(inputs, w["r"])
+
+    def first_sums(self, w, inputs):
+        """x·K + B: (N, C·c₁)."""
+        sums = convolve(inputs, w["K"])
+        sums += w["B"].reshape(-1)
+        return sums
 
     def sums(self, w, i, hidden, beliefs):
         """h·W + b·U + β: (N·C, c')."""
@@ -147,8 +154,7 @@ class Placement(Network):
             total = beliefs.sum(axis=0) + LEAST
             d_beliefs = (1 + 10 * w["g"]) * d_outputs / total  # dL/db (N, C), the same for each ship
             d["g"][:] = 10 * (d_outputs * xp.log(total)).sum()
-            d["r"][:] = 3 * hidden.T @ d_outputs.reshape(-1, 1)
-            d_hidden = 3 * d_outputs.reshape(-1, 1) * w["r"].T
+            convolve_backward(inputs, 10 * d_outputs, d["r"])
         else:
             xp.matmul(self.mean(hidden).T, d_outputs, out=d["W"])
             d["b"][:] = d_outputs.sum(axis=0)
@@ -168,13 +174,15 @@ class Placement(Network):
                 d[f"b{i}"][:] = xp.einsum("rc->c", d_hidden)  # faster than a sum
                 d_beliefs = (w[f"U{i}"] @ d_hidden.T).reshape(beliefs.shape)  # (S, N, C)
                 d_hidden = d_hidden @ w[f"W{i}"].T
-        convolve_backward(inputs, d_hidden.reshape(len(inputs), -1), d)
+        d_sums = d_hidden.reshape(len(inputs), -1)
+        convolve_backward(inputs, d_sums, d["K"])
+        d["B"].reshape(-1)[:] = xp.einsum("nc->c", d_sums)
         return gradient
 
     def jvp(self, tape, vector):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         w, d, (inputs, *layers) = self.weights, self.views(vector), tape
-        d_sums = convolve(inputs, d).reshape(layers[0][0].shape)
+        d_sums = self.first_sums(d, inputs).reshape(layers[0][0].shape)
         d_evidence = d_hidden = d_beliefs = 0
         for i, (hidden, chances, _) in enumerate(layers, start=1):
             if i > 1:
@@ -187,7 +195,7 @@ class Placement(Network):
         if self.per_cell:
             total = layers[-1][2].sum(axis=0) + LEAST
             still = (1 + 10 * w["g"]) * d_beliefs.sum(axis=0) / total + 10 * d["g"] * array_module(total).log(total)
-            return still + 3 * (d_hidden @ w["r"] + hidden @ d["r"]).reshape(total.shape)
+            return still + 10 * convolve(inputs, d["r"])
         return self.mean(d_hidden) @ w["W"] + self.mean(hidden) @ d["W"] + d["b"]
 
 

@@ -1,9 +1,9 @@
 """What `placement` is made of: a convolution over a board, and beliefs about ships; pure functions and their slopes.
 
-**The convolution** has a kernel that reaches over the whole board from every cell: one dense product with the kernel
-unrolled over the board. With n the board's size, C = n² cells row by row, P planes of input and c channels:
+**The convolution** has a kernel that reaches around each cell, up to over the whole board: one dense product with the
+kernel unrolled over the board. With n the board's size, C = n² cells row by row, P planes of input and c channels:
 
-    K (P, 2n−1, 2n−1, c), B (C, c)    sums[v] = B[v] + Σ_p Σ_u x[p, u]·K[p, d(u, v)],  d = u − v + n−1
+    K (P, w, w, c), w odd, at most 2n−1    sums[v] = Σ_p Σ_u x[p, u]·K[p, d(u, v)],  d = u − v + (w−1)/2
 
 **Beliefs** follow from evidence. A placement is named by the cell where it begins, and goes right (direction 0) or down
 (direction 1). With S ships and N observations, arrays about placements, and evidence, are (2, S, N, C).
@@ -19,35 +19,34 @@ from ..backend import array_module
 FORBID = 1e30  # evidence against a placement that leaves the board
 
 
-def convolve(inputs, weights):
-    """The sums (N, C·c) of inputs (N, P·C)."""
-    sums = inputs @ unroll(weights["K"])
-    sums += weights["B"].reshape(-1)
-    return sums
+def convolve(inputs, kernel):
+    """Sums (N, C·c) of inputs (N, P·C)."""
+    return inputs @ unroll(kernel, inputs.shape[1] // len(kernel))
 
 
-def unroll(kernel):
-    """The kernel (P, 2n−1, 2n−1, c) as a matrix (P·C, C·c): entry (shot u, cell v) is the kernel's at d(u, v)."""
-    xp, (planes, window, _, channels) = array_module(kernel), kernel.shape
-    n = (window + 1) // 2
+def unroll(kernel, cells):
+    """The kernel (P, w, w, c) as a matrix (P·C, C·c): entry (shot u, cell v) is the kernel's at d(u, v), or 0."""
+    xp, (planes, width, _, channels), n = array_module(kernel), kernel.shape, math.isqrt(cells)
+    beyond = 2 * (n - 1 - width // 2,)
+    kernel = xp.pad(kernel, ((0, 0), beyond, beyond, (0, 0)))
     windows = xp.lib.stride_tricks.sliding_window_view(kernel, (n, n), (1, 2))  # as seen from the last cell …
     windows = windows[:, ::-1, ::-1].transpose(0, 4, 5, 1, 2, 3)  # … to the first: (P, shot n, n, cell n, n, c)
-    return windows.reshape(planes * n * n, n * n * channels)
+    return windows.reshape(planes * cells, cells * channels)
 
 
-def convolve_backward(inputs, d_sums, d):
-    """Slopes of K and B into `d`, from those of the sums (N, C·c): a weight's is the sum over all its places."""
-    xp, d_kernel = array_module(d_sums), d["K"]
-    planes, window, _, channels = d_kernel.shape
-    n = (window + 1) // 2
+def convolve_backward(inputs, d_sums, d_kernel):
+    """The kernel's slopes, into `d_kernel`, from those of the sums (N, C·c): each weight's, over all of its places."""
+    xp, (planes, width, _, channels) = array_module(d_sums), d_kernel.shape
+    n = math.isqrt(inputs.shape[1] // planes)
+    window, beyond = 2 * n - 1, n - 1 - width // 2
     of_pairs = (inputs.T @ d_sums).reshape(planes, n, n, n, n, channels)
     of_rows = xp.zeros((planes, window, n, n, channels), d_sums.dtype)
-    d_kernel[:] = 0
+    of_both = xp.zeros((planes, window, window, channels), d_sums.dtype)
     for row in range(n):
         of_rows[:, n - 1 - row : window - row] += of_pairs[:, :, :, row]
     for column in range(n):
-        d_kernel[:, :, n - 1 - column : window - column] += of_rows[:, :, :, column]
-    d["B"].reshape(-1)[:] = xp.einsum("nc->c", d_sums)
+        of_both[:, :, n - 1 - column : window - column] += of_rows[:, :, :, column]
+    d_kernel[:] = of_both[:, beyond : beyond + width, beyond : beyond + width]
 
 
 # -------------------------------------------------------------------- beliefs

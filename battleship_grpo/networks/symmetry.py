@@ -55,8 +55,8 @@ def permutations(network, axis):
         return board
     if axis == "input":
         return np.concatenate([board + plane * size**2 for plane in range(network.planes)], axis=1)
-    if axis == "window":
-        return board_symmetries(2 * size - 1)  # it turns about its middle
+    if axis in ("window", "near"):
+        return board_symmetries(network.lengths[axis][0])  # it turns about its middle
     if axis == "direction":
         turned = abs(np.diff(board_symmetries(2)[:, :2])) == 2  # of neighbours in a row one is now above the other
         return np.where(turned, [1, 0], [0, 1])

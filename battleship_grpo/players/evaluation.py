@@ -1,7 +1,7 @@
 """How good is a player? Mean shots: exact where greedy play meets every placement, an estimate elsewhere.
 
 On random boards, what control variates explain of the shots by least squares is subtracted (AIVAT, Burch et al. 2018).
-On 10×10 one board is then worth two and a half.
+On 10×10 one board is then worth four.
 """
 
 import math
