@@ -104,8 +104,8 @@ FIVE = {"predicts": "60 s of pretraining", "decides": "and then 240 s of `grpo_h
 PLAYERS = {"bayes": "`bayes`: the cell most likely to hold a ship by the exact posterior over all 9,024 placements",
            "density": "`density`: the same by particles, for boards with too many placements to list",
            "hunt_target": "`hunt_target`: the classic heuristic", "random": "`random`"}
-CLASSIC = {"alone": "`grpo` from nothing, 5 minutes", "hindsight": "`grpo_hindsight` from nothing, 5 minutes",
-           "predicts": "pretraining, 5 minutes", "decides": "and then `grpo_hindsight`, 5 minutes"}
+CLASSIC = {"alone": "`grpo` from nothing, 5 minutes", "hindsight": "`grpo_hindsight` from nothing, 5 minutes"}
+DECIDES = {"predicts": "pretraining, 5 minutes", "decides": "and then `grpo_hindsight`, 5 minutes"}
 R1 = {"minute": "R1-Zero: a minute of `grpo`", "sft": "imitation of `hunt_target`",
       "r1": "R1: and then `grpo_hindsight`", "small": "distillation of R1",
       "sft-bayes": "imitation of `bayes`", "best": "and then `grpo_process`"}
@@ -176,10 +176,12 @@ MEASUREMENTS = {
         "--json"), partial(evaluated, PAIRS, 7)),
     "classic": Measurement((
         f"{TRAIN} --rules classic --seconds 300 --output-dir runs/alone",
-        f"{TRAIN} --rules classic --algorithm grpo_hindsight --seconds 300 --output-dir runs/hindsight",
+        f"{TRAIN} --rules classic --algorithm grpo_hindsight --seconds 300 --output-dir runs/hindsight"),
+        partial(named_runs, CLASSIC)),
+    "decides": Measurement((
         f"{TRAIN} --rules classic --algorithm pretrain --seconds 300 --output-dir runs/predicts",
-        f"{TRAIN} --rules classic --algorithm grpo_hindsight --init runs/predicts --seconds 300 --learning-rate 1e-3 "
-        "--output-dir runs/decides"), partial(named_runs, CLASSIC)),
+        f"{TRAIN} --rules classic --algorithm grpo_hindsight --init runs/predicts --seconds 300 --learning-rate 3e-4 "
+        "--output-dir runs/decides"), partial(named_runs, DECIDES)),
     "limits": Measurement((
         "python -m battleship_grpo.compare grpo_hindsight grpo grpo_process:advantage_baseline=step ppo "
         "grpo_hindsight:num_generations=16:num_boards=16 grpo_hindsight:temperature=0.5 --rules classic --seeds 3 "
@@ -209,6 +211,12 @@ def of(name, form="", factor=1):
     return lambda row: format(row[name] * factor, form) if isinstance(row[name], float) else str(row[name])
 
 
+def difference(row):
+    """To the policy that the run started from."""
+    before = row["before"]
+    return f"{before['difference']:+.2f} ± {before['difference_ci95']:.2f}" if before else ""
+
+
 WHAT = {"": of("what")}
 GREEDY = {"mean shots, greedy": lambda row: mean_shots(row["greedy"])}
 SAMPLED = {"sampled": lambda row: mean_shots(row["sampled"])}
@@ -236,7 +244,9 @@ VIEWS = {
     "r1-best": View("r1", WHAT | GREEDY | PLAYED, lambda rows: rows[4:], commands=False),
     "preferences": View("preferences", WHAT | {"mean shots, greedy": mean_shots}),
     "classic": View("classic", WHAT | PLAYED | GREEDY | SAMPLED),
-    "ten": View("classic", WHAT | GREEDY | SAMPLED, lambda rows: [rows[0], *rows[2:]], commands=False),
+    "decides": View("decides", WHAT | PLAYED | GREEDY | SAMPLED | {"greedy, difference": difference}),
+    "ten": View("classic", WHAT | GREEDY | SAMPLED, lambda rows: rows[:1], commands=False),
+    "ten-decides": View("decides", WHAT | GREEDY | SAMPLED, commands=False),
     "limits": View("limits", ENTRANT | P_VALUE | {
         "sampled": of("sampled_mean_shots", ".2f"), "gradient noise": of("gradient_variance", ".3f"),
         "shots a second": of("shots_per_second", ",.0f")}),
