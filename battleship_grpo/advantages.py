@@ -61,10 +61,9 @@ def step_advantages(rollout, variates=None, all_gatherv=ALONE.all_gatherv, all_r
     """What a shot and those after it earned, less the mean of the board's other games from that step on (Greensmith
     et al. 2004), over the standard deviation of all: (S,).
 
-    variates: (S, 2, K), control variates. Of the first, luck, the mean is 0 whatever is fired at; the second, the
-    state before the shot, does not depend on it. A least-squares fit of the luck of this and later shots and of the
-    state to the advantages is subtracted: less variance, the same mean (AIVAT, Burch et al. 2018). The factors for
-    each half of the boards are fitted on the other.
+    variates: (S, 2, K), control variates: luck, of mean 0 whatever is fired at, and the state before the shot. A
+    least-squares fit to the advantages, of the luck of this and later shots and the state, is subtracted: less
+    variance, the same mean (AIVAT, Burch et al. 2018). The factors for half of the boards are fitted on the others.
     """
     advantages = beyond_the_others(rollout, rollout.discounted_sums(rollout.rewards))
     if variates is not None:

@@ -83,17 +83,16 @@ class BattleshipEnv:
     def control_variates(self, fleets, observations, actions):
         """What the hidden fleet explains of a game's length: (S, 2, K), K twice the number of ships.
 
-        For each ship, n the places left to it, given where all the others lie:
-            [:, 0] luck    (hit − its probability) / √(ship cells left to find), and that · log² n: mean 0 at any shot
-            [:, 1] state   how many of its cells are left to find, and log² n: the same at any shot
+        For each ship, given where the others lie, with n places left to it:
+            [:, 0] luck    hit − P(hit), over √(all ship cells left), and that · log² n: mean 0 whatever the shot
+            [:, 1] state   its cells left, and log² n: the same whatever the shot
         """
-        xp = array_module(actions)
+        xp, hits = array_module(actions), observations > 0
         shots, variates = (xp.arange(len(actions)), actions), xp.empty((len(actions), 2, self.num_variates), xp.float32)
-        hits = observations > 0
         root = xp.sqrt(self.rules.ship_cells - hits.sum(axis=1))
         for ship, (posterior, own, places) in enumerate(ship_posteriors(self.rules, fleets, observations)):
             luck, worth = (own[shots] - posterior[shots]) / root, xp.log(places) ** 2
-            columns = [luck, luck * worth, own.sum(axis=1) - (own * hits).sum(axis=1), worth]
+            columns = [luck, luck * worth, (own * ~hits).sum(axis=1), worth]
             variates[:, :, 2 * ship : 2 * ship + 2] = xp.stack(columns, axis=1).reshape(-1, 2, 2)
         return variates
 

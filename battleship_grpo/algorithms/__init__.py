@@ -1,4 +1,4 @@
-"""One file per algorithm, each to be read from top to bottom; `learner` has what they share, `recipes` their names."""
+"""One file per algorithm, to be read from top to bottom; `learner` has what they share, `recipes` their names."""
 
 from .dpo import DPO
 from .grpo import GRPO

@@ -51,6 +51,7 @@ class Network:
     default_hidden_sizes = (256,)
     in_file = ("activation", "encoding")  # attributes that a file holds beside the weights
     zero_at_first = "bB"  # the first letters of weights that start at 0
+    for_reward = ()  # names of weights that pretraining leaves as they are
     first_layer = None
     orbits = None  # int (P,): parameters with the same number are kept equal, see `symmetry`
 

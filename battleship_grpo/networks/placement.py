@@ -20,7 +20,7 @@ In a file, float32, with n the board's size, C = n² cells row by row, P planes 
                                         a = 0 for ship s lying horizontally, 1 vertically
     bᵢ[s, v] = Σ of softmax_p(Σ_{u∈p} eᵢ[a, s, u]) over the placements p of ship s that cover v, a the direction of p
     Wi (cᵢ₋₁, cᵢ), Ui (S, cᵢ), bi (cᵢ), 1 < i ≤ k    hᵢ[v] = φ(hᵢ₋₁[v]·Wi + bᵢ₋₁[:, v]·Ui + βᵢ), βᵢ in files bi
-    g (1), r (P, w, w, 1)               the logit of v is (1 + 10·g)·log(Σ_s bₖ[s, v] + 10⁻⁹) + 10·ρ[v], w = 5 (2×2: 3),
+    g (1), r (P, w, w, 1), w = 5 or 3 on 2×2    the logit of v is (1 + 10·g)·log(Σ_s bₖ[s, v] + 10⁻⁹) + 10·ρ[v],
                                         ρ[v] = Σ_p Σ_u x[p, u]·r[p, d(u, v), 0], d = u − v + (w−1)/2
     fleet (S), activation, encoding, num_outputs    if there are not C outputs (a critic), there is no Ek:
                                         W, b            y = mean_v(hₖ[v])·W + b
@@ -45,6 +45,7 @@ class Placement(Network):
     default_hidden_sizes = (32,) * 3
     in_file = (*Network.in_file, "num_outputs", "fleet")
     zero_at_first = "bBgr"
+    for_reward = ("g", "r")
 
     def make_axes(self):
         cells, hidden_sizes = self.shape[0], self.hidden_sizes
@@ -59,7 +60,8 @@ class Placement(Network):
                      f"W{i}": (inputs, outputs), f"U{i}": ("ship", outputs), f"b{i}": (outputs,)}
         last = self.hidden_sizes[-1]
         if self.per_cell:
-            return axes | {f"E{self.depth}": (last, "direction", "ship"), "g": ("one",), "r": ("plane", "near", "one")}
+            axes[f"E{self.depth}"] = last, "direction", "ship"
+            return axes | {"g": ("one",), "r": ("plane", "near", "one")}
         return axes | {"W": (last, "output"), "b": ("output",)}
 
     @staticmethod
@@ -69,7 +71,7 @@ class Placement(Network):
         return len(arrays["B"]), int(only(arrays["num_outputs"])), hidden_sizes
 
     def fan_in(self, name):
-        """The kernel's inputs count as far as they lie on the board; beliefs weigh as much as what surrounds a cell."""
+        """The kernel's inputs count where they lie on the board; beliefs weigh as much as what surrounds a cell."""
         if name == "K":
             return self.planes * self.shape[0]
         if name not in self.hidden:
@@ -86,7 +88,7 @@ class Placement(Network):
     def forward(self, observations):
         """Outputs (N, O), and the tape for the next two: the input, then what each layer leaves."""
         inputs = encode(observations, self.encoding, self.parameters.dtype)
-        sums = self.first_sums(self.weights, inputs)
+        sums = convolve(inputs, self.weights["K"]) + self.weights["B"].reshape(-1)
         outputs, tape = self.from_first(activate(sums, self.activation, out=sums), observations)
         return outputs, [inputs, *tape]
 
@@ -120,12 +122,6 @@ class Placement(Network):
         """(1 + 10·g)·log Σb + 10·ρ: (N, C)."""
         log_beliefs = array_module(beliefs).log(beliefs.sum(axis=0) + LEAST)
         return (1 + 10 * w["g"]) * log_beliefs + 10 * convolve(inputs, w["r"])
-
-    def first_sums(self, w, inputs):
-        """x·K + B: (N, C·c₁)."""
-        sums = convolve(inputs, w["K"])
-        sums += w["B"].reshape(-1)
-        return sums
 
     def sums(self, w, i, hidden, beliefs):
         """h·W + b·U + β: (N·C, c')."""
@@ -182,7 +178,7 @@ class Placement(Network):
     def jvp(self, tape, vector):
         """How the outputs change as the parameters move along `vector` (P,): Jacobian times vector, (N, O)."""
         w, d, (inputs, *layers) = self.weights, self.views(vector), tape
-        d_sums = self.first_sums(d, inputs).reshape(layers[0][0].shape)
+        d_sums = (convolve(inputs, d["K"]) + d["B"].reshape(-1)).reshape(layers[0][0].shape)
         d_evidence = d_hidden = d_beliefs = 0
         for i, (hidden, chances, _) in enumerate(layers, start=1):
             if i > 1:

@@ -35,7 +35,7 @@ def unroll(kernel, cells):
 
 
 def convolve_backward(inputs, d_sums, d_kernel):
-    """The kernel's slopes, into `d_kernel`, from those of the sums (N, C·c): each weight's, over all of its places."""
+    """dL/dkernel, into `d_kernel`, from dL/dsums (N, C·c): a weight's slope is the sum over all its places."""
     xp, (planes, width, _, channels) = array_module(d_sums), d_kernel.shape
     n = math.isqrt(inputs.shape[1] // planes)
     window, beyond = 2 * n - 1, n - 1 - width // 2
