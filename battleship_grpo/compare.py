@@ -72,7 +72,7 @@ def compare(entrants, seeds=3, jobs=2, output_dir="runs/compare", executor=None,
 
 
 def run_one(settings):
-    """Train, evaluate and measure, in whatever process this is: a summary, and the bytes of the run's files by name."""
+    """Train, evaluate and measure, in any process: a summary, and the bytes of the run's files by name."""
     before, peaks = peak_memory(), []
     with tempfile.TemporaryDirectory() as name:
         folder, summary = train(replace(settings, output_dir=name), Console(quiet=True),

@@ -55,7 +55,7 @@ class BattleshipState:
 
 
 class BattleshipEnv:
-    """Battleship for one player. Sunk ships are not announced; the game ends when all are sunk or at `max_shots`."""
+    """Battleship for one player. Sunk ships are not announced; a game ends with the last, or at `max_shots`."""
 
     reveals_one_cell = True
 

@@ -26,7 +26,7 @@ MOST_SECONDS = 60
 
 
 def find_players(names, rules):
-    """The players of these names, all for the same rules: those asked for, or of the runs, or else `mini`."""
+    """The players of these names, all for the rules asked for, or of the runs, or else `mini`."""
     for name in names:
         if rules is None and name not in BASELINES:
             rules = find_player(name).rules

@@ -23,7 +23,7 @@ MOST_SHIPS_SHOWN = 20  # of a fleet, in a line of words
 
 @dataclass(frozen=True)
 class Rules:
-    """A square board and the lengths of the ships hidden on it. Raises ValueError where no legal placement exists."""
+    """A square board and the lengths of its ships. Raises ValueError where no legal placement exists."""
 
     board_size: int = 5
     fleet: tuple[int, ...] = (2, 3, 4)

@@ -39,7 +39,7 @@ class AdamW:
 
 
 def symmetrise(vector, orbits):
-    """A gradient (P,) averaged over the parameters of each orbit, int (P,) or None, so that equal ones stay equal."""
+    """A gradient (P,) averaged over each orbit, int (P,) or None, so that equal parameters stay equal."""
     if orbits is None:
         return vector
     xp = array_module(vector)

@@ -133,7 +133,7 @@ class Policy:
 
     @classmethod
     def load(cls, path, xp=np):
-        """The policy in the policy.npz or run folder at `path`. Raises ValueError, in one line, for anything else."""
+        """The policy in a policy.npz or run folder. Raises ValueError, in one line, for anything else."""
         from .runs.policy_file import read_policy
 
         return read_policy(path, xp)

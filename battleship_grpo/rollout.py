@@ -247,7 +247,7 @@ def sample_groups(env, policy, tasks, num_generations, rng, temperature=None, ro
 
 
 class Chooser:
-    """What a policy fires at in one `play`: the most probable actions, or, with `uniforms` (T, N), sampled actions."""
+    """What a policy fires at in one `play`: the most probable, or, with `uniforms` (T, N), sampled actions."""
 
     def __init__(self, policy, uniforms=None, temperature=None, reveals_one_cell=True):
         self.policy, self.uniforms, self.temperature = policy, uniforms, temperature

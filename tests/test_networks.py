@@ -91,8 +91,7 @@ def boards(draw):
 def sums_around(kernel, seen, size, encoding):
     """What a kernel (P, w, w, c) makes of a position, cell by cell: (C, c)."""
     planes = np.stack([seen > 0, seen < 0] if encoding == "planes" else [seen]).reshape(-1, size, size)
-    width = kernel.shape[1]
-    planes = np.pad(planes, ((0, 0), *2 * [(width // 2, width // 2)]))
+    planes, width = np.pad(planes, ((0, 0), *2 * [2 * (kernel.shape[1] // 2,)])), kernel.shape[1]
     return np.array([np.tensordot(planes[:, row : row + width, column : column + width], kernel, 3)
                      for row, column in np.ndindex(size, size)])
 

@@ -43,7 +43,7 @@ class PretrainSettings(DescentSettings):
 
 
 class Pretrain(Learner):
-    """The environment must reveal what is hidden: `privileged_tasks` and `privileged_posterior`, as `BattleshipEnv`."""
+    """The environment needs `privileged_tasks` and `privileged_posterior`, as `BattleshipEnv` has."""
 
     Settings = PretrainSettings
 
@@ -133,7 +133,7 @@ class Imitation(Learner):
         return Shots(self.buffer.sample(count, rng), measured=rollout.measured)
 
     def play_games(self, rng):
-        """Games to be labelled: a share `lmbda` of the boards is played by the student, the rest by the teacher."""
+        """Games to be labelled: the student plays a share `lmbda` of the boards, the teacher the rest."""
         tasks = self.env.tasks(self.world.part_of(self.settings.num_boards), rng)
         own = round(len(tasks) * self.settings.lmbda)
         played = [self.play_on(some, player, rng)

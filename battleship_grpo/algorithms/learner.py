@@ -106,7 +106,7 @@ class Learner:
         return settings.num_minibatches
 
     def learn_from(self, batch, learning_rate):
-        """μ passes over the minibatches, a step of the optimiser for each. Returns the means of what was measured."""
+        """μ passes over the minibatches, a step for each. Returns the means of what was measured."""
         self.optimiser.learning_rate = learning_rate
         measured = []
         for minibatch in passes(self, batch, self.settings.num_iterations):
@@ -175,7 +175,7 @@ def normalised(values, baseline, scale, world, eps=1e-8):
 
 
 def passes(learner, batch, count):
-    """The minibatches of a batch, `count` times, but no pass begins after the deadline by the clock of rank 0."""
+    """The minibatches of a batch, `count` times, but no pass begins after the deadline, by rank 0's clock."""
     world = learner.world
     minibatches = with_counts(world, batch.minibatches(learner.settings.num_minibatches))
     for number in range(count):
@@ -196,7 +196,7 @@ def with_counts(world, parts):
 
 
 def descend(optimiser, vector, stats, max_norm):
-    """A step of an optimiser down a gradient clipped to `max_norm`. Returns what was measured, and its norm before."""
+    """A step down a gradient clipped to `max_norm`. Returns what was measured, and the norm before."""
     vector, norm = clip_by_global_norm(vector, max_norm)
     stats = stats | {"grad_norm": norm}
     require_finite(stats)
@@ -242,7 +242,7 @@ def means(measured):
 
 
 def require_finite(stats):
-    """Raise FloatingPointError, naming the culprit, before a NaN or an infinity reaches the parameters."""
+    """Raise FloatingPointError, naming the culprit, before a NaN reaches the parameters."""
     for name, value in stats.items():
         if not math.isfinite(value):
             raise FloatingPointError(f"{name} is {value}")

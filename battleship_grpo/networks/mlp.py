@@ -19,7 +19,7 @@ from .network import Network
 
 
 class MLP(Network):
-    """A multilayer perceptron from observations to a few numbers. The arguments are those of `Network`."""
+    """A multilayer perceptron. The arguments are those of `Network`."""
 
     name = "mlp"
 

@@ -11,7 +11,7 @@ learnt messages (as in Yoon et al. 2018, "Inference in probabilistic graphical m
 
 Beliefs say where ships are, not what a shot is worth. For that there are g and r, 0 at first: with g play is more
 decided than the beliefs, with r it prefers some cells to others by the hits and misses near them. AdamW moves all
-parameters about as far in a step; the factor 10 lets g and r act faster.
+parameters about as far in a step; the factor 10 lets g and r act faster. Pretraining leaves them at 0.
 
 In a file, float32, with n the board's size, C = n² cells row by row, P planes (hit, miss) or one (−1, 0, +1), S ships:
 

@@ -1,4 +1,4 @@
-"""What `placement` is made of: a convolution over a board, and beliefs about ships; pure functions and their slopes.
+"""What `placement` is made of: a convolution over a board, beliefs about ships, and the slopes of both.
 
 **The convolution** has a kernel that reaches around each cell, up to over the whole board: one dense product with the
 kernel unrolled over the board. With n the board's size, C = n² cells row by row, P planes of input and c channels:

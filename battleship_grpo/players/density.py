@@ -153,7 +153,7 @@ def weight(wrong):
 
 
 class Density(Player):
-    """The likeliest ship cell by the estimate. Positions without a game take ten times as long and are less exact."""
+    """The likeliest ship cell. Positions without a game take ten times as long and are less exact."""
 
     name = "density"
     deterministic = False  # a chooser depends on its random numbers

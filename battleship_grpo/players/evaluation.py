@@ -122,7 +122,7 @@ def evaluate_in_rounds(player, env, games, seed, every_board=False, run=map, at_
 
 
 def _rounds(player, draws, games):
-    """The boards of each round, up to so many in all, and the fleets on them; None where all are played."""
+    """The boards of each round, up to so many in all, and their fleets; None where all are played."""
     left = sys.maxsize if games is None else games
     for boards, fleets in draws:
         for part in split(len(boards), -(-len(boards) // player.games_at_once)):
@@ -157,7 +157,7 @@ def play_out(env, boards, choose, fleets=None):
 
 @lru_cache(maxsize=16)
 def bayes_mean_shots(rules):
-    """Exact mean shots of exact Bayesian play; None where there are too many placements to play them all."""
+    """Mean shots of exact Bayesian play; None where there are too many placements to play them all."""
     if placement_count(rules) > EVERY_BOARD_BELOW:
         return None
     return evaluate(Bayes(rules), BattleshipEnv(rules), games=0, seed=0).mean_shots
@@ -165,7 +165,7 @@ def bayes_mean_shots(rules):
 
 @lru_cache(maxsize=16)
 def reference_scores(rules):
-    """Mean shots to compare others with, (name, mean shots), from worst to best, the best known player last."""
+    """Mean shots to compare others with, (name, mean shots), from worst to best known."""
     hunting = evaluate(HuntTarget(rules), BattleshipEnv(rules), REFERENCE_GAMES, seed=0).mean_shots
     name, mean_shots = best_known(rules, {})
     best = [(IN_WORDS[name], mean_shots)] if name else []

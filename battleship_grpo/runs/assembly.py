@@ -98,7 +98,7 @@ def make_critic(settings, env, policy):
 
 
 def make_reference(settings, env, policy):
-    """The policy that the KL penalty pulls towards; None stands for uniform play, and where no reference is used."""
+    """The policy that the KL penalty pulls towards; None for uniform play, or where none is used."""
     if settings.reference == "uniform" or any(getattr(settings, name, None) in values
                                               for name, values in WITHOUT_REFERENCE.items()):
         return None

@@ -98,7 +98,7 @@ def state_of(learner):
 
 
 def load_state(learner, state):
-    """Go on from what `state_of` returned. Where it does not fit, raise KeyError or ValueError, and change nothing."""
+    """Go on from what `state_of` returned. If it does not fit: KeyError or ValueError, nothing changed."""
     own, state = arrays_of(learner), dict(state)
     if hasattr(learner, "buffer"):
         buffer, world = learner.buffer, learner.world

@@ -1,4 +1,4 @@
-"""A run folder: its files, how they are read and written, and a lock that lets one process at a time write in it."""
+"""A run folder: its files, how they are read and written, and a lock for one writer at a time."""
 
 import csv
 import io
@@ -60,7 +60,7 @@ class RunFolder(AbstractContextManager):
         return folder
 
     def begin(self, settings):
-        """Make the folder, if it is a new one, and write the settings. Raises ValueError or OSError where it cannot."""
+        """Make the folder and write the settings. Raises ValueError or OSError where it cannot."""
         if self._lock is None:
             self._make()
             self._take()
@@ -148,7 +148,7 @@ class MetricsFile(AbstractContextManager):
         self._writer = csv.DictWriter(self._file, names)
 
     def add(self, metrics):
-        """Write a row, name → number; what was not measured this time stays empty. A new name makes a new column."""
+        """Write a row, name → number; what was not measured stays empty. A new name makes a new column."""
         row = {name: f"{value:.7g}" if isinstance(value, float) else value for name, value in metrics.items()}
         if row.keys() <= {*self._writer.fieldnames}:
             self._writer.writerow(row)

@@ -1,4 +1,4 @@
-"""The training loop: an iteration of the algorithm, a row of metrics, now and then a checkpoint, until the end."""
+"""The training loop: iterations, a row of metrics for each, and now and then a checkpoint."""
 
 import math
 import time

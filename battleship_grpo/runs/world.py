@@ -111,7 +111,7 @@ class Ranks(World, AbstractContextManager):
 
 @contextmanager
 def agreement(world):
-    """A block that all processes complete or none: a mistake in any of them ends all, and rank 0 raises it."""
+    """All processes complete the block, or none: a mistake in any ends all, and rank 0 raises it."""
     mistake, line = None, ""
     try:
         yield
@@ -160,7 +160,7 @@ def spawn(world_size, program, *arguments, ranks=None):
 
 
 def _take_part(program, place, arguments):
-    """What the other processes run. Rank 0 meets the same mistakes, or notices that this process ended, and reports."""
+    """What the other processes run. Rank 0 meets the same mistakes, or notices that one ended."""
     ignore_signals()
     try:
         program(Processes(*place), *arguments)
@@ -176,7 +176,7 @@ def ignore_signals():
 
 @contextmanager
 def signals_held_back(*numbers):
-    """These signals wait until the block is over, and never reach processes that it starts (except on Windows)."""
+    """These signals wait for the block to end, and do not reach processes that it starts (but on Windows)."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

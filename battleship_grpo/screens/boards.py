@@ -225,7 +225,7 @@ def one_line(text, style=""):
 
 
 def render(frame, glyphs, width, status="", panels=None):
-    """The frame for a screen of `width` columns; `status` is its last line. panels: instead of its board and maps."""
+    """The frame, `width` columns wide; `status` is its last line. panels: instead of its board and maps."""
     panels = panels or panels_of(frame, "board")
     last = [Text(), one_line(status, "dim")] if status else []
     return Group(one_line(frame.heading, "bold"), one_line(frame.counts), Text(), side_by_side(panels, glyphs, width),

@@ -114,7 +114,7 @@ def open_standard_streams():
 
 @contextmanager
 def interrupts_handled_by(handler):
-    """Within, `handler(number, frame)` is called for `INTERRUPTS`; afterwards what was called before."""
+    """Within, `handler(number, frame)` is called for `INTERRUPTS`."""
     previous = {number: signal.signal(number, handler) for number in INTERRUPTS}
     try:
         yield

@@ -55,7 +55,7 @@ def in_foreground(terminal):
 
 @contextmanager
 def keyboard():
-    """Yields `read(seconds)`, which returns the next key, or "" once they have passed; `no_key` without a terminal."""
+    """Yields `read(seconds)`, which returns the next key, or "" after them; `no_key` without a terminal."""
     if not (termios and sys.stdin and sys.stdin.isatty() and in_foreground(sys.stdin)):
         yield no_key
         return
@@ -98,7 +98,7 @@ def help_on_keys(read_key, paused, quits, others):
 
 
 def watch(console, played, count, glyphs, speed):
-    """Show `count` games, as `boards.games` yields them: live, or where there is no terminal as a list of frames."""
+    """Show `count` games of `boards.games`: live, or where there is no terminal as a list of frames."""
     if is_live(console):
         with keyboard() as read_key, full_screen(console) as live:
             last = show(console, live, read_key, played, count, glyphs, speed)

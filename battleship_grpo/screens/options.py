@@ -116,7 +116,7 @@ def add_rules_options(parser, default="those of a run, else mini"):
 
 
 def rules_from(options):
-    """The rules that those options name; None if they name none. Raises ValueError where they contradict each other."""
+    """The rules that those options name, or None. Raises ValueError where they contradict each other."""
     if (options.board_size is None) != (options.fleet is None):
         raise ValueError("--board-size and --fleet go together")
     if options.fleet is None:

@@ -203,7 +203,7 @@ def save(figure, path, dpi=100):
 
 
 def save_animation(path, frames, speed, linger):
-    """Write frames, so many a second, as a .gif that starts anew after `linger` seconds on the last. Raises OSError."""
+    """Write frames as a .gif, so many a second, the last for `linger` seconds. Raises OSError."""
     images = []
     for frame in frames:
         game_figure(frame).savefig(drawn := io.BytesIO(), dpi=72)

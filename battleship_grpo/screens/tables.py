@@ -1,4 +1,4 @@
-"""Consoles, and what they show: the report at the end of a run, tables of evaluations and comparisons."""
+"""Consoles, and what they show: the report of a run, tables of evaluations and comparisons."""
 
 import io
 

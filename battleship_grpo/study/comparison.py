@@ -191,7 +191,7 @@ def drawdown(values):
 
 
 def threshold(rules, bayes):
-    """Mean shots that count as having learnt: `MILESTONE` of the way to `bayes`, or if None half-way to no miss."""
+    """Mean shots that count as learnt: `MILESTONE` of the way to `bayes`, or if None half-way to no miss."""
     random = rules.random_mean_shots
     return round((random + rules.ship_cells) / 2 if bayes is None else random - MILESTONE * (random - bayes), 1)
 
