@@ -87,14 +87,13 @@ class BattleshipEnv:
             [:, 0] luck    hit − P(hit), over √(all ship cells left), and that · log² n: mean 0 whatever the shot
             [:, 1] state   its cells left, and log² n: the same whatever the shot
         """
-        xp, hits = array_module(actions), observations > 0
-        shots, variates = (xp.arange(len(actions)), actions), xp.empty((len(actions), 2, self.num_variates), xp.float32)
-        root = xp.sqrt(self.rules.ship_cells - hits.sum(axis=1))
-        for ship, (posterior, own, places) in enumerate(ship_posteriors(self.rules, fleets, observations)):
-            luck, worth = (own[shots] - posterior[shots]) / root, xp.log(places) ** 2
-            columns = [luck, luck * worth, (own * ~hits).sum(axis=1), worth]
-            variates[:, :, 2 * ship : 2 * ship + 2] = xp.stack(columns, axis=1).reshape(-1, 2, 2)
-        return variates
+        xp, hits, luck, state = array_module(actions), observations > 0, [], []
+        shots, root = (xp.arange(len(actions)), actions), xp.sqrt(self.rules.ship_cells - hits.sum(axis=1))
+        for posterior, own, places in ship_posteriors(self.rules, fleets, observations):
+            surprise, worth = (own[shots] - posterior[shots]) / root, xp.log(places) ** 2
+            luck += [surprise, surprise * worth]
+            state += [(own * ~hits).sum(axis=1), worth]
+        return xp.stack([xp.stack(luck, axis=1), xp.stack(state, axis=1)], axis=1).astype(xp.float32)
 
     def reset(self, tasks):
         xp = array_module(tasks)

@@ -24,7 +24,7 @@ from battleship_grpo.study.speed import gradient_noise, gradients
 BATCHES = 40
 GROUPS = {"K": "K, B: what surrounds a cell", "B": "K, B: what surrounds a cell", "W": "W, U, b: later layers",
           "U": "W, U, b: later layers", "b": "W, U, b: later layers", "E": "E: evidence for ships",
-          "g": "g: how decided", "r": "r: which cells beyond beliefs"}
+          "g": "g: how decided", "r": "r: hits and misses near a cell"}
 
 
 def make_learner(run, temperature):

@@ -50,7 +50,7 @@ class Pretrain(Learner):
     def __init__(self, settings, env, policy, world=None):
         super().__init__(settings, env, policy, world)
         self.learning_temperature = 1.0
-        self.leaves = policy.network.for_reward
+        self.frozen = policy.network.for_reward
 
     def collect(self, rng):
         rollout = self.play(rng, privileged=True)

@@ -79,11 +79,11 @@ class EntropySettings:
 
 
 class Learner:
-    """What a run holds. An algorithm adds to `networks` and `optimisers`: by name, all that training changes."""
+    """What a run holds. In `networks` and `optimisers`, by name: all that training changes."""
 
     step_bounds = ("learning_rate", "max_grad_norm")  # settings to lower where numbers run away
     needs = ()  # those of "reference", "critic", "teacher", "preferences" that the constructor takes
-    leaves = ()  # names of weights that it does not change
+    frozen = ()  # names of weights that it does not change
     reference = None  # the policy that a KL penalty pulls towards, where there is one
 
     def __init__(self, settings, env, policy, world=None):
@@ -223,7 +223,7 @@ def gradient(learner, minibatch):
         return network.backward(tape, d_logits), stats
 
     vector, stats = sum_of_chunks(learner.world, minibatch, network.rows, gradient_of)
-    for name in learner.leaves:
+    for name in learner.frozen:
         network.views(vector)[name][:] = 0
     return symmetrise(vector, network.orbits), stats
 

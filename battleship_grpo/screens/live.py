@@ -1,4 +1,4 @@
-"""Live screens: games, one after the other, and a run while it learns. Where there is no terminal: lines."""
+"""Live screens: games, and a run while it learns. Where there is no terminal: lines."""
 
 import os
 import select

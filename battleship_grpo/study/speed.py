@@ -175,7 +175,7 @@ def first_gradient(learner, rng):
 
 
 def peak_memory():
-    """The most memory that this process has held, in MB; NaN where the system does not say (Windows)."""
+    """The most memory of this process so far, in MB; NaN where the system does not say (Windows)."""
     status = Path("/proc/self/status")  # Linux, where getrusage's number starts from that of the parent process
     if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
         return int(found[1]) / 2**10
